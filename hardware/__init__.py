@@ -1,0 +1,1 @@
+"""Images, flashing and updates of gateway boards. It has no content yet."""

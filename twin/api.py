@@ -1,0 +1,248 @@
+"""The verbs, served: requests in over a link, the engine asked, replies out. One server for both sides."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from twin.clock import Clock
+from twin.engine import TwinEngine
+from twin.errors import EdgetwinError, InvalidMessage, InvalidName, LinkError, UnknownProperty, UnknownTwin
+from twin.link import Link, Message
+from twin.model import Kind, Section, TwinKey
+from twin.view import explanation, twin_body
+from twin.wire import topics
+from twin.wire.api import (
+    ExplainReply,
+    ExplainRequest,
+    GetRequest,
+    Reply,
+    SetReply,
+    SetRequest,
+    TwinList,
+    Verb,
+    WatchEvent,
+    WatchRequest,
+)
+from twin.wire.codec import decode, encode
+from twin.wire.messages import ErrorBody
+
+log = logging.getLogger(__name__)
+
+WATCH_LEASE_S: Final = 60.0
+MAX_REQUESTS: Final = 256
+"""Requests under way at once; more are refused, so that no client can fill the memory."""
+
+Q = TypeVar("Q", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and where the replies go."""
+
+    account: str
+    response_topic: str
+    correlation: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Served(Generic[Q]):
+    """One verb: the model of its requests, and what answers them (None: the replies were sent already)."""
+
+    request: type[Q]
+    answer: Callable[[Q, Caller], Awaitable[BaseModel | None]]
+
+
+class ApiServer:
+    """Serves verbs over a link."""
+
+    def __init__(self, link: Link, verbs: Mapping[Verb, Served[Any]]) -> None:
+        self._link = link
+        self._verbs = verbs
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Start to take requests."""
+        await self._link.subscribe(topics.ALL_REQUESTS, self._on_request)
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def _on_request(self, message: Message) -> None:
+        if not topics.is_reply(message.response_topic):
+            log.debug("a request on %s has no response topic below et/1/reply; dropped", message.topic)
+            return
+        caller = Caller(message.response_topic.split("/")[3], message.response_topic, message.correlation)
+        if len(self._under_way) >= MAX_REQUESTS:
+            busy = EdgetwinError(f"{MAX_REQUESTS} requests are under way", remedy="Ask again in a second.")
+            send_reply(self._link, caller, busy)
+            return
+        task = asyncio.get_running_loop().create_task(self._serve(message, caller))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _serve(self, message: Message, caller: Caller) -> None:
+        verb = topics.parse_request(message.topic)
+        try:
+            served = self._verbs.get(Verb(verb)) if verb in set(Verb) else None
+            if served is None:
+                text = f"there is no verb {verb!r} here"
+                raise InvalidMessage(text, remedy="Verbs are " + ", ".join(sorted(self._verbs)) + ".")
+            request = decode(served.request, message.payload, what=f"request {verb}")
+            answer = await served.answer(request, caller)
+        except EdgetwinError as error:
+            send_reply(self._link, caller, error)
+        except Exception:  # a supervisor boundary: one bad request must not end the hub
+            log.exception("request %s failed", verb)
+            internal = EdgetwinError(f"request {verb} failed inside the hub", remedy="The hub's log has the reason.")
+            send_reply(self._link, caller, internal)
+        else:
+            if answer is not None:
+                send_reply(self._link, caller, answer)
+
+
+def send_reply(link: Link, caller: Caller, answer: BaseModel | EdgetwinError) -> None:
+    """Send one reply to a caller."""
+    if isinstance(answer, EdgetwinError):
+        reply = Reply(error=ErrorBody(code=answer.code, message=answer.message, remedy=answer.remedy))
+    else:
+        reply = Reply(result=answer.model_dump(mode="json", exclude_defaults=True))
+    try:
+        link.publish(caller.response_topic, encode(reply), qos=1, correlation=caller.correlation)
+    except (LinkError, InvalidName) as error:  # the caller's time-out tells him
+        log.debug("no reply to %s: %s", caller.account, error.message)
+
+
+class TwinVerbs:
+    """get, set, watch and explain on an engine."""
+
+    def __init__(self, engine: TwinEngine, link: Link, clock: Clock) -> None:
+        self._engine = engine
+        self._link = link
+        self._clock = clock
+        self._watches: dict[tuple[str, bytes], _Watch] = {}
+        self._stop_watching: Callable[[], None] | None = None
+
+    def verbs(self) -> dict[Verb, Served[Any]]:
+        """What an ApiServer is to serve."""
+        return {
+            Verb.GET: Served(GetRequest, self.get),
+            Verb.SET: Served(SetRequest, self.set),
+            Verb.WATCH: Served(WatchRequest, self.watch),
+            Verb.EXPLAIN: Served(ExplainRequest, self.explain),
+        }
+
+    async def get(self, request: GetRequest, _: Caller) -> TwinList:
+        """One twin, or a page of them; nothing that is not on disk yet."""
+        await self._engine.settled()
+        if request.twin:
+            return TwinList(twins=[twin_body(self._engine.document(TwinKey.parse(request.twin)))])
+        wanted = _Filter.of(request)
+        after = TwinKey.parse(request.after) if request.after else None
+        keys = [key for key in self._engine if wanted.fits(key) and (after is None or key > after)]
+        page = keys[: request.limit]
+        more = str(page[-1]) if len(keys) > len(page) else ""
+        return TwinList(twins=[twin_body(self._engine.document(key)) for key in page], after=more)
+
+    async def set(self, request: SetRequest, caller: Caller) -> SetReply:
+        """Desired values, answered when they are on disk."""
+        key = TwinKey.parse(request.twin)
+        if not request.desired and not request.unset:
+            text = f"request set of {key} names no property"
+            raise InvalidMessage(text, remedy='Send {"twin": ..., "desired": {"property": value}}.')
+        commit = self._engine.set_desired(
+            key, request.desired, unset=request.unset, by=caller.account, version=request.version
+        )
+        version = self._engine.document(key).version
+        await commit.stored()
+        return SetReply(version=version)
+
+    async def explain(self, request: ExplainRequest, _: Caller) -> ExplainReply:
+        """Why a property has the value it has."""
+        await self._engine.settled()
+        key = TwinKey.parse(request.twin)
+        document = self._engine.document(key)
+        if request.property not in document.spec.properties and request.property not in document.reported:
+            known = ", ".join(sorted(document.spec.properties))
+            text = f"{key}: there is no property {request.property!r}"
+            raise UnknownProperty(text, remedy=f"It has {known}." if known else "It has none.")
+        return explanation(document, key, request.property)
+
+    async def watch(self, request: WatchRequest, caller: Caller) -> None:
+        """Start, renew or stop a watch."""
+        place = (caller.response_topic, caller.correlation)
+        now_s = self._clock.monotonic_s()
+        if request.stop:
+            self._watches.pop(place, None)
+            return
+        if request.renew and place in self._watches:
+            self._watches[place].until_s = now_s + WATCH_LEASE_S
+            return
+        wanted = _Filter.of(request)
+        await self._engine.settled()
+        if wanted.key is not None and wanted.key not in self._engine:
+            text = f"{wanted.key} is not known here"
+            raise UnknownTwin(text, remedy="`edgetwin get` lists the twins.")
+        if self._stop_watching is None:
+            self._stop_watching = self._engine.watch(self._on_change)
+        self._watches[place] = _Watch(wanted, caller, now_s + WATCH_LEASE_S)
+        for key in self._engine:
+            if wanted.fits(key):
+                body = twin_body(self._engine.document(key))
+                send_reply(self._link, caller, WatchEvent(twin=str(key), body=body, initial=True))
+        send_reply(self._link, caller, WatchEvent(ready=True))
+
+    def _on_change(self, key: TwinKey, changed: frozenset[tuple[Section, str]]) -> None:
+        now_s = self._clock.monotonic_s()
+        for place in [place for place, watch in self._watches.items() if watch.until_s < now_s]:
+            del self._watches[place]
+        watches = [watch for watch in self._watches.values() if watch.wanted.fits(key)]
+        if not self._watches and self._stop_watching is not None:
+            self._stop_watching()
+            self._stop_watching = None
+        if not watches:
+            return
+        event = WatchEvent(
+            twin=str(key),
+            body=twin_body(self._engine.document(key)) if key in self._engine else None,
+            desired=sorted(name for section, name in changed if section is Section.DESIRED),
+            reported=sorted(name for section, name in changed if section is Section.REPORTED),
+        )
+        for watch in watches:
+            send_reply(self._link, watch.caller, event)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """Which twins a request is about; an empty part fits all."""
+
+    key: TwinKey | None
+    kind: str
+    namespace: str
+
+    @classmethod
+    def of(cls, request: GetRequest | WatchRequest) -> _Filter:
+        if request.kind and request.kind not in set(Kind):
+            text = f"there is no kind {request.kind!r}"
+            raise InvalidMessage(text, remedy="Kinds are " + ", ".join(Kind) + ".")
+        return cls(TwinKey.parse(request.twin) if request.twin else None, request.kind, request.namespace)
+
+    def fits(self, key: TwinKey) -> bool:
+        if self.key is not None:
+            return key == self.key
+        return self.kind in ("", key.kind) and self.namespace in ("", key.namespace)
+
+
+@dataclass(slots=True)
+class _Watch:
+    wanted: _Filter
+    caller: Caller
+    until_s: float

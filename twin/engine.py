@@ -1,0 +1,390 @@
+"""The twin engine: check a change, take it into memory and the open commit, tell watchers once it is on disk.
+
+    report / set_desired ──> rules ──> slots with ticks ──> open commit ──> SQLite ──> answer, watchers
+
+One owner, one event loop: every method but ``open`` and ``close`` is plain and quick, and returns the commit that
+makes its change durable. Nothing may be answered before that commit has ended well.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from twin.clock import Clock
+from twin.commit import Commit, GroupCommit
+from twin.deadband import same
+from twin.delta import delta
+from twin.document import DELETED, Leaf, Slot, SlotValue, TwinDocument
+from twin.errors import InvalidValue, Refused, StoreError, UnknownProperty, UnknownTwin, VersionMismatch
+from twin.merge import standing
+from twin.model import Access, ConflictPolicy, Quality, Reason, Section, Site, TwinKey, TwinSpec, Value
+from twin.store import Batch, Store, TwinRow
+from twin.tick import Ticker
+from twin.validate import Rule
+
+log = logging.getLogger(__name__)
+
+Watcher = Callable[[TwinKey, frozenset[tuple[Section, str]]], None]
+"""Told after a commit: which twin, and which properties; none when the twin itself was made, changed or removed."""
+DeltaWatcher = Callable[[TwinKey], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyMark:
+    """Quality of a reading that is not good."""
+
+    quality: Quality
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What became of a report: the commit that holds the accepted part, and why the rest, or all, was refused."""
+
+    commit: Commit
+    refused: Refused | None = None
+    nothing_taken: bool = False
+
+
+class TwinEngine:
+    """All twins of one site, in memory and in one store."""
+
+    def __init__(self, store: Store, *, clock: Clock, executor: Executor, site: Site = Site.EDGE) -> None:
+        self._store = store
+        self._clock = clock
+        self._site = site
+        self._twins: dict[TwinKey, _Twin] = {}
+        self._by_id: dict[int, _Twin] = {}
+        self._next_id = 1
+        self._ticker = Ticker()
+        self._commits = GroupCommit(store, executor, before=self._seal, after=self._settle)
+        self._watchers: list[Watcher] = []
+        self._delta_watchers: list[DeltaWatcher] = []
+        self.failure: StoreError | None = None
+        """What keeps the store from taking changes right now; None when the last commit went well."""
+
+    def open(self) -> None:
+        """Take all twins from the store into memory."""
+        rows, tick = self._store.load()
+        for row in rows:
+            self._adopt(_Twin(row))
+        self._read_leaves(None)
+        self._ticker.last = max(self._ticker.last, tick)
+
+    async def close(self) -> None:
+        """Write what is left."""
+        await self._commits.close()
+
+    # -- twins ---------------------------------------------------------------------------------------------------
+
+    def define(self, spec: TwinSpec) -> Commit:
+        """Make a twin, or give it a new spec. Another uid makes a new, empty twin in place of the old one."""
+        commit = self._commits.open
+        twin = self._twins.get(spec.key)
+        if twin is not None and twin.spec.uid != spec.uid:
+            self._drop(twin, commit.batch)
+            twin = None
+        if twin is not None and twin.spec == spec:
+            return self._join()
+        said_before: Mapping[str, Value] = twin.spec.desired if twin is not None else {}
+        if twin is None:
+            twin = _Twin(TwinRow(self._next_id, spec, 0))
+            self._adopt(twin)
+        twin.respec(spec)
+        newly_said = {name: value for name, value in spec.desired.items() if said_before.get(name, DELETED) != value}
+        self._write_desired(twin, newly_said, by="document")
+        commit.batch.twins[twin.id] = TwinRow(twin.id, spec, twin.version)
+        return self._join()
+
+    def remove(self, key: TwinKey) -> Commit:
+        """Delete a twin with all its leaves. Raises UnknownTwin."""
+        self._drop(self._known(key), self._commits.open.batch)
+        return self._join()
+
+    def __iter__(self) -> Iterator[TwinKey]:
+        """All twins, in order."""
+        return iter(sorted(self._twins))
+
+    def __len__(self) -> int:
+        return len(self._twins)
+
+    def __contains__(self, key: TwinKey) -> bool:
+        return key in self._twins
+
+    def document(self, key: TwinKey) -> TwinDocument:
+        """The twin as it stands now. Raises UnknownTwin. To answer with it, wait for ``settled`` first."""
+        twin = self._known(key)
+        return TwinDocument(twin.spec, twin.version, dict(twin.desired), dict(twin.reported))
+
+    def delta(self, key: TwinKey) -> dict[str, Slot]:
+        """What is desired and not yet reported. Raises UnknownTwin."""
+        twin = self._known(key)
+        return delta(twin.desired, twin.reported, twin.spec.properties)
+
+    # -- changes -------------------------------------------------------------------------------------------------
+
+    def report(
+        self, key: TwinKey, values: Mapping[str, Value], marks: Mapping[str, PropertyMark], *, at: int, by: str
+    ) -> Reported:
+        """Take readings of one device; ``at`` is their time in milliseconds, ``by`` the reporter's account.
+
+        A property that breaks its rule is refused alone, the others are taken. Raises UnknownTwin.
+        """
+        twin = self._twins.get(key)
+        if twin is None:
+            raise _unknown(key)
+        commit = self._commits.open
+        rules, reported, desired, twin_id = twin.rules, twin.reported, twin.desired, twin.id
+        changed = commit.batch.reported
+        refused: list[str] | None = None
+        first = tick = self._ticker.floor(self._clock.now_us())
+        for name, value in values.items():
+            rule = rules.get(name)
+            if (
+                rule is None or not (rule.plain and type(value) in rule.types and rule.low <= value <= rule.high)  # type: ignore[operator]  # plain: numbers only
+            ) and (broken := twin.violation(name, value)):
+                refused = [*(refused or ()), broken]
+                continue
+            assert rule is not None
+            last = reported.get(name)
+            if last is not None and last.quality is Quality.GOOD and not marks and _unchanged(last, value, at, rule):
+                continue
+            mark = marks.get(name) if marks else None
+            tick += 1
+            if mark is None:
+                slot = Slot(value, tick, 0, by, at)
+            else:
+                slot = Slot(value, tick, 0, by, at, mark.quality, mark.reason)
+            reported[name] = slot
+            changed[twin_id, name] = slot
+            if name in desired:
+                twin.delta_touched = True
+        for name in marks.keys() - values.keys() if marks else ():
+            last = reported.get(name)
+            mark = marks[name]
+            if name not in rules:
+                refused = [*(refused or ()), twin.violation(name, None)]
+            elif last is None or (last.quality, last.reason) != (mark.quality, mark.reason):
+                tick += 1
+                value = None if last is None else last.value  # type: ignore[assignment]  # reported has no tombstones
+                reported[name] = changed[twin_id, name] = Slot(value, tick, 0, by, at, mark.quality, mark.reason)
+        if tick != first:
+            self._ticker.last = tick
+            twin.version += 1
+            commit.batch.versions[twin_id] = twin.version
+        self._commits.start()
+        if refused is None:
+            return Reported(commit)
+        return Reported(commit, _refusal(key, refused), len(refused) == len(values.keys() | marks.keys()))
+
+    def set_desired(
+        self,
+        key: TwinKey,
+        values: Mapping[str, Value],
+        *,
+        unset: Iterable[str] = (),
+        by: str,
+        version: int | None = None,
+    ) -> Commit:
+        """Write desired values, all or none, and delete those of ``unset``.
+
+        Raises UnknownTwin, VersionMismatch if ``version`` is not the current one, UnknownProperty or InvalidValue
+        naming every property that is wrong.
+        """
+        twin = self._known(key)
+        if version is not None and version != twin.version:
+            message = f"{key} is at version {twin.version}, not {version}"
+            raise VersionMismatch(message, remedy="Get the twin again and decide anew.")
+        changes: dict[str, SlotValue] = {**values, **dict.fromkeys(unset, DELETED)}
+        broken = [text for name, value in changes.items() if (text := twin.not_settable(name, value))]
+        if broken:
+            raise _refusal(key, broken)
+        self._write_desired(twin, changes, by=by)
+        return self._join()
+
+    # -- waiting and watching ------------------------------------------------------------------------------------
+
+    async def settled(self) -> None:
+        """Wait until all that was changed so far is on disk. Raises the StoreError that kept it from there."""
+        await self._commits.settled()
+
+    def watch(self, watcher: Watcher) -> Callable[[], None]:
+        """Tell the watcher of every change once it is on disk; returns how to stop."""
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
+
+    def watch_deltas(self, watcher: DeltaWatcher) -> Callable[[], None]:
+        """Tell the watcher, after a commit, of each twin whose delta may have changed; returns how to stop."""
+        self._delta_watchers.append(watcher)
+        return lambda: self._delta_watchers.remove(watcher)
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _known(self, key: TwinKey) -> _Twin:
+        twin = self._twins.get(key)
+        if twin is None:
+            raise _unknown(key)
+        return twin
+
+    def _adopt(self, twin: _Twin) -> None:
+        self._twins[twin.spec.key] = twin
+        self._by_id[twin.id] = twin
+        self._next_id = max(self._next_id, twin.id + 1)
+
+    def _drop(self, twin: _Twin, batch: Batch) -> None:
+        del self._twins[twin.spec.key]
+        batch.dropped.add(twin.id)
+        batch.versions.setdefault(twin.id, twin.version)
+
+    def _write_desired(self, twin: _Twin, changes: Mapping[str, SlotValue], *, by: str) -> None:
+        batch = self._commits.open.batch
+        now_us = self._clock.now_us()
+        for name, value in changes.items():
+            leaf = twin.desired.get(name, Leaf())
+            other = leaf.slot(self._site.peer)
+            slot = Slot(value, self._ticker.take(now_us), other.tick if other else 0, by, now_us // 1000)
+            twin.desired[name] = leaf.with_slot(self._site, slot)
+            batch.desired[twin.id, name, self._site] = slot
+        twin.version += 1
+        twin.delta_touched = True
+        batch.versions[twin.id] = twin.version
+
+    def _join(self) -> Commit:
+        self._commits.start()
+        return self._commits.open
+
+    def _seal(self, commit: Commit) -> None:
+        commit.batch.tick = self._ticker.last
+
+    def _settle(self, commit: Commit, failure: StoreError | None) -> None:
+        if failure is not None:
+            self._undo(commit, failure)
+            return
+        if self.failure is not None:
+            log.info("the store takes changes again")
+            self.failure = None
+        batch = commit.batch
+        if self._watchers:
+            self._tell_watchers(batch)
+        for twin_id in batch.versions:
+            twin = self._by_id[twin_id]
+            if twin.delta_touched:
+                twin.delta_touched = False
+                for tell in self._delta_watchers:
+                    tell(twin.spec.key)
+        for twin_id in batch.dropped:
+            del self._by_id[twin_id]
+
+    def _tell_watchers(self, batch: Batch) -> None:
+        changed: dict[int, set[tuple[Section, str]]] = {twin_id: set() for twin_id in batch.versions}
+        for twin_id, name in batch.reported:
+            changed[twin_id].add((Section.REPORTED, name))
+        for twin_id, name, _ in batch.desired:
+            changed[twin_id].add((Section.DESIRED, name))
+        for twin_id, names in changed.items():
+            for tell in self._watchers:
+                tell(self._by_id[twin_id].spec.key, frozenset(names))
+
+    def _undo(self, commit: Commit, failure: StoreError) -> None:
+        """Go back to what is on disk, with the changes that waited behind the failed commit; all are refused.
+
+        Twins that were made or dropped go into the next commit again: their documents are durable in the registry.
+        """
+        if self.failure is None:
+            log.error("the store does not take changes, all are refused until it does: %s", failure)
+        self.failure = failure
+        waiting = self._commits.open
+        lost = {*commit.batch.versions, *waiting.batch.versions}
+        self._commits.open = Commit()
+        kept = self._commits.open.batch
+        for batch in (commit.batch, waiting.batch):
+            kept.twins.update(batch.twins)
+            kept.versions.update(dict.fromkeys(batch.twins, 0))
+            kept.dropped |= batch.dropped
+        for twin_id in lost:
+            self._by_id[twin_id].forget()
+        self._read_leaves(lost)
+        for twin_id in kept.versions:
+            kept.versions[twin_id] = self._by_id[twin_id].version
+        waiting.end(failure)
+
+    def _read_leaves(self, twins: Iterable[int] | None) -> None:
+        for place, slot, version in self._store.leaves(twins):
+            twin = self._by_id.get(place.twin)
+            if twin is None:
+                continue
+            if place.section is Section.REPORTED:
+                twin.reported[place.property] = slot
+            else:
+                leaf = twin.desired.get(place.property, Leaf())
+                twin.desired[place.property] = leaf.with_slot(place.site, slot)
+            twin.version = max(twin.version, version)
+
+
+class _Twin:
+    """One twin in memory."""
+
+    __slots__ = ("delta_touched", "desired", "id", "reported", "rules", "spec", "version")
+
+    def __init__(self, row: TwinRow) -> None:
+        self.id = row.id
+        self.version = row.version
+        self.desired: dict[str, Leaf] = {}
+        self.reported: dict[str, Slot] = {}
+        self.delta_touched = True
+        self.respec(row.spec)
+
+    def respec(self, spec: TwinSpec) -> None:
+        self.spec = spec
+        self.rules = {name: Rule(one) for name, one in spec.properties.items()}
+
+    def forget(self) -> None:
+        self.desired.clear()
+        self.reported.clear()
+        self.delta_touched = True
+
+    def violation(self, name: str, value: Value) -> str:
+        rule = self.rules.get(name)
+        if rule is None:
+            return f"{name}: {self._unknown_property()}"
+        broken = rule.violation(value)
+        return f"{name}: {broken}" if broken else ""
+
+    def not_settable(self, name: str, value: SlotValue) -> str:
+        rule = self.rules.get(name)
+        if rule is None:
+            return f"{name}: {self._unknown_property()}"
+        if rule.spec.access is Access.READ_ONLY:
+            return f"{name}: it is ReadOnly"
+        if value is DELETED:
+            return "" if self._stands(name) else f"{name}: nothing is desired of it"
+        return self.violation(name, value)
+
+    def _stands(self, name: str) -> bool:
+        spec = self.spec.properties.get(name)
+        policy = spec.conflict if spec else ConflictPolicy.LATEST
+        return standing(self.desired.get(name, Leaf()), policy) is not None
+
+    def _unknown_property(self) -> str:
+        return f"model {self.spec.model!r} has no such property" if self.spec.model else "there is no such property"
+
+
+def _unchanged(last: Slot, value: Value, at: int, rule: Rule) -> bool:
+    if not same(last.value, value, rule.deadband):  # type: ignore[arg-type]  # reported has no tombstones
+        return False
+    repeat_ms = rule.spec.report.max_interval_ms
+    return not rule.spec.report.always and not (repeat_ms and at - last.at >= repeat_ms)
+
+
+def _unknown(key: TwinKey) -> UnknownTwin:
+    return UnknownTwin(f"{key} is not known here", remedy="`edgetwin get` lists the twins; `edgetwin apply` adds one.")
+
+
+def _refusal(key: TwinKey, broken: list[str]) -> Refused:
+    text = f"{key}: " + "; ".join(broken)
+    if any("no such property" in one for one in broken):
+        return UnknownProperty(text, remedy="`edgetwin get` shows the twin's properties.")
+    return InvalidValue(text, remedy="The device model says what fits; nothing of it was stored.")

@@ -1,0 +1,1 @@
+"""The contract of edge and cloud: topics, messages and the one strict codec."""

@@ -1,0 +1,217 @@
+"""Requests and replies of the API: the verbs get, set, watch, explain, apply and status.
+
+A request goes to ``et/1/api/<verb>`` with a response topic and correlation data; each reply is a ``Reply`` there.
+``watch`` answers with many replies under one correlation: first the twins as they are, then each change.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from twin.model import Quality, Reason, Site
+from twin.wire.messages import ErrorBody, Millis, Wire
+
+
+class Verb(StrEnum):
+    """What can be asked for."""
+
+    GET = "get"
+    SET = "set"
+    WATCH = "watch"
+    EXPLAIN = "explain"
+    APPLY = "apply"
+    STATUS = "status"
+
+
+class Reply(Wire):
+    """Either a result, whose shape the verb says, or an error."""
+
+    result: dict[str, Any] | None = None
+    error: ErrorBody | None = None
+
+
+class LeafBody(Wire):
+    """One property as clients see it."""
+
+    value: Any = None
+    at: Millis = 0
+    quality: Quality = Quality.GOOD
+    reason: Reason = Reason.NONE
+    by: str = ""
+    unit: str = ""
+
+
+class TwinBody(Wire):
+    """One twin as clients see it. ``desired`` holds the values that stand, ``delta`` those not yet reported."""
+
+    twin: Annotated[str, Field(description="kind/namespace/name")]
+    version: int
+    uid: str = ""
+    model: str = ""
+    gateway: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+    desired: dict[str, LeafBody] = Field(default_factory=dict)
+    reported: dict[str, LeafBody] = Field(default_factory=dict)
+    delta: dict[str, Any] = Field(default_factory=dict)
+
+
+class GetRequest(Wire):
+    """Ask for one twin by ``twin``, or for a page of all of a kind and namespace (both optional)."""
+
+    twin: str = ""
+    kind: str = ""
+    namespace: str = ""
+    after: Annotated[str, Field(description="the last twin of the page before")] = ""
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class TwinList(Wire):
+    """A page of twins in the order of their keys; ``after`` continues it and is empty on the last page."""
+
+    twins: list[TwinBody]
+    after: str = ""
+
+
+class SetRequest(Wire):
+    """Write desired values, all or none; ``unset`` deletes. With ``version``, only if it is the current one."""
+
+    twin: str
+    desired: dict[str, Any] = Field(default_factory=dict)
+    unset: list[str] = Field(default_factory=list)
+    version: int | None = None
+
+
+class SetReply(Wire):
+    """The new version; the values are on disk."""
+
+    version: int
+
+
+class WatchRequest(Wire):
+    """Follow one twin, or all of a kind and namespace. Sent again with ``renew`` at least every 60 s, or it ends."""
+
+    twin: str = ""
+    kind: str = ""
+    namespace: str = ""
+    renew: bool = False
+    stop: bool = False
+
+
+class WatchEvent(Wire):
+    """A twin as it is now, and which of its properties changed; no ``body`` when it was removed.
+
+    ``initial`` marks the state at the start; ``ready`` comes alone, after the last initial one.
+    """
+
+    twin: str = ""
+    body: TwinBody | None = None
+    desired: list[str] = Field(default_factory=list)
+    reported: list[str] = Field(default_factory=list)
+    initial: bool = False
+    ready: bool = False
+
+
+class ExplainRequest(Wire):
+    """Ask why a property has the value it has."""
+
+    twin: str
+    property: str
+
+
+class SlotBody(Wire):
+    """One site's write of a leaf, in full."""
+
+    site: Site
+    value: Any = None
+    deleted: bool = False
+    tick: int
+    seen: int = 0
+    by: str = ""
+    at: Millis = 0
+
+
+class ExplainReply(Wire):
+    """Who wrote, who won, who was overruled and why; and whether the device has followed."""
+
+    twin: str
+    property: str
+    policy: str
+    slots: list[SlotBody]
+    winner: Site | None = None
+    why: str
+    reported: LeafBody | None = None
+    pending: bool
+    rules: list[str]
+
+
+class DocumentSource(Wire):
+    """One file of documents, as text."""
+
+    name: str
+    text: str
+
+
+class ApplyMode(StrEnum):
+    """What to do with documents."""
+
+    APPLY = "apply"
+    DELETE = "delete"
+    DIFF = "diff"
+
+
+class ApplyRequest(Wire):
+    """Apply, delete or compare documents; all or none."""
+
+    sources: list[DocumentSource]
+    mode: ApplyMode = ApplyMode.APPLY
+    dry_run: bool = False
+
+
+class DocumentChange(Wire):
+    """What became of one document: created, updated, unchanged or deleted; ``diff`` as unified text."""
+
+    document: str
+    action: str
+    diff: str = ""
+
+
+class ApplyReply(Wire):
+    """All changes, in the order of the documents, and what deserves a second look."""
+
+    changes: list[DocumentChange]
+    warnings: list[str] = Field(default_factory=list)
+
+
+class StatusRequest(Wire):
+    """Ask how the gateway is."""
+
+
+class ChildStatus(Wire):
+    """One child process of the hub."""
+
+    name: str
+    running: bool
+    pid: int = 0
+    restarts: int = 0
+
+
+class StatusReply(Wire):
+    """How the gateway is."""
+
+    gateway: str
+    version: str
+    pid: int
+    started_at: Millis
+    state_folder: str
+    broker: str
+    twins: int
+    devices: int
+    devices_bad: list[str] = Field(default_factory=list)
+    reports: int = 0
+    updates: int = 0
+    refused: int = 0
+    children: list[ChildStatus] = Field(default_factory=list)
+    alarms: list[str] = Field(default_factory=list)

@@ -1,0 +1,115 @@
+"""The only place that builds or parses a topic.
+
+    et/1/report/<reporter>/<kind>/<namespace>/<name>   reporter -> hub   readings of one twin          Report
+    et/1/ack/<reporter>                                hub -> reporter   what is on disk, what not     Ack
+    et/1/delta/<kind>/<namespace>/<name>               hub -> mappers    desired, not yet reported     Delta, retained
+    et/1/mapper/<account>/config                       hub -> mapper     connections to serve          retained
+    et/1/mapper/<account>/state                        mapper -> hub     birth and will                retained
+    et/1/api/<verb>                                    client -> hub     request with response topic
+    et/1/reply/<account>/<client>                      hub -> client     replies, by correlation data
+
+The reporter is the broker account, so that the broker's own ACL says who may report what.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from twin.errors import InvalidName
+from twin.model import Kind, TwinKey, checked_name
+
+ROOT: Final = "et/1"
+ALL_REPORTS: Final = f"{ROOT}/report/#"
+ALL_REQUESTS: Final = f"{ROOT}/api/+"
+ALL_DELTAS: Final = f"{ROOT}/delta/#"
+ALL_MAPPER_STATES: Final = f"{ROOT}/mapper/+/state"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTopic:
+    """Who reports, and which twin."""
+
+    reporter: str
+    key: TwinKey
+
+
+def report(reporter: str, key: TwinKey) -> str:
+    """Topic on which a reporter sends the readings of one twin."""
+    return f"{ROOT}/report/{reporter}/{key}"
+
+
+def reports_of(reporter: str) -> str:
+    """Filter over all reports of one reporter."""
+    return f"{ROOT}/report/{reporter}/#"
+
+
+def ack(reporter: str) -> str:
+    """Topic on which a reporter learns what is on disk."""
+    return f"{ROOT}/ack/{reporter}"
+
+
+def delta(key: TwinKey) -> str:
+    """Topic of the retained delta of one twin."""
+    return f"{ROOT}/delta/{key}"
+
+
+def mapper_config(account: str) -> str:
+    """Topic of the retained configuration of one mapper host."""
+    return f"{ROOT}/mapper/{account}/config"
+
+
+def mapper_state(account: str) -> str:
+    """Topic of a mapper host's birth and will."""
+    return f"{ROOT}/mapper/{account}/state"
+
+
+def request(verb: str) -> str:
+    """Topic on which a verb of the API is asked for."""
+    return f"{ROOT}/api/{verb}"
+
+
+def reply(account: str, client: str) -> str:
+    """Response topic of one client."""
+    return f"{ROOT}/reply/{account}/{client}"
+
+
+def replies(account: str) -> str:
+    """Filter over all response topics of one account."""
+    return f"{ROOT}/reply/{account}/#"
+
+
+def parse_report(topic: str) -> ReportTopic:
+    """Read a report topic. Raises InvalidName naming the level that is wrong."""
+    levels = topic.split("/")
+    if len(levels) != 7:
+        raise InvalidName(what="report topic", text=topic, rule=report("<reporter>", _EXAMPLE))
+    reporter, kind, namespace, name = levels[3:]
+    return ReportTopic(checked_name(reporter, "reporter"), TwinKey.parse(f"{kind}/{namespace}/{name}"))
+
+
+def parse_delta(topic: str) -> TwinKey:
+    """Read a delta topic. Raises InvalidName."""
+    levels = topic.split("/")
+    if len(levels) != 6:
+        raise InvalidName(what="delta topic", text=topic, rule=delta(_EXAMPLE))
+    return TwinKey.parse("/".join(levels[3:]))
+
+
+def parse_request(topic: str) -> str:
+    """Verb of a request topic."""
+    return topic.rsplit("/", 1)[-1]
+
+
+def parse_mapper(topic: str) -> str:
+    """Account of a mapper's config or state topic."""
+    return checked_name(topic.split("/")[3], "mapper account")
+
+
+def is_reply(topic: str) -> bool:
+    """Whether a response topic lies where replies may go; any other place is refused."""
+    levels = topic.split("/")
+    return len(levels) == 5 and topic.startswith(f"{ROOT}/reply/") and not set(topic) & set("+#\0")
+
+
+_EXAMPLE: Final = TwinKey(Kind.DEVICE, "default", "tank")
