@@ -1,0 +1,1 @@
+"""The gateway: hub, broker, registry, twins and the command line."""

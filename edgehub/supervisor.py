@@ -1,0 +1,341 @@
+"""Child processes that are restarted when they end, and that end when the hub does, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import random
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+from twin.clock import Clock
+from twin.errors import EdgetwinError
+from twin.link.backoff import Backoff
+
+PARENT_ENV: Final = "EDGETWIN_PARENT_PID"  # what a Python child passes to die_with_parent
+STABLE_S: Final = 60.0  # a child that ran this long is healthy: its next restart is quick again
+RESTART_BASE_S: Final = 0.1
+RESTART_CAP_S: Final = 30.0
+LINE_BYTES: Final = 8192
+
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+_DRAIN_S: Final = 1.0  # a grandchild may hold the output pipe open for ever
+
+log = logging.getLogger(__name__)
+
+StartHandler = Callable[[int], None]
+ExitHandler = Callable[[int], None]
+
+
+class ChildError(EdgetwinError):
+    """A child process that cannot be started."""
+
+    code = "child"
+
+
+class ParentGone(EdgetwinError):
+    """The process that started us has ended already."""
+
+    code = "parent_gone"
+
+
+def info_level(_line: str) -> int:
+    """Log every line of a child as INFO."""
+    return logging.INFO
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What to run. ``stdin`` is written once and closed: the way for secrets. ``env`` None means our own."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] | None = None
+    cwd: Path | None = None
+    stdin: bytes = field(default=b"", repr=False)
+    grace_s: float = 5.0  # from SIGTERM to SIGKILL
+    level_of: Callable[[str], int] = info_level
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    process: asyncio.subprocess.Process
+    output: asyncio.StreamReader
+    pipe: asyncio.ReadTransport
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel kill this process when the thread that started it ends. Linux only.
+
+    Raises ParentGone if the parent ended before this call, which the kernel would not tell us.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    if os.getppid() != parent_pid:
+        message = f"the parent process {parent_pid} has ended before process {os.getpid()} was ready"
+        raise ParentGone(message, remedy="Nothing: start the hub again, it starts its children.")
+
+
+class Lines:
+    """Cuts a byte stream into lines of text; a longer line comes in pieces of ``limit_bytes``."""
+
+    def __init__(self, limit_bytes: int = LINE_BYTES) -> None:
+        self._limit_bytes = limit_bytes
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> list[str]:
+        """The lines that the chunk completes."""
+        *whole, rest = (self._rest + chunk).split(b"\n")
+        lines = [piece for line in whole for piece in self._pieces(line)]
+        pieces = self._pieces(rest) if len(rest) >= self._limit_bytes else []
+        self._rest = b"" if pieces else rest
+        return lines + pieces
+
+    def flush(self) -> list[str]:
+        """The unfinished last line, if there is one."""
+        lines = self._pieces(self._rest)
+        self._rest = b""
+        return lines
+
+    def _pieces(self, line: bytes) -> list[str]:
+        limit = self._limit_bytes
+        pieces = (line[at : at + limit] for at in range(0, len(line), limit))
+        return [piece.decode(errors="replace").rstrip("\r") for piece in pieces]
+
+
+class ChildRunner:
+    """Keeps one child running: restarts with full jitter, the first within a tenth of a second."""
+
+    def __init__(
+        self,
+        child: Child,
+        *,
+        backoff: Backoff,
+        clock: Clock,
+        setpriv: str | None,
+        on_start: StartHandler | None = None,
+        on_exit: ExitHandler | None = None,
+    ) -> None:
+        self.child = child
+        self._backoff = backoff
+        self._clock = clock
+        self._setpriv = setpriv
+        self._on_start = on_start
+        self._on_exit = on_exit
+        self._log = logging.getLogger(f"edgehub.child.{child.name}")
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self.restarts = 0
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while the child runs."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    async def start(self) -> None:
+        """Start the child and keep it. Raises ChildError if it cannot be started at all."""
+        running = await self._spawn()
+        self._task = asyncio.create_task(self._keep(running), name=f"child {self.child.name}")
+
+    async def stop(self) -> None:
+        """End the child: SIGTERM, then SIGKILL to its whole group after the grace period."""
+        self._stopping.set()
+        task = self._task
+        if task is None:
+            return
+        self.send(signal.SIGTERM)
+        done, _ = await asyncio.wait({task}, timeout=self.child.grace_s)
+        if not done:
+            self._log.warning("child %s ignored SIGTERM for %.1f s and is killed", self.child.name, self.child.grace_s)
+            if (pid := self.pid) is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+            await asyncio.wait({task}, timeout=_DRAIN_S + 5.0)
+        if task.done() and (error := task.exception()) is not None:
+            self._log.error("supervision of child %s failed", self.child.name, exc_info=error)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the child, if it runs."""
+        if self.pid is not None and self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def _keep(self, running: _Running) -> None:
+        failing = False
+        while True:
+            began_s = self._clock.monotonic_s()
+            self._tell(self._on_start, running.process.pid)
+            if self._stopping.is_set():  # asked while it was being started
+                self.send(signal.SIGTERM)
+            code = await self._attend(running)
+            self._tell(self._on_exit, code)
+            if self._stopping.is_set():
+                self._log.info("child %s stopped (%s)", self.child.name, _ending(code))
+                return
+            if self._clock.monotonic_s() - began_s >= STABLE_S:
+                self._backoff.reset()
+                failing = False
+            again = await self._restart(f"ended ({_ending(code)})", logging.DEBUG if failing else logging.WARNING)
+            if again is None:
+                return
+            failing = True
+            running = again
+
+    async def _restart(self, why: str, level: int) -> _Running | None:
+        while not self._stopping.is_set():
+            wait_s = self._backoff.next_s()
+            self._log.log(level, "child %s %s, restart in %.2f s", self.child.name, why, wait_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), wait_s)
+                return None
+            self.restarts += 1
+            try:
+                return await self._spawn()
+            except ChildError as error:
+                why = f"could not be started: {error}"
+        return None
+
+    async def _attend(self, running: _Running) -> int:
+        reader = asyncio.create_task(self._log_lines(running.output), name=f"output of {self.child.name}")
+        try:
+            code = await running.process.wait()
+            await asyncio.wait({reader}, timeout=_DRAIN_S)
+            return code
+        finally:
+            reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reader
+            running.pipe.close()
+
+    async def _log_lines(self, output: asyncio.StreamReader) -> None:
+        lines = Lines()
+        while chunk := await output.read(LINE_BYTES):
+            for line in lines.feed(chunk):
+                self._log.log(self.child.level_of(line), "%s", line)
+        for line in lines.flush():
+            self._log.log(self.child.level_of(line), "%s", line)
+
+    async def _spawn(self) -> _Running:
+        child = self.child
+        argv = (_program(child), *child.argv[1:])
+        if self._setpriv is not None:
+            argv = (self._setpriv, "--pdeathsig", "KILL", "--", *argv)
+        env = dict(os.environ if child.env is None else child.env) | {PARENT_ENV: str(os.getpid())}
+        # A pipe of our own: asyncio's wait() for a child with its pipes also waits for grandchildren that hold them.
+        read_fd, write_fd = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.PIPE if child.stdin else asyncio.subprocess.DEVNULL,
+                stdout=write_fd,
+                stderr=write_fd,
+                env=env,
+                cwd=child.cwd,
+                start_new_session=True,  # Ctrl-C in the terminal is for the hub, which then asks its children
+            )
+        except OSError as error:
+            os.close(read_fd)
+            message = f"child {child.name}: {child.argv[0]} cannot be started: {error.strerror}"
+            raise ChildError(message, remedy="Check the path, its permissions and the working folder.") from error
+        finally:
+            os.close(write_fd)
+        output = asyncio.StreamReader()
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output), os.fdopen(read_fd, "rb", buffering=0)
+        )
+        self._process = process
+        if child.stdin and process.stdin is not None:
+            with contextlib.suppress(ConnectionError):  # it ended already: its exit code tells more
+                process.stdin.write(child.stdin)
+                await asyncio.wait_for(process.stdin.drain(), child.grace_s)
+            process.stdin.close()
+        return _Running(process, output, pipe)
+
+    def _tell(self, handler: Callable[[int], None] | None, number: int) -> None:
+        if handler is None:
+            return
+        try:
+            handler(number)
+        except Exception:  # noqa: BLE001 a supervisor boundary: an observer must not end the child's care
+            self._log.exception("an observer of child %s failed", self.child.name)
+
+
+class Supervisor:
+    """Owns the hub's children; leaving it ends them all, latest first."""
+
+    def __init__(self, *, clock: Clock, rng: random.Random, restart_base_s: float = RESTART_BASE_S) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._restart_base_s = restart_base_s
+        self._runners: list[ChildRunner] = []
+        self._setpriv: str | None = None
+
+    async def __aenter__(self) -> Self:
+        """Look for what ties children to us."""
+        self._setpriv = shutil.which("setpriv")
+        if self._setpriv is None:
+            log.warning("setpriv is missing (Debian package util-linux): children may outlive a killed hub")
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        """End all children."""
+        while self._runners:
+            await self._runners.pop().stop()
+
+    @property
+    def runners(self) -> tuple[ChildRunner, ...]:
+        """All children, in the order they were added."""
+        return tuple(self._runners)
+
+    async def add(
+        self, child: Child, *, on_start: StartHandler | None = None, on_exit: ExitHandler | None = None
+    ) -> ChildRunner:
+        """Start a child and keep it running; ``on_start`` gets the pid, ``on_exit`` the exit code.
+
+        Raises ChildError if it cannot be started.
+        """
+        runner = ChildRunner(
+            child,
+            backoff=Backoff(self._restart_base_s, RESTART_CAP_S, self._rng),
+            clock=self._clock,
+            setpriv=self._setpriv,
+            on_start=on_start,
+            on_exit=on_exit,
+        )
+        await runner.start()
+        self._runners.append(runner)
+        return runner
+
+    async def remove(self, runner: ChildRunner) -> None:
+        """End one child and forget it."""
+        await runner.stop()
+        if runner in self._runners:
+            self._runners.remove(runner)
+
+
+def _program(child: Child) -> str:
+    found = shutil.which(child.argv[0])
+    if found is None:
+        message = f"child {child.name}: no program {child.argv[0]}"
+        raise ChildError(message, remedy="Install it, or set the path to it in edgetwin.yaml.")
+    return found
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

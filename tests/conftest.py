@@ -1,0 +1,81 @@
+"""Fixtures that many suites share: free ports and a real broker child."""
+
+import os
+import pwd
+import random
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from edgehub.broker import Account, Broker, Rule, TopicAccess, find_mosquitto, full_access, new_password
+from edgehub.supervisor import Supervisor
+from twin.clock import SystemClock
+
+MOSQUITTO = ("mosquitto", "/usr/sbin/mosquitto", ".cache/mosquitto/usr/sbin/mosquitto")
+
+
+@dataclass
+class TestBroker:
+    """A Mosquitto with our generated config; ``hub`` may use every topic."""
+
+    __test__ = False  # not a test class, whatever its name says
+
+    child: Broker
+    hub: Account
+    accounts: list[Account] = field(default_factory=list)
+
+    @property
+    def host(self) -> str:
+        return self.child.host
+
+    @property
+    def port(self) -> int:
+        return self.child.port
+
+    def account(self, name: str, *rules: tuple[str, str]) -> Account:
+        """Add an account with (access, filter) rules, access one of read, write, readwrite."""
+        made = Account(name, new_password(), tuple(Rule(TopicAccess(access), topic) for access, topic in rules))
+        self.accounts.append(made)
+        self.child.set_accounts(self.accounts)
+        return made
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Call it for a port on loopback that is free right now."""
+
+    def draw() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            return port
+
+    return draw
+
+
+@pytest.fixture
+async def supervisor() -> AsyncIterator[Supervisor]:
+    """Ends every child it was given when the test is over."""
+    async with Supervisor(clock=SystemClock(), rng=random.Random(1)) as owner:
+        yield owner
+
+
+@pytest.fixture
+async def broker(supervisor: Supervisor, free_port: Callable[[], int], tmp_path: Path) -> AsyncIterator[TestBroker]:
+    """A broker child of this test alone."""
+    binary = await find_mosquitto(MOSQUITTO)
+    hub = full_access("hub", new_password())
+    child = Broker(
+        binary=binary.path,
+        folder=tmp_path / "broker",
+        port=free_port(),
+        hub=hub,
+        accounts=(),
+        user=pwd.getpwuid(os.geteuid()).pw_name,
+        supervisor=supervisor,
+    )
+    async with child:
+        yield TestBroker(child, hub)

@@ -1,0 +1,282 @@
+"""The null modem: a broker and links in one process, with a real broker's semantics and no sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from twin.errors import LinkError
+from twin.link import Handler, LinkState, Message, StateHandler, Unsubscribe, Will
+from twin.link.mqtt import MAX_WAITING
+from twin.link.topic_match import Route, Routes, checked_filter, checked_topic, matches
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A message in a link's queue; ``route`` is set for a retained one, which goes to one filter."""
+
+    message: Message
+    qos: int
+    route: Route | None = None
+
+
+@dataclass(slots=True)
+class _Out:
+    message: Message
+    qos: int
+
+
+@dataclass(slots=True)
+class _Port:
+    """The broker's end of one link."""
+
+    link: MemoryLink
+    up: bool = False
+    allowed: bool = True
+    inbox: deque[_Sent] = field(default_factory=deque)
+
+
+class MemoryBroker:
+    """Routes between its links: wildcards, retained messages, qos 1 again after a cut, wills.
+
+    Everything is delivered by ``call_soon``, so a run is deterministic. ``cut`` is the cable pulled: a qos 1 message
+    that had not reached the broker comes with the next connection; one whose answer was lost comes twice.
+    """
+
+    def __init__(self) -> None:
+        self._ports: dict[int, _Port] = {}
+        self._retained: dict[str, Message] = {}
+
+    def link(self, will: Will | None = None) -> MemoryLink:
+        """Make a link to this broker."""
+        return MemoryLink(self, will)
+
+    def cut(self, link: MemoryLink) -> None:
+        """Break the link; its will is published, and it stays down until restored."""
+        port = self._port(link)
+        port.allowed = False
+        if port.up:
+            self._drop(port)
+            if link.will is not None:
+                self.route(Message(link.will.topic, link.will.payload, link.will.retain), 1)
+        link.lost()
+
+    def restore(self, link: MemoryLink) -> None:
+        """Let a cut link connect again; it does so in the next turns of the loop."""
+        port = self._port(link)
+        port.allowed = True
+        link.retry()
+
+    def attach(self, link: MemoryLink) -> bool:
+        """Connect a link; false while it is cut."""
+        port = self._port(link)
+        if port.allowed:
+            port.up = True
+        return port.allowed
+
+    def detach(self, link: MemoryLink) -> None:
+        """Disconnect with a goodbye: no will."""
+        self._drop(self._port(link))
+
+    def route(self, message: Message, qos: int) -> None:
+        """Store a retained message and queue it for every link that subscribes to it."""
+        if message.retain:
+            if message.payload:
+                self._retained[message.topic] = message
+            else:
+                self._retained.pop(message.topic, None)
+        live = replace(message, retain=False)
+        for port in tuple(self._ports.values()):
+            if port.up and port.link.wants(message.topic):
+                self._queue(port, _Sent(live, qos))
+
+    def subscribe(self, link: MemoryLink, route: Route) -> None:
+        """Send the retained messages of a filter."""
+        port = self._port(link)
+        for topic, message in tuple(self._retained.items()):
+            if matches(route.topic_filter, topic):
+                self._queue(port, _Sent(message, 1, route))
+
+    def _queue(self, port: _Port, sent: _Sent) -> None:
+        port.inbox.append(sent)
+        if len(port.inbox) == 1:
+            asyncio.get_running_loop().call_soon(self._deliver, port)
+
+    def _deliver(self, port: _Port) -> None:
+        """Hand over what is queued now; what handlers cause comes in a later turn."""
+        for _ in range(len(port.inbox)):
+            if not port.inbox:  # cut by a handler
+                return
+            sent = port.inbox[0]
+            port.link.incoming(sent.message, sent.route)
+            if port.inbox and port.inbox[0] is sent:
+                port.inbox.popleft()
+        if port.inbox:
+            asyncio.get_running_loop().call_soon(self._deliver, port)
+
+    def _drop(self, port: _Port) -> None:
+        port.up = False
+        port.inbox.clear()  # a clean session: the broker forgets
+
+    def _port(self, link: MemoryLink) -> _Port:
+        return self._ports.setdefault(id(link), _Port(link))
+
+
+class MemoryLink:
+    """A Link to a MemoryBroker."""
+
+    def __init__(self, broker: MemoryBroker, will: Will | None = None) -> None:
+        self._broker = broker
+        self._routes = Routes()
+        self._state = LinkState.CLOSED
+        self._state_handlers: list[StateHandler] = []
+        self._unacked: deque[_Out] = deque()  # written to the wire, not yet read by the broker
+        self._waiting: deque[_Out] = deque()
+        self._up = asyncio.Event()
+        self.will = will
+
+    async def __aenter__(self) -> Self:
+        """Start connecting."""
+        self._enter(LinkState.CONNECTING)
+        asyncio.get_running_loop().call_soon(self._connect)
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        """Say goodbye and stop."""
+        while self._state is LinkState.UP and (self._unacked or self._waiting):  # noqa: ASYNC110 the next turn flushes
+            await asyncio.sleep(0)
+        self._broker.detach(self)
+        self._enter(LinkState.CLOSED)
+
+    @property
+    def state(self) -> LinkState:
+        """The state right now."""
+        return self._state
+
+    def on_state(self, handler: StateHandler) -> Unsubscribe:
+        """Tell the handler each change of state."""
+        self._state_handlers.append(handler)
+
+        def stop() -> None:
+            if handler in self._state_handlers:
+                self._state_handlers.remove(handler)
+
+        return stop
+
+    async def connected(self, timeout_s: float) -> None:
+        """Wait until the link is up. Raises LinkError when the time is over."""
+        try:
+            await asyncio.wait_for(self._up.wait(), timeout_s)
+        except TimeoutError:
+            message = f"no connection to the broker in memory within {timeout_s:g} s"
+            raise LinkError(message, remedy="Open the link, or restore it if it was cut.") from None
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        response_topic: str = "",
+        correlation: bytes = b"",
+    ) -> None:
+        """Hand a message to the connection; the contract is Link's."""
+        checked_topic(topic)
+        if response_topic:
+            checked_topic(response_topic)
+        out = _Out(Message(topic, payload, retain, response_topic, correlation), min(qos, 1))
+        if self._state is LinkState.UP:
+            self._write(out)
+        elif out.qos:
+            if len(self._waiting) >= MAX_WAITING:
+                message = f"{len(self._waiting)} messages wait for the broker in memory, no room for {topic}"
+                raise LinkError(message, remedy="Publish less until the link is up, or keep only the newest value.")
+            self._waiting.append(out)
+
+    async def subscribe(self, topic_filter: str, handler: Handler, *, qos: int = 1) -> Unsubscribe:
+        """Call the handler for each message that matches; the contract is Link's."""
+        route = self._routes.add(checked_filter(topic_filter), handler, min(qos, 1))
+        if self._state is LinkState.UP:
+            self._broker.subscribe(self, route)
+
+        def stop() -> None:
+            self._routes.remove(route, handler)
+
+        return stop
+
+    def wants(self, topic: str) -> bool:
+        """Whether a filter of this link matches."""
+        return bool(self._routes.handlers(topic))
+
+    def incoming(self, message: Message, route: Route | None) -> None:
+        """Take a message from the broker; a retained one is for one filter only."""
+        handlers = self._routes.handlers(message.topic)
+        if route is not None:
+            handlers = self._routes.on_subscribe(message.topic, route.number)
+        for handler in handlers:
+            try:
+                handler(message)
+            except Exception:
+                log.exception("a handler of %s failed", message.topic)
+
+    def lost(self) -> None:
+        """The cable was pulled: what the broker has not read waits again, qos 0 is gone."""
+        self._waiting.extendleft(reversed([out for out in self._unacked if out.qos]))
+        self._unacked.clear()
+        if self._state is not LinkState.CLOSED:
+            self._enter(LinkState.DOWN)
+
+    def retry(self) -> None:
+        """The cable is back."""
+        if self._state is LinkState.DOWN:
+            self._enter(LinkState.CONNECTING)
+            asyncio.get_running_loop().call_soon(self._connect)
+
+    def _connect(self) -> None:
+        if self._state is not LinkState.CONNECTING:
+            return
+        if not self._broker.attach(self):
+            self._enter(LinkState.DOWN)
+            return
+        for route in self._routes.all():
+            self._broker.subscribe(self, route)
+        self._enter(LinkState.UP)
+        while self._waiting:
+            self._write(self._waiting.popleft())
+
+    def _write(self, out: _Out) -> None:
+        self._unacked.append(out)
+        if len(self._unacked) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """The broker reads what was written before this turn."""
+        for _ in range(len(self._unacked)):
+            if not self._unacked:
+                return
+            out = self._unacked[0]
+            self._broker.route(out.message, out.qos)
+            if self._unacked and self._unacked[0] is out:
+                self._unacked.popleft()
+        if self._unacked:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _enter(self, state: LinkState) -> None:
+        if state is self._state:
+            return
+        self._state = state
+        if state is LinkState.UP:
+            self._up.set()
+        else:
+            self._up.clear()
+        for handler in tuple(self._state_handlers):
+            try:
+                handler(state)
+            except Exception:
+                log.exception("a state handler of a link in memory failed")
