@@ -1,0 +1,1 @@
+"""Protocol mappers and the SDK they are written with."""

@@ -1,0 +1,128 @@
+"""Settings as they arrive -> what a runner serves, in the mapper's own types; each problem with its key path."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from mappers.sdk.config import ConnectionSettings, DeviceSettings, PointSettings
+from mappers.sdk.convert import Scaling
+from mappers.sdk.driver import ConnectionConfig, DeviceConfig, Mapper, Point, PointConfig
+from mappers.sdk.errors import InvalidSettings
+from twin.errors import InvalidName
+from twin.model import PropertySpec, TwinKey
+from twin.validate import Rule
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundPoint:
+    """One property ready to be served."""
+
+    spec: PropertySpec
+    rule: Rule
+    cycle_ms: int
+    point: Point[PointConfig]
+    scaling: Scaling
+
+
+@dataclass(frozen=True, slots=True)
+class BoundDevice:
+    """One device ready to be served. ``broken`` are properties whose settings the mapper cannot use."""
+
+    key: TwinKey
+    settings: DeviceSettings
+    address: DeviceConfig | None
+    points: tuple[BoundPoint, ...]
+    broken: tuple[PropertySpec, ...]
+
+    @property
+    def specs(self) -> tuple[PropertySpec, ...]:
+        """All properties, usable or not."""
+        return (*(bound.spec for bound in self.points), *self.broken)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One connection's devices, and what was wrong with the settings, one line a problem."""
+
+    devices: tuple[BoundDevice, ...]
+    problems: tuple[str, ...]
+
+
+def bind_connection(settings: ConnectionSettings, mapper: Mapper) -> ConnectionConfig:
+    """Check what is needed to reach the bus or host. Raises InvalidSettings naming the key path."""
+    try:
+        return mapper.connection.model_validate(settings.config)
+    except ValidationError as error:
+        problems = "; ".join(_problems(f"connection {settings.name}: config", error))
+        raise InvalidSettings(problems, remedy=f"Mend the settings of mapper {mapper.name}.") from None
+
+
+def bind_devices(settings: ConnectionSettings, mapper: Mapper | None) -> Binding:
+    """Check devices and points one by one, so that a bad one harms no other; without a mapper all are broken."""
+    problems: list[str] = []
+    devices: list[BoundDevice] = []
+    for number, device in enumerate(settings.devices):
+        where = f"connection {settings.name}: devices[{number}] {device.twin}"
+        try:
+            key = TwinKey.parse(device.twin)
+        except InvalidName as error:
+            problems.append(f"{where}: {error.message}")
+            continue
+        devices.append(_device(key, device, mapper, where, problems))
+    return Binding(tuple(devices), tuple(problems))
+
+
+def _device(
+    key: TwinKey, settings: DeviceSettings, mapper: Mapper | None, where: str, problems: list[str]
+) -> BoundDevice:
+    specs = tuple(_spec(point) for point in settings.points)
+    address = None if mapper is None else _checked(mapper.device, settings.address, f"{where}: address", problems)
+    if mapper is None or address is None:
+        return BoundDevice(key, settings, None, (), specs)
+    points: list[BoundPoint] = []
+    broken: list[PropertySpec] = []
+    for number, (point, spec) in enumerate(zip(settings.points, specs, strict=True)):
+        path = f"{where}: points[{number}].visitor ({spec.name})"
+        visitor = _checked(mapper.point, point.visitor, path, problems)
+        if visitor is not None and not (visitor.scale and math.isfinite(visitor.scale + visitor.offset)):
+            problems.append(f"{path}: scale must be a number other than 0, and offset finite")
+            visitor = None
+        if visitor is None:
+            broken.append(spec)
+            continue
+        scaling = Scaling(spec.type, visitor.scale, visitor.offset)
+        points.append(BoundPoint(spec, Rule(spec), point.cycle_ms, Point(spec.name, spec.type, visitor), scaling))
+    return BoundDevice(key, settings, address, tuple(points), tuple(broken))
+
+
+def _checked(model: type[M], settings: dict[str, Any], where: str, problems: list[str]) -> M | None:
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        problems.extend(_problems(where, error))
+        return None
+
+
+def _spec(point: PointSettings) -> PropertySpec:
+    return PropertySpec(
+        name=point.property,
+        type=point.type,
+        access=point.access,
+        minimum=point.minimum,
+        maximum=point.maximum,
+        tolerance=point.tolerance,
+        report=point.report,
+    )
+
+
+def _problems(where: str, error: ValidationError) -> list[str]:
+    return [
+        ".".join((where, *(str(step) for step in problem["loc"]))) + f": {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False)
+    ]

@@ -1,0 +1,118 @@
+"""One driver behind time budgets, with counters: every call ends, and ends as a value or a MapperError."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from mappers.sdk.driver import DeviceConfig, Driver, Point, PointConfig, Readings
+from mappers.sdk.errors import DeviceTimeout, MapperError, NotConnected
+from twin.clock import Clock
+from twin.model import Value
+
+log = logging.getLogger(__name__)
+
+AnyDriver = Driver[DeviceConfig, PointConfig, object]
+T = TypeVar("T")
+
+_LATENCY_WEIGHT: Final = 0.1  # of the newest call in the moving average
+_CLOSE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Longest time a driver's call may take, whatever its own time-outs are."""
+
+    connect_s: float = 15.0
+    read_s: float = 10.0
+    write_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class BusCounters:
+    """What a connection did since it was opened; latency is a moving average over reads and writes."""
+
+    requests: int = 0
+    errors: int = 0
+    connects: int = 0
+    overruns: int = 0
+    latency_s: float = 0.0
+    last_error: str = ""
+
+
+class Bus:
+    """The calls of one driver. Its one owner makes one call at a time."""
+
+    def __init__(self, name: str, driver: AnyDriver, clock: Clock, budget: Budget) -> None:
+        self.name = name
+        self._driver = driver
+        self._clock = clock
+        self._budget = budget
+        self._requests = 0
+        self._errors = 0
+        self._connects = 0
+        self._latency_s = 0.0
+        self._last_error = ""
+
+    def counters(self, overruns: int) -> BusCounters:
+        """Snapshot of the counters."""
+        return BusCounters(self._requests, self._errors, self._connects, overruns, self._latency_s, self._last_error)
+
+    async def connect(self) -> None:
+        """Open the connection. Raises NotConnected, whatever went wrong."""
+        self._connects += 1
+        try:
+            await self._within(self._budget.connect_s, "connect", self._driver.connect())
+        except NotConnected:
+            raise
+        except MapperError as error:
+            raise NotConnected(error.message, remedy=error.remedy) from error
+
+    async def close(self) -> None:
+        """Let go of the connection; never raises."""
+        try:
+            await self._within(_CLOSE_S, "close", self._driver.close())
+        except MapperError as error:
+            log.debug("%s: closing failed: %s", self.name, error)
+
+    def plan(self, device: DeviceConfig, points: Sequence[Point[PointConfig]]) -> object:
+        """The driver's own plan for reading these points together."""
+        return self._driver.plan(device, points)
+
+    async def read(self, plan: object) -> Readings:
+        """Read one plan. Raises NotConnected for the whole connection, another MapperError for this device."""
+        return await self._timed(self._budget.read_s, "read", self._driver.read(plan))
+
+    async def write(self, device: DeviceConfig, point: Point[PointConfig], value: Value) -> None:
+        """Write one raw value. Raises WriteRefused, or as ``read`` does."""
+        await self._timed(self._budget.write_s, f"write of {point.name}", self._driver.write(device, point, value))
+
+    async def _timed(self, budget_s: float, what: str, call: Awaitable[T]) -> T:
+        began_s = self._clock.monotonic_s()
+        self._requests += 1
+        result = await self._within(budget_s, what, call)
+        self._latency_s += _LATENCY_WEIGHT * (self._clock.monotonic_s() - began_s - self._latency_s)
+        return result
+
+    async def _within(self, budget_s: float, what: str, call: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(budget_s):
+                return await call
+        except MapperError as error:
+            raise self._counted(error) from error.__cause__
+        except TimeoutError as error:
+            message = f"{self.name}: {what} took longer than {budget_s:g} s"
+            raise self._counted(DeviceTimeout(message, remedy="Check the device and its cable.")) from error
+        except Exception as error:  # the boundary to plugins: a driver's bug degrades its device, not the host
+            message = f"{self.name}: {what} failed in the driver: {type(error).__name__}: {error}"
+            if message != self._last_error:
+                log.exception("%s: %s failed in the driver", self.name, what)
+            raise self._counted(MapperError(message, remedy="This is a fault of the mapper; report it.")) from error
+
+    def _counted(self, error: MapperError) -> MapperError:
+        self._errors += 1
+        self._last_error = error.message
+        return error

@@ -1,0 +1,122 @@
+"""What a driver promises: five methods that do I/O and nothing else.
+
+The SDK owns schedule, conversion, report policy, quality, write-back, reconnect and simulation.
+
+    runner ── plan ──> driver        once per change of configuration, pure
+    runner ── read ──> driver        each cycle: values and faults by property name
+    runner ── write ─> driver        each desired value; the runner reads back
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from twin.model import Reason, Value, ValueType
+
+A = TypeVar("A", bound="PointConfig")
+D = TypeVar("D", bound="DeviceConfig", contravariant=True)
+P = TypeVar("P")
+
+
+class ConnectionConfig(BaseModel):
+    """Base of a protocol's connection settings: what is needed to reach the bus or the host."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class DeviceConfig(BaseModel):
+    """Base of what a protocol needs to know of one device on a connection (a unit id, say)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class PointConfig(BaseModel):
+    """Base of a protocol's visitor: how a property is reached.
+
+    ``scale`` and ``offset`` are applied by the SDK: reported = raw * scale + offset, and the inverse for writes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Point(Generic[A]):
+    """A visitor as a driver sees it: the property's name and type, and its address."""
+
+    name: str
+    type: ValueType
+    address: A
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a point has no value this time."""
+
+    reason: Reason
+    text: str = ""
+
+
+@dataclass(slots=True)
+class Readings:
+    """One read: raw values and faults by property name. Each planned point is in exactly one of the two."""
+
+    values: dict[str, Value] = field(default_factory=dict)
+    faults: dict[str, Fault] = field(default_factory=dict)
+
+
+class Driver(Protocol[D, A, P]):
+    """I/O of one connection. The runner calls one method at a time and may cancel any of them.
+
+    D is the protocol's DeviceConfig, A its PointConfig, P whatever ``plan`` makes for ``read``.
+    """
+
+    async def connect(self) -> None:
+        """Open the connection. Raises NotConnected."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything; never raises, may be called at any time."""
+        ...
+
+    def plan(self, device: D, points: Sequence[Point[A]]) -> P:
+        """Prepare reading these points of one device together; pure, no I/O."""
+        ...
+
+    async def read(self, plan: P) -> Readings:
+        """Read the planned points. A fault of one point is in the result; what hits the whole device is raised.
+
+        Raises NotConnected when the connection is gone, DeviceTimeout when this device does not answer.
+        """
+        ...
+
+    async def write(self, device: D, point: Point[A], value: Value) -> None:
+        """Write one raw value. Raises WriteRefused, and NotConnected or DeviceTimeout as ``read`` does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mapper:
+    """A protocol as a plugin offers it under the entry-point group ``edgetwin.mappers``.
+
+    ``driver`` imports what it needs when called, so that listing mappers costs nothing.
+    """
+
+    name: str
+    connection: type[ConnectionConfig]
+    device: type[DeviceConfig]
+    point: type[PointConfig]
+    driver: Callable[[ConnectionConfig], Driver[DeviceConfig, PointConfig, object]]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """KubeEdge protocolName values, in lower case, that mean this mapper."""
+    split: Callable[[Mapping[str, object]], tuple[dict[str, object], dict[str, object]]] = lambda config: (
+        dict(config),
+        {},
+    )
+    """KubeEdge writes connection and device keys into one map: returns the two parts."""

@@ -1,0 +1,110 @@
+"""Which desired values of one device are to be written now: latest wins, refused ones wait. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from random import Random
+from typing import Final
+
+from mappers.sdk.convert import Scaling
+from twin.link.backoff import Backoff
+from twin.model import Access, PropertySpec, Value
+from twin.validate import Rule
+from twin.wire.messages import Delta, DesiredValue
+
+_FIRST_RETRY_S: Final = 1.0
+_LONGEST_RETRY_S: Final = 60.0
+_FLOAT32: Final = 1e-6  # a value that went through a 32-bit float comes back this much off
+
+
+@dataclass(slots=True)
+class Wish:
+    """One desired value on its way to the device."""
+
+    name: str
+    value: Value
+    tick: int
+    due_at: float
+    refused: bool = False
+
+
+class Writeback:
+    """The delta of one device as a list of things to write.
+
+    An entry that stays in the delta keeps its place in the backoff; one with a new value or tick starts afresh; one
+    that left the delta is never written.
+    """
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._wishes: dict[str, Wish] = {}
+        self._backoffs: dict[str, Backoff] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._wishes)
+
+    def follow(self, delta: Delta, now_s: float) -> list[str]:
+        """Take a new delta in place of the last; returns the refused properties that it no longer holds as they were.
+
+        Those are good again until they are refused anew.
+        """
+        before = self._wishes
+        self._wishes = {name: self._wish(name, desired, now_s) for name, desired in delta.desired.items()}
+        kept = {name for name, wish in self._wishes.items() if before.get(name) is wish}
+        for name in self._backoffs.keys() - kept:
+            del self._backoffs[name]
+        return [name for name, wish in before.items() if wish.refused and name not in kept]
+
+    def due(self, now_s: float) -> list[Wish]:
+        """What is to be written now."""
+        return [wish for wish in self._wishes.values() if wish.due_at <= now_s]
+
+    def next_at(self) -> float:
+        """When the next retry is due; infinite when none is."""
+        return min((wish.due_at for wish in self._wishes.values()), default=inf)
+
+    def refused(self) -> list[str]:
+        """Properties whose desired value the device does not take."""
+        return [name for name, wish in self._wishes.items() if wish.refused]
+
+    def stands(self, wish: Wish) -> bool:
+        """Whether the wish is still the newest of its property."""
+        return self._wishes.get(wish.name) is wish
+
+    def wrote(self, wish: Wish) -> None:
+        """Note that the device has it; the next delta that still asks for it makes it due again."""
+        wish.due_at = inf
+        wish.refused = False
+        self._backoffs.pop(wish.name, None)
+
+    def refuse(self, wish: Wish, now_s: float, *, for_good: bool = False) -> None:
+        """Note that the device does not take it; it is tried again after 1 to 60 s, or never if that is for good."""
+        wish.refused = True
+        backoff = self._backoffs.setdefault(wish.name, Backoff(2 * _FIRST_RETRY_S, _LONGEST_RETRY_S, self._rng))
+        wish.due_at = inf if for_good else now_s + max(_FIRST_RETRY_S, backoff.next_s())
+
+    def _wish(self, name: str, desired: DesiredValue, now_s: float) -> Wish:
+        old = self._wishes.get(name)
+        if old is not None and old.tick == desired.tick and old.value == desired.value:
+            if not old.refused:
+                old.due_at = now_s  # still asked for after it was written: the device may have lost it
+            return old
+        return Wish(name, desired.value, desired.tick, now_s)
+
+
+def objection(spec: PropertySpec, rule: Rule, value: Value) -> str:
+    """Why a desired value is not even tried; empty if it may be written."""
+    if spec.access is not Access.READ_WRITE:
+        return f"{spec.name} is read-only"
+    return rule.violation(value)
+
+
+def agrees(desired: Value, read: Value, tolerance: float, scaling: Scaling) -> bool:
+    """Whether the device holds the desired value, as far as its resolution lets it."""
+    if isinstance(desired, bool) or isinstance(read, bool):
+        return desired is read
+    if isinstance(desired, int | float) and isinstance(read, int | float):
+        rounding = 0.0 if isinstance(desired, int) and isinstance(read, int) else _FLOAT32 * abs(desired)
+        return abs(desired - read) <= max(tolerance, scaling.step / 2, rounding)
+    return desired == read

@@ -1,0 +1,199 @@
+/* A Modbus server on libmodbus: an independent peer for the tests of mappers/modbus. Debian: gcc libmodbus-dev.
+ *
+ *   gcc -O2 -Wall -Wextra -Werror -I/usr/include/modbus -o modbus_server modbus_server.c -lmodbus
+ *
+ *   modbus_server --tcp PORT | --rtu /dev/pts/N     one of the two; TCP on loopback, PORT 0 for a free one
+ *     --unit U       unit id on a serial line (1)
+ *     --mixed        fill the registers with the mix of mixed_byte()
+ *     --counting     all holding registers change at every read of the first of them
+ *     --hole A B     holding and input addresses A to B are illegal; up to 16 of them
+ *     --most N       refuse reads of more than N registers with ILLEGAL DATA VALUE
+ *     --log          print "read FUNCTION ADDRESS COUNT" for each read
+ *
+ * Four tables of 1000 addresses. Holding registers start as in input registers; coil n and discrete input n are on
+ * when n is a multiple of 3. Prints READY, on TCP with its port.
+ */
+#include <errno.h>
+#include <modbus.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { SIZE = 1000, HOLES = 16 };
+
+struct options {
+    int port, unit, holes, most;
+    const char *tty;
+    bool mixed, counting, log;
+    int hole[HOLES][2];
+};
+
+/* Byte i of the mix: bytes sent most significant first, two a register. */
+static uint8_t mixed_byte(unsigned i)
+{
+    uint32_t x = i * 2654435761u + 12345u;
+    x ^= x >> 15;
+    x *= 2246822519u;
+    x ^= x >> 13;
+    return (uint8_t)x;
+}
+
+static void fill(modbus_mapping_t *map, const struct options *o)
+{
+    for (unsigned i = 0; i < SIZE; i++) {
+        uint16_t word = o->mixed ? (uint16_t)(mixed_byte(2 * i) << 8 | mixed_byte(2 * i + 1)) : (uint16_t)i;
+        map->tab_registers[i] = map->tab_input_registers[i] = word;
+        map->tab_bits[i] = map->tab_input_bits[i] = i % 3 == 0;
+    }
+}
+
+static bool in_hole(const struct options *o, int address, int count)
+{
+    for (int h = 0; h < o->holes; h++)
+        if (address <= o->hole[h][1] && address + count > o->hole[h][0])
+            return true;
+    return false;
+}
+
+static int answer(modbus_t *ctx, const uint8_t *query, int length, modbus_mapping_t *map, const struct options *o)
+{
+    int at = modbus_get_header_length(ctx);
+    int function = query[at];
+    int address = query[at + 1] << 8 | query[at + 2];
+    int count = query[at + 3] << 8 | query[at + 4];
+    bool reads = function >= 1 && function <= 4;
+    bool registers = function == 3 || function == 4 || function == 6 || function == 16;
+    if (reads && o->log) {
+        printf("read %d %d %d\n", function, address, count);
+        fflush(stdout);
+    }
+    if (registers && in_hole(o, address, function == 6 ? 1 : count))
+        return modbus_reply_exception(ctx, query, MODBUS_EXCEPTION_ILLEGAL_DATA_ADDRESS);
+    if (reads && registers && o->most && count > o->most)
+        return modbus_reply_exception(ctx, query, MODBUS_EXCEPTION_ILLEGAL_DATA_VALUE);
+    if (o->counting && function == 3 && address == 0)
+        for (int i = 0; i < SIZE; i++)
+            map->tab_registers[i]++;
+    return modbus_reply(ctx, query, length, map);
+}
+
+/* Serve any number of TCP clients from one loop. */
+static void serve_tcp(modbus_t *ctx, modbus_mapping_t *map, const struct options *o)
+{
+    uint8_t query[MODBUS_TCP_MAX_ADU_LENGTH];
+    int listener = modbus_tcp_listen(ctx, 8);
+    if (listener < 0) {
+        fprintf(stderr, "listen: %s\n", modbus_strerror(errno));
+        exit(1);
+    }
+    struct sockaddr_in bound;
+    socklen_t size = sizeof bound;
+    if (getsockname(listener, (struct sockaddr *)&bound, &size) < 0)
+        exit(1);
+    printf("READY %d\n", ntohs(bound.sin_port));
+    fflush(stdout);
+    fd_set all;
+    FD_ZERO(&all);
+    FD_SET(listener, &all);
+    int highest = listener;
+    for (;;) {
+        fd_set ready = all;
+        if (select(highest + 1, &ready, NULL, NULL, NULL) < 0)
+            exit(1);
+        for (int fd = 0; fd <= highest; fd++) {
+            if (!FD_ISSET(fd, &ready))
+                continue;
+            if (fd == listener) {
+                int client = accept(listener, NULL, NULL);
+                if (client >= 0 && client < FD_SETSIZE) {
+                    FD_SET(client, &all);
+                    highest = client > highest ? client : highest;
+                }
+                continue;
+            }
+            modbus_set_socket(ctx, fd);
+            int length = modbus_receive(ctx, query);
+            if (length < 0 || (length > 0 && answer(ctx, query, length, map, o) < 0)) {
+                close(fd);
+                FD_CLR(fd, &all);
+            }
+        }
+    }
+}
+
+static void serve_rtu(modbus_t *ctx, modbus_mapping_t *map, const struct options *o)
+{
+    uint8_t query[MODBUS_RTU_MAX_ADU_LENGTH];
+    modbus_set_slave(ctx, o->unit);
+    if (modbus_connect(ctx) < 0) {
+        fprintf(stderr, "%s: %s\n", o->tty, modbus_strerror(errno));
+        exit(1);
+    }
+    puts("READY");
+    fflush(stdout);
+    for (;;) {
+        int length = modbus_receive(ctx, query);
+        if (length > 0)
+            answer(ctx, query, length, map, o);
+        else if (length < 0 && errno != EMBBADCRC && errno != ETIMEDOUT)
+            exit(1);
+    }
+}
+
+static int number(int argc, char **argv, int at)
+{
+    if (at >= argc) {
+        fprintf(stderr, "%s needs a number\n", argv[argc - 1]);
+        exit(2);
+    }
+    return atoi(argv[at]);
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.port = -1, .unit = 1};
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--tcp"))
+            o.port = number(argc, argv, ++i);
+        else if (!strcmp(argv[i], "--rtu") && i + 1 < argc)
+            o.tty = argv[++i];
+        else if (!strcmp(argv[i], "--unit"))
+            o.unit = number(argc, argv, ++i);
+        else if (!strcmp(argv[i], "--most"))
+            o.most = number(argc, argv, ++i);
+        else if (!strcmp(argv[i], "--mixed"))
+            o.mixed = true;
+        else if (!strcmp(argv[i], "--counting"))
+            o.counting = true;
+        else if (!strcmp(argv[i], "--log"))
+            o.log = true;
+        else if (!strcmp(argv[i], "--hole") && o.holes < HOLES) {
+            o.hole[o.holes][0] = number(argc, argv, ++i);
+            o.hole[o.holes++][1] = number(argc, argv, ++i);
+        } else {
+            fprintf(stderr, "unknown option %s\n", argv[i]);
+            return 2;
+        }
+    }
+    if ((o.port < 0) == (o.tty == NULL)) {
+        fprintf(stderr, "give --tcp PORT or --rtu TTY\n");
+        return 2;
+    }
+    modbus_mapping_t *map = modbus_mapping_new(SIZE, SIZE, SIZE, SIZE);
+    modbus_t *ctx = o.tty ? modbus_new_rtu(o.tty, 9600, 'N', 8, 1) : modbus_new_tcp("127.0.0.1", o.port);
+    if (map == NULL || ctx == NULL) {
+        fprintf(stderr, "libmodbus: %s\n", modbus_strerror(errno));
+        return 1;
+    }
+    fill(map, &o);
+    if (o.tty)
+        serve_rtu(ctx, map, &o);
+    else
+        serve_tcp(ctx, map, &o);
+}
