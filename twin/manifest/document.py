@@ -1,0 +1,80 @@
+"""A document that people wrote, as the rest of the product sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from twin.manifest.kinds import Spec
+from twin.manifest.problems import KeyPath, Problem
+from twin.manifest.yaml import Parsed
+from twin.model import Value
+
+
+class DocumentKind(StrEnum):
+    """The kinds of documents that the registry keeps."""
+
+    DEVICE_MODEL = "DeviceModel"
+    DEVICE = "Device"
+    CONNECTION = "Connection"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """Names one document; the api version is not part of it, so KubeEdge's Device and ours are the same thing."""
+
+    kind: DocumentKind
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document: who it is, its spec as a model, ``raw`` as it is stored, ``origin`` with the places.
+
+    ``raw`` is plain JSON, must not be changed, and holds no uid or generation.
+    """
+
+    api_version: str
+    ref: Ref
+    labels: Mapping[str, str]
+    spec: Spec
+    raw: dict[str, Value]
+    origin: Parsed = field(compare=False, repr=False)
+
+    @property
+    def kind(self) -> DocumentKind:
+        """The kind, of the reference."""
+        return self.ref.kind
+
+    @property
+    def namespace(self) -> str:
+        """The namespace, of the reference."""
+        return self.ref.namespace
+
+    @property
+    def name(self) -> str:
+        """The name, of the reference."""
+        return self.ref.name
+
+    @property
+    def place(self) -> str:
+        """Where the document begins: ``file.yaml:12``, or its name if no file is behind it."""
+        place = self.origin.place(())
+        return f"{self.origin.source}:{place.line}" if place else self.origin.source
+
+    def problem(self, path: KeyPath, text: str, remedy: str = "") -> Problem:
+        """State a problem at a key path of this document."""
+        return self.origin.problem(path, text, remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a set of files holds, and what in it deserves a second look."""
+
+    documents: tuple[Document, ...]
+    warnings: tuple[Problem, ...] = ()

@@ -1,0 +1,113 @@
+"""Files to documents: every problem of every file at once, or all documents with their warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from twin.manifest.document import Document, DocumentKind, Manifest, Ref
+from twin.manifest.explain import explained
+from twin.manifest.fields import shown_value
+from twin.manifest.kinds import KINDS, OURS, Envelope, Metadata
+from twin.manifest.problems import InvalidManifest, Problem, suggestion
+from twin.manifest.rules import broken_rules, doubtful
+from twin.manifest.yaml import Parsed, Source, parse
+from twin.model import Value
+
+
+def read_documents(sources: Sequence[Source]) -> Manifest:
+    """Read all documents of all files. Raises InvalidManifest with every problem found."""
+    problems: list[Problem] = []
+    parsed: list[Parsed] = []
+    for source in sources:
+        file = parse(source)
+        problems.extend(file.problems)
+        for one in file.documents:
+            parsed.extend(_items(one))
+    return read_parsed(parsed, problems)
+
+
+def read_parsed(parsed: Sequence[Parsed], problems: Sequence[Problem] = ()) -> Manifest:
+    """Read documents that are plain values already. Raises InvalidManifest with ``problems`` and every one found."""
+    found = list(problems)
+    documents: dict[Ref, Document] = {}
+    for one in parsed:
+        try:
+            document = _document(one)
+        except InvalidManifest as error:
+            found.extend(error.problems)
+            continue
+        first = documents.setdefault(document.ref, document)
+        if first is not document:
+            text = f"{document.ref} is already in {first.place}"
+            found.append(document.problem(("metadata", "name"), text, "Keep one of the two, or rename one."))
+        found.extend(broken_rules(document))
+    if found:
+        raise InvalidManifest(sorted(found, key=lambda problem: (problem.source, problem.line)))
+    warnings = [warning for document in documents.values() for warning in doubtful(document)]
+    return Manifest(tuple(documents.values()), tuple(warnings))
+
+
+def _items(parsed: Parsed) -> Iterator[Parsed]:
+    """Unfold a JSON array of documents and Kubernetes' List."""
+    value = parsed.value
+    if isinstance(value, dict) and value.get("kind") == "List" and isinstance(value.get("items"), list):
+        root, items = (*parsed.root, "items"), value["items"]
+    else:
+        root, items = parsed.root, value
+    if not isinstance(items, list):
+        yield parsed
+        return
+    for index, item in enumerate(items):
+        yield Parsed(parsed.source, item, parsed.places, (*root, index))
+
+
+def _document(parsed: Parsed) -> Document:
+    value = parsed.value
+    if not isinstance(value, dict):
+        text = f"{shown_value(value)} is not a document"
+        raise InvalidManifest([parsed.problem((), text, f"Begin with apiVersion: {OURS}, kind, metadata and spec.")])
+    model = _model(parsed, value)
+    try:
+        envelope = model.model_validate(value)
+    except ValidationError as error:
+        raise InvalidManifest(explained(error, model, parsed)) from None
+    metadata: Metadata = envelope.metadata
+    ref = Ref(DocumentKind(envelope.kind), metadata.namespace, metadata.name)
+    raw = _raw(value, metadata)
+    return Document(envelope.api_version, ref, metadata.labels, envelope.spec, raw, parsed)
+
+
+def _model(parsed: Parsed, value: dict[str, Value]) -> type[Envelope[Any]]:
+    version, kind = value.get("apiVersion"), value.get("kind")
+    if not isinstance(version, str):
+        raise InvalidManifest([parsed.problem(("apiVersion",), "apiVersion is missing", f"Add apiVersion: {OURS}.")])
+    versions = sorted({known for known, _ in KINDS}, reverse=True)
+    if version not in versions:
+        remedy = suggestion(version, versions, what="Use one of")
+        text = f"the apiVersion {shown_value(version)} is not known"
+        raise InvalidManifest([parsed.problem(("apiVersion",), text, remedy)])
+    kinds = [known for of, known in KINDS if of == version]
+    if not isinstance(kind, str):
+        remedy = f"Add one of {', '.join(kinds)}."
+        raise InvalidManifest([parsed.problem(("kind",), "kind is missing", remedy)])
+    if kind not in kinds:
+        remedy = suggestion(kind, kinds, what="Use one of")
+        raise InvalidManifest([parsed.problem(("kind",), f"{version} has no kind {shown_value(kind)}", remedy)])
+    return KINDS[version, kind]
+
+
+def _raw(value: dict[str, Value], metadata: Metadata) -> dict[str, Value]:
+    """The document as it is stored: as written, with a plain metadata."""
+    about: dict[str, Value] = {"namespace": metadata.namespace, "name": metadata.name}
+    if metadata.labels:
+        about["labels"] = dict(metadata.labels)
+    if metadata.annotations:
+        about["annotations"] = dict(metadata.annotations)
+    raw: dict[str, Value] = {"apiVersion": value["apiVersion"], "kind": value["kind"], "metadata": about}
+    raw["spec"] = value["spec"]
+    if value.get("status") is not None:
+        raw["status"] = value["status"]
+    return raw
