@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edgehub.broker import Account, Broker, Rule, TopicAccess, find_mosquitto, full_access, new_password
+from edgehub.broker import Broker, find_mosquitto
+from edgehub.mosquitto_conf import Account, Rule, TopicAccess, full_access, new_password
 from edgehub.supervisor import Supervisor
 from twin.clock import SystemClock
 

@@ -9,23 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from edgehub.broker import (
+from edgehub.broker import Broker, BrokerError, can_bind, choose_port, find_mosquitto, port_choices
+from edgehub.mosquitto_conf import (
     Account,
-    Broker,
-    BrokerError,
     BrokerPlan,
     Rule,
     TopicAccess,
     acl_text,
-    can_bind,
-    choose_port,
-    find_mosquitto,
     full_access,
     mosquitto_conf,
     new_password,
     password_hash,
     password_text,
-    port_choices,
 )
 from twin.clock import SystemClock
 from twin.errors import InvalidName, LinkError

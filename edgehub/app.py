@@ -1,0 +1,255 @@
+"""The composition root of a gateway: the only place that constructs its parts. Start is recovery: there is no other.
+
+registry ──specs──> engine <──reports── LocalTwins <── link <── mosquitto (child) <── mapper host (child)
+    └────settings of connections────────────────────────────────> retained ──────────────────^
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import sys
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+from edgehub import accounts
+from edgehub.documents import Documents, open_documents
+from edgehub.health import HealthFile
+from edgehub.local_broker import BrokerAccess, open_broker
+from edgehub.settings import Settings
+from edgehub.state import CliAccess, StateFolder
+from edgehub.supervisor import Child, Supervisor
+from edgehub.twins import LocalTwins
+from twin.api import ApiServer, Caller, Served, TwinVerbs
+from twin.clock import Clock
+from twin.engine import TwinEngine
+from twin.errors import EdgetwinError
+from twin.link import LinkState, Message
+from twin.link.mqtt import MqttLink
+from twin.link.options import MqttOptions
+from twin.model import DEFAULT_NAMESPACE, Kind, PropertySpec, Quality, Reason, TwinKey, TwinSpec, Value, ValueType
+from twin.store import SqliteStore
+from twin.wire import topics
+from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, ChildStatus, StatusReply, StatusRequest, Verb
+from twin.wire.codec import decode, encode
+from twin.wire.messages import MapperState
+
+log = logging.getLogger(__name__)
+
+CONNECT_S: Final = 15.0
+
+
+class Gateway:
+    """A running gateway; ``running`` makes and ends it."""
+
+    def __init__(
+        self, settings: Settings, folder: StateFolder, clock: Clock, parts: _Parts, *, supervisor: Supervisor
+    ) -> None:
+        self.access = parts.access
+        self._settings = settings
+        self._folder = folder
+        self._clock = clock
+        self._parts = parts
+        self._engine = parts.engine
+        self._link = parts.link
+        self._supervisor = supervisor
+        self._applying = asyncio.Lock()
+        self._started_at = clock.now_us() // 1000
+        self._twins = LocalTwins(parts.engine, parts.link, clock, settings.gateway_name)
+        self._api = ApiServer(
+            parts.link,
+            {
+                **TwinVerbs(parts.engine, parts.link, clock).verbs(),
+                Verb.APPLY: Served(ApplyRequest, self._apply),
+                Verb.STATUS: Served(StatusRequest, self._answer_status),
+            },
+        )
+
+    @classmethod
+    @asynccontextmanager
+    async def running(
+        cls, settings: Settings, folder: StateFolder, *, clock: Clock, rng: random.Random
+    ) -> AsyncIterator[Gateway]:
+        """Start everything, in the order of the drawing; end everything in reverse.
+
+        Raises EdgetwinError naming what does not start, and the remedy.
+        """
+        folder.make()
+        async with AsyncExitStack() as stack:
+            documents = stack.enter_context(open_documents(folder.registry, settings.gateway_name))
+            engine = await _open_engine(folder, clock, stack)
+            supervisor = await stack.enter_async_context(Supervisor(clock=clock, rng=rng))
+            access = await stack.enter_async_context(open_broker(settings.broker, folder, supervisor, clock))
+            options = MqttOptions(access.host, access.port, "edgetwin-hub", access.hub.name, access.hub.password)
+            link = await stack.enter_async_context(MqttLink(options, rng=rng))
+            await link.connected(CONNECT_S)
+            parts = _Parts(engine, link, documents, access)
+            gateway = cls(settings, folder, clock, parts, supervisor=supervisor)
+            await gateway._open(stack)
+            yield gateway
+
+    def status(self) -> StatusReply:
+        """How the gateway is, as far as the hub knows without asking anyone."""
+        devices = [key for key in self._engine if key.kind is Kind.DEVICE]
+        counters = self._twins.counters
+        failure = self._engine.failure
+        return StatusReply(
+            gateway=self._settings.gateway_name,
+            version=version("edgetwin"),
+            pid=os.getpid(),
+            started_at=self._started_at,
+            state_folder=str(self._folder.path),
+            broker=f"{self.access.host}:{self.access.port} ({self._link.state})",
+            twins=len(self._engine),
+            devices=len(devices),
+            devices_bad=[str(key) for key in devices if self._is_bad(key)],
+            reports=counters.reports,
+            updates=counters.updates,
+            refused=counters.refused,
+            children=[
+                ChildStatus(
+                    name=child.child.name, running=child.pid is not None, pid=child.pid or 0, restarts=child.restarts
+                )
+                for child in self._supervisor.runners
+            ],
+            alarms=[f"the store takes no changes: {failure.message}"] if failure is not None else [],
+        )
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        await self._project()
+        await self._twins.open()
+        stack.callback(self._twins.close)
+        await self._api.open()
+        stack.push_async_callback(self._api.close)
+        await self._link.subscribe(topics.ALL_MAPPER_STATES, self._on_mapper_state)
+        self._publish_settings()
+        stack.callback(self._link.on_state(self._on_link_state))
+        host = await self._supervisor.add(self._mapper_host(), on_exit=lambda _: self._mark_mapper_down())
+        stack.push_async_callback(self._supervisor.remove, host)
+        self._cli_access().write(self._folder)
+        stack.callback(self._folder.cli.unlink, missing_ok=True)
+        health = HealthFile(self._folder.health, self.status, lambda: self._clock.now_us() // 1000)
+        loop = asyncio.get_running_loop()
+        stack.callback(loop.create_task(health.keep(), name="health file").cancel)
+        where = f"{self.access.host}:{self.access.port}"
+        log.info(
+            "gateway %s is up, %d devices, broker on %s", self._settings.gateway_name, len(self._engine) - 1, where
+        )
+
+    def _mapper_host(self) -> Child:
+        login = self.access.mapper
+        secrets = {
+            "host": self.access.host,
+            "port": self.access.port,
+            "account": accounts.MAPPER,
+            "username": login.name,
+            "password": login.password,
+            "client_id": "edgetwin-mapper",
+            "parent_pid": os.getpid(),
+        }
+        return Child(
+            accounts.MAPPER, (sys.executable, "-m", "mappers.sdk.host"), stdin=json.dumps(secrets).encode() + b"\n"
+        )
+
+    def _cli_access(self) -> CliAccess:
+        login = self.access.cli
+        return CliAccess(
+            host=self.access.host, port=self.access.port, account=login.name, password=login.password, pid=os.getpid()
+        )
+
+    # -- documents -----------------------------------------------------------------------------------------------
+
+    async def _project(self) -> None:
+        """Make the twins what the documents say. What the documents do not name is removed."""
+        specs = {spec.key: spec for spec in (*self._parts.documents.specs(), self._own_spec())}
+        for key in list(self._engine):
+            if key not in specs:
+                self._engine.remove(key)
+        for spec in specs.values():
+            self._engine.define(spec)
+        own: dict[str, Value] = {
+            "version": version("edgetwin"),
+            "broker": f"{self.access.host}:{self.access.port}",
+            "started_at": self._started_at,
+        }
+        self._engine.report(self._own_key(), own, {}, at=self._clock.now_us() // 1000, by=accounts.HUB)
+        self._twins.forget_topics()
+        await self._engine.settled()
+
+    async def _apply(self, request: ApplyRequest, _: Caller) -> ApplyReply:
+        async with self._applying:
+            reply = await asyncio.to_thread(self._parts.documents.apply, request)
+        if not request.dry_run and request.mode is not ApplyMode.DIFF:
+            await self._project()
+            self._publish_settings()
+        return reply
+
+    def _publish_settings(self) -> None:
+        settings = self._parts.documents.host_settings()
+        self._link.publish(topics.mapper_config(accounts.MAPPER), encode(settings), qos=1, retain=True)
+
+    def _own_key(self) -> TwinKey:
+        return TwinKey(Kind.GATEWAY, DEFAULT_NAMESPACE, self._settings.gateway_name)
+
+    def _own_spec(self) -> TwinSpec:
+        types = {"version": ValueType.STRING, "broker": ValueType.STRING, "started_at": ValueType.INT}
+        properties = {name: PropertySpec(name, type_) for name, type_ in types.items()}
+        return TwinSpec(self._own_key(), uid="", gateway=self._settings.gateway_name, properties=properties)
+
+    # -- what happens --------------------------------------------------------------------------------------------
+
+    async def _answer_status(self, _: StatusRequest, __: Caller) -> StatusReply:
+        return self.status()
+
+    def _on_link_state(self, state: LinkState) -> None:
+        """A broker that was away has lost what it retained."""
+        if state is LinkState.UP:
+            self._publish_settings()
+            self._twins.publish_all_deltas()
+
+    def _on_mapper_state(self, message: Message) -> None:
+        try:
+            state = decode(MapperState, message.payload, what=f"state on {message.topic}")
+        except EdgetwinError as error:
+            log.warning("%s", error)
+            return
+        if not state.online:
+            self._mark_mapper_down()
+
+    def _mark_mapper_down(self) -> None:
+        served = [
+            TwinKey.parse(device.twin)
+            for one in self._parts.documents.host_settings().connections
+            for device in one.devices
+        ]
+        self._twins.mark_down(served, Reason.MAPPER_DOWN)
+
+    def _is_bad(self, key: TwinKey) -> bool:
+        reported = self._engine.document(key).reported
+        return any(slot.quality is Quality.BAD for slot in reported.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    engine: TwinEngine
+    link: MqttLink
+    documents: Documents
+    access: BrokerAccess
+
+
+async def _open_engine(folder: StateFolder, clock: Clock, stack: AsyncExitStack) -> TwinEngine:
+    store = SqliteStore(folder.database)
+    store.open()
+    stack.callback(store.close)
+    executor = stack.enter_context(ThreadPoolExecutor(1, "commit"))
+    engine = TwinEngine(store, clock=clock, executor=executor)
+    engine.open()
+    stack.push_async_callback(engine.close)
+    return engine

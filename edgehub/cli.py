@@ -1,0 +1,78 @@
+"""The one command. A table of names; the code of a command is imported only when it is called.
+
+Exit codes: 0 done, 1 the answer is no (a difference, a time-out, no value moved), 2 wrong usage, 3 no hub or broker,
+4 refused input, 5 anything else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+
+
+class Entry(NamedTuple):
+    """Where a command lives, and the line that the overview shows."""
+
+    target: str
+    line: str
+
+
+COMMANDS: Final = {
+    "run": Entry("edgehub.commands.run:run", "Run the gateway until Ctrl-C."),
+    "demo": Entry("edgehub.commands.demo:demo", "Run a gateway with a demo plant and show it live."),
+    "apply": Entry("edgehub.commands.documents:apply", "Apply documents: device models, devices, connections."),
+    "delete": Entry("edgehub.commands.documents:delete", "Delete what a file of documents names."),
+    "diff": Entry("edgehub.commands.documents:diff", "Show what apply would change."),
+    "get": Entry("edgehub.commands.get:get", "Show twins."),
+    "set": Entry("edgehub.commands.set:set_", "Write desired values and wait for the device."),
+    "watch": Entry("edgehub.commands.watch:watch", "Follow twins as they change."),
+    "explain": Entry("edgehub.commands.explain:explain", "Say why a property has the value it has."),
+    "status": Entry("edgehub.commands.status:status", "Show how the gateway is."),
+    "account": Entry("edgehub.commands.account:account", "Make logins for programs of yours."),
+    "check-config": Entry(
+        "edgehub.commands.check_config:check_config", "Check the settings and say where they are from."
+    ),
+}
+
+OVERVIEW: Final = """Device twins and protocol mappers for gateways that work for weeks without a cloud.
+
+Example: edgetwin apply -f plant.yaml, then edgetwin set plant/tank valve=40, then edgetwin watch plant/tank"""
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    application(sys.argv[1:])()
+
+
+def application(arguments: Sequence[str]) -> typer.Typer:
+    """The command line for these arguments: all names, but only the body of the one that is called."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, help=OVERVIEW, pretty_exceptions_enable=False)
+    app.callback()(_options)
+    called = next((argument for argument in arguments if not argument.startswith("-")), "")
+    for name, entry in COMMANDS.items():
+        app.command(name, help=None if name == called else entry.line)(_body(entry) if name == called else _unloaded)
+    return app
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as version_of
+
+        typer.echo(f"edgetwin {version_of('edgetwin')}")
+        raise typer.Exit
+
+
+def _body(entry: Entry) -> Callable[..., Any]:
+    module, _, function = entry.target.partition(":")
+    body: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return body
+
+
+def _unloaded() -> None:
+    """Stand for a command that was not called."""

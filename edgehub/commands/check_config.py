@@ -1,0 +1,41 @@
+"""`edgetwin check-config`: the settings as they are in force, and where each is from."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgehub.commands.session import ExitCode, print_error
+from edgehub.settings import load_settings, state_folder
+from twin.errors import EdgetwinError
+
+
+def check_config(
+    config: Annotated[Path | None, typer.Option("--config", help="Settings file to check.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Check the settings and say where each is from. Exit code 4 if they cannot be used.
+
+    Example: EDGETWIN_BROKER_PORT=1884 edgetwin check-config
+    """
+    try:
+        loaded = load_settings(config, os.environ)
+    except EdgetwinError as error:
+        print_error(error)
+        raise typer.Exit(ExitCode.REFUSED) from None
+    tree = loaded.settings.model_dump(mode="json")
+    folder = str(state_folder(os.environ))
+    if as_json:
+        typer.echo(json.dumps({"file": str(loaded.file or ""), "state": folder, "settings": tree}))
+        return
+    typer.echo(f"# from {loaded.file or 'the defaults'}; state in {folder}")
+    for section, keys in tree.items():
+        typer.echo(f"{section}:")
+        for key, value in keys.items():
+            path = f"{section}.{key}"
+            note = f"  # from EDGETWIN_{section}_{key}".upper() if path in loaded.overrides else ""
+            typer.echo(f"  {key}: {json.dumps(value)}{note.replace('FROM', 'from')}")

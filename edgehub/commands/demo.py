@@ -1,0 +1,186 @@
+"""`edgetwin demo`: a gateway with a demo plant over real sockets, shown live until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import re
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from edgehub.app import Gateway
+from edgehub.commands.session import ExitCode, hub_client, run_command
+from edgehub.commands.table import console, short_key, twin_table, value_text
+from edgehub.demo.plant import documents
+from edgehub.settings import BrokerSettings, LogSettings, Settings
+from edgehub.state import StateFolder
+from edgehub.supervisor import PARENT_ENV
+from twin.clock import SystemClock
+from twin.errors import EdgetwinError
+from twin.wire.api import DocumentSource, TwinBody, WatchEvent
+
+SNAPSHOT_S: Final = 5.0
+READY_S: Final = 20.0
+TRY_NEXT: Final = (
+    ("./edgetwin set plant/tank valve=80", "open the inflow valve and see the level rise"),
+    ("./edgetwin explain plant/tank valve", "who wrote it, who won, has the device followed"),
+    ("./edgetwin watch plant/tank", "every change, as it is stored"),
+)
+
+
+def demo(
+    seconds: Annotated[
+        float | None, typer.Option(help="End after so many seconds; exit code 1 if no value moved.")
+    ] = None,
+) -> None:
+    """Run a gateway with a demo plant: a tank and a cooler behind a real Modbus TCP server. Ctrl-C ends everything.
+
+    State is kept in .state/demo (or EDGETWIN_STATE).
+
+    Example: edgetwin demo --seconds 30
+    """
+    os.environ.setdefault("EDGETWIN_STATE", str(Path(".state/demo").absolute()))
+    run_command(_demo(StateFolder(Path(os.environ["EDGETWIN_STATE"]).absolute()), seconds))
+
+
+async def _demo(folder: StateFolder, seconds: float | None) -> int:
+    folder.make()
+    log_file = folder.path / "hub.log"
+    logging.basicConfig(
+        filename=log_file, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    deadline_s = None if seconds is None else time.monotonic() + seconds
+    settings = Settings(broker=BrokerSettings(port=_free_port()), log=LogSettings())
+    async with contextlib.AsyncExitStack() as stack:
+        _say("starting the plant, a Modbus TCP server with a tank and a cooler")
+        port = await stack.enter_async_context(_plant())
+        _say(f"starting the gateway; its log is {log_file}")
+        running = Gateway.running(settings, folder, clock=SystemClock(), rng=random.Random())
+        gateway = await stack.enter_async_context(running)
+        _say(f"the broker is on {gateway.access.host}:{gateway.access.port}, the plant on 127.0.0.1:{port}")
+        client = await stack.enter_async_context(hub_client())
+        reply = await client.apply([DocumentSource(name="plant.yaml", text=documents(port))])
+        _say(f"applied {len(reply.changes)} documents; waiting for the first readings")
+        events = await stack.enter_async_context(client.watch(kind="device", namespace="plant"))
+        screen = _Screen(live=sys.stdout.isatty())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(_loop_time(deadline_s)):
+                await screen.show(events)
+    if not screen.moved:
+        typer.echo(f"no value moved; {log_file} may say why", err=True)
+        return ExitCode.NO if seconds is not None else ExitCode.DONE
+    return ExitCode.DONE
+
+
+class _Screen:
+    """What the user sees: a live table on a terminal, lines and snapshots elsewhere."""
+
+    def __init__(self, *, live: bool) -> None:
+        self._live = live
+        self._console = console()
+        self._twins: dict[str, TwinBody] = {}
+        self._changed: frozenset[tuple[str, str]] = frozenset()
+        self.moved = False
+
+    async def show(self, events: AsyncIterator[WatchEvent]) -> None:
+        """Show events until cancelled."""
+        if not self._live:
+            await self._lines(events)
+            return
+        with Live(console=self._console, auto_refresh=False) as live:
+            shown_s = 0.0
+            async for event in events:
+                self._take(event)
+                if time.monotonic() - shown_s >= 0.1:
+                    live.update(self._picture(), refresh=True)
+                    shown_s = time.monotonic()
+
+    async def _lines(self, events: AsyncIterator[WatchEvent]) -> None:
+        snapshot_s = time.monotonic() + SNAPSHOT_S
+        told = False
+        async for event in events:
+            self._take(event)
+            for line in self._event_lines(event):
+                typer.echo(line)
+            if time.monotonic() >= snapshot_s:
+                snapshot_s += SNAPSHOT_S
+                self._console.print(self._picture(hints=not told))
+                told = True
+
+    def _take(self, event: WatchEvent) -> None:
+        if event.body is None:
+            return
+        before = self._twins.get(event.twin)
+        self._twins[event.twin] = event.body
+        self._changed = frozenset((event.twin, name) for name in event.reported)
+        if before is not None and not event.initial:
+            known = {name: leaf.value for name, leaf in before.reported.items()}
+            now = {name: leaf.value for name, leaf in event.body.reported.items()}
+            self.moved = self.moved or any(name in known and known[name] != value for name, value in now.items())
+
+    def _event_lines(self, event: WatchEvent) -> list[str]:
+        if event.body is None or event.initial:
+            return []
+        leaves = ", ".join(f"{name} = {value_text(event.body.reported[name].value)}" for name in event.reported)
+        wanted = ", ".join(f"{name} desired" for name in event.desired)
+        return [f"{short_key(event.twin)}: " + "; ".join(part for part in (leaves, wanted) if part)]
+
+    def _picture(self, *, hints: bool = True) -> Group:
+        table = twin_table([self._twins[name] for name in sorted(self._twins)], int(time.time() * 1000), self._changed)
+        if not hints:
+            return Group(Text(), table)
+        width = max(len(command) for command, _ in TRY_NEXT)
+        lines = [Text.assemble("  ", (f"{command:<{width}}", "bold"), f"   {why}") for command, why in TRY_NEXT]
+        return Group(
+            Text(), table, Text("\nTry next, in another terminal (Ctrl-C here ends everything):"), *lines, Text()
+        )
+
+
+@contextlib.asynccontextmanager
+async def _plant() -> AsyncIterator[int]:
+    """The plant as a process of its own, as the outside world would be; gives the port it listens on."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "edgehub.demo.plant", "--port", "0"),
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, PARENT_ENV: str(os.getpid())},
+    )
+    try:
+        assert process.stdout is not None
+        line = (await asyncio.wait_for(process.stdout.readline(), READY_S)).decode()
+        ready = re.fullmatch(r"READY port=(\d+)\s*", line)
+        if ready is None:
+            message = f"the plant did not start; it said {line!r}"
+            raise EdgetwinError(message, remedy="Run `python -m edgehub.demo.plant --port 0` to see why.")
+        yield int(ready[1])
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+def _say(text: str) -> None:
+    typer.echo(f"==> {text}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _loop_time(deadline_s: float | None) -> float | None:
+    return None if deadline_s is None else asyncio.get_running_loop().time() + deadline_s - time.monotonic()

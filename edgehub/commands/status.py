@@ -1,0 +1,65 @@
+"""`edgetwin status`: how the gateway is, also when its broker is dead."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from edgehub.commands.session import ExitCode, folder, hub_client, print_error, run_command
+from edgehub.commands.table import age_text, short_key
+from edgehub.health import read_health
+from edgehub.state import CliAccess, NotRunning
+from twin.wire.api import StatusReply
+
+
+def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
+    """Show how the gateway is: broker, children, devices, what went through, alarms.
+
+    Exit code 1 if something is wrong, 3 if no hub runs.
+
+    Example: edgetwin status --json
+    """
+    run_command(_status(as_json))
+
+
+async def _status(as_json: bool) -> int:
+    try:
+        async with hub_client() as client:
+            reply = await client.status()
+    except NotRunning as error:
+        if not CliAccess.read(folder()).hub_lives():
+            raise
+        print_error(error)
+        health = read_health(folder().health)
+        typer.echo(f"from the health file, {age_text(int(time.time() * 1000) - health.written_at)} old:", err=True)
+        _print(health.status, as_json)
+        return ExitCode.NOT_RUNNING
+    _print(reply, as_json)
+    healthy = not reply.alarms and not reply.devices_bad and all(child.running for child in reply.children)
+    return ExitCode.DONE if healthy else ExitCode.NO
+
+
+def _print(reply: StatusReply, as_json: bool) -> None:
+    if as_json:
+        typer.echo(reply.model_dump_json())
+        return
+    up = age_text(int(time.time() * 1000) - reply.started_at)
+    bad = ", ".join(map(short_key, reply.devices_bad))
+    rows = [
+        ("gateway", f"{reply.gateway}, edgetwin {reply.version}, process {reply.pid}, up {up}"),
+        ("state", reply.state_folder),
+        ("broker", reply.broker),
+        *((child.name, _child(child.running, child.pid, child.restarts)) for child in reply.children),
+        ("devices", f"{reply.devices}" + (f", with bad quality: {bad}" if bad else ", all good")),
+        ("reports", f"{reply.reports} with {reply.updates} values, {reply.refused} refused"),
+        *(("ALARM", alarm) for alarm in reply.alarms),
+    ]
+    for name, text in rows:
+        typer.echo(f"{name:<10} {text}")
+
+
+def _child(running: bool, pid: int, restarts: int) -> str:
+    state = f"process {pid}" if running else "not running"
+    return f"{state}, {restarts} restarts" if restarts else state

@@ -1,0 +1,61 @@
+"""The verb apply: files of documents in, the registry changed as a whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgehub.registry import Registry
+from edgehub.serving import foreign_devices, host_settings, protocol_problems, twin_specs
+from mappers.sdk.config import HostSettings
+from mappers.sdk.registry import Registry as Mappers
+from twin.manifest.catalog import Applied
+from twin.manifest.read import read_documents
+from twin.manifest.yaml import Source
+from twin.model import TwinSpec
+from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, DocumentChange
+
+
+@contextmanager
+def open_documents(path: Path, gateway: str) -> Iterator[Documents]:
+    """Open the registry under its lock, checked by the mappers' own models. Raises StoreError if it is taken."""
+    mappers = Mappers.installed()
+    with Registry(path, checks=[lambda view: protocol_problems(view, mappers)]) as registry:
+        yield Documents(registry, mappers, gateway)
+
+
+class Documents:
+    """The registry as the hub uses it."""
+
+    def __init__(self, registry: Registry, mappers: Mappers, gateway: str) -> None:
+        self._registry = registry
+        self._mappers = mappers
+        self._gateway = gateway
+
+    def specs(self) -> list[TwinSpec]:
+        """What the documents say of every device's twin."""
+        return twin_specs(self._registry.view)
+
+    def host_settings(self) -> HostSettings:
+        """What the mapper host is to serve."""
+        return host_settings(self._registry.view, self._mappers, self._gateway)
+
+    def apply(self, request: ApplyRequest) -> ApplyReply:
+        """Do as the request says. Raises InvalidManifest with every problem; then nothing has changed."""
+        manifest = read_documents([Source(one.name, one.text.encode()) for one in request.sources])
+        warnings = [str(warning) for warning in manifest.warnings]
+        if request.mode is ApplyMode.DIFF:
+            found = self._registry.diff(manifest.documents)
+            changes = [DocumentChange(document=str(one.ref), action=one.action, diff=one.text) for one in found]
+            return ApplyReply(changes=changes, warnings=warnings)
+        if request.mode is ApplyMode.DELETE:
+            outcome = self._registry.delete([one.ref for one in manifest.documents], dry_run=request.dry_run)
+        else:
+            outcome = self._registry.apply(manifest.documents, dry_run=request.dry_run)
+            warnings += map(str, foreign_devices(manifest.documents, self._gateway))
+        return ApplyReply(changes=_changes(outcome), warnings=warnings)
+
+
+def _changes(outcome: Applied) -> list[DocumentChange]:
+    return [DocumentChange(document=str(change.ref), action=change.action) for change in outcome.changes]

@@ -1,0 +1,106 @@
+"""Which broker the gateway uses: an own Mosquitto with accounts drawn at this start, or the one the user names."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pwd
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from edgehub import accounts
+from edgehub.broker import DEFAULT_PORT, Broker, choose_port, find_mosquitto
+from edgehub.logins import Logins
+from edgehub.mosquitto_conf import Account, full_access, new_password
+from edgehub.settings import BrokerSettings
+from edgehub.state import CliAccess, StateFolder
+from edgehub.supervisor import Supervisor
+from twin.clock import Clock
+from twin.errors import EdgetwinError
+
+log = logging.getLogger(__name__)
+
+LOGINS_S: Final = 1.0
+UNPACKED_MOSQUITTO: Final = Path(__file__).parent.parent / ".cache" / "mosquitto" / "mosquitto"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAccess:
+    """Where the broker is, and the logins of our own programs on it."""
+
+    host: str
+    port: int
+    hub: Account
+    cli: Account
+    mapper: Account
+
+
+@asynccontextmanager
+async def open_broker(
+    settings: BrokerSettings, folder: StateFolder, supervisor: Supervisor, clock: Clock
+) -> AsyncIterator[BrokerAccess]:
+    """Start the own broker, or take the named one. Raises BrokerError if there is none to start."""
+    if settings.url:
+        parts = urlsplit(settings.url)
+        login = Account(settings.username, settings.password.get_secret_value())
+        yield BrokerAccess(parts.hostname or "", parts.port or DEFAULT_PORT, login, login, login)
+        return
+    candidates: list[str | Path] = ["mosquitto", "/usr/sbin/mosquitto", UNPACKED_MOSQUITTO]
+    mosquitto = await find_mosquitto([settings.mosquitto] if settings.mosquitto else candidates)
+    hub = full_access(accounts.HUB, new_password())
+    cli = accounts.client_account(accounts.CLI, new_password())
+    mapper = accounts.mapper_account(accounts.MAPPER, new_password())
+    broker = Broker(
+        binary=mosquitto.path,
+        folder=folder.run,
+        port=await choose_port(settings.port, clock=clock, previous=_port_of_last_run(folder)),
+        hub=hub,
+        accounts=(cli, mapper, *_programs(folder)),
+        user=pwd.getpwuid(os.geteuid()).pw_name,
+        supervisor=supervisor,
+    )
+    async with broker:
+        following = asyncio.create_task(_follow_logins(broker, (cli, mapper), folder), name="logins")
+        try:
+            yield BrokerAccess(broker.host, broker.port, hub, cli, mapper)
+        finally:
+            following.cancel()
+
+
+def _programs(folder: StateFolder) -> list[Account]:
+    """The accounts of the user's programs; a file that cannot be read is an alarm in the log, not an end."""
+    try:
+        return [login.account() for login in Logins.read(folder.logins).logins]
+    except EdgetwinError as error:
+        log.warning("programs of the user's cannot log in: %s", error)
+        return []
+
+
+async def _follow_logins(broker: Broker, fixed: tuple[Account, ...], folder: StateFolder) -> None:
+    """Give the broker the logins that the user makes and deletes; their file is the only message."""
+    seen = _changed_ns(folder.logins)
+    while True:
+        await asyncio.sleep(LOGINS_S)
+        changed = _changed_ns(folder.logins)
+        if changed != seen:
+            seen = changed
+            broker.set_accounts([*fixed, *_programs(folder)])
+
+
+def _changed_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _port_of_last_run(folder: StateFolder) -> int | None:
+    try:
+        return CliAccess.read(folder).port
+    except EdgetwinError:
+        return None

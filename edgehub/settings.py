@@ -1,0 +1,182 @@
+"""The one settings file of a gateway: every key with its default, overrides from the environment.
+
+Looked for in ``--config``, ``$EDGETWIN_CONFIG``, ``./edgetwin.yaml``, ``/etc/edgetwin/edgetwin.yaml``. An empty file,
+or none, is a valid gateway. ``EDGETWIN_BROKER_PORT=1884`` overrides ``broker.port``, and so on for every key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from twin.errors import EdgetwinError
+from twin.model import NAME, NAME_RULE
+
+PREFIX: Final = "EDGETWIN_"
+NOT_SETTINGS: Final = frozenset({"EDGETWIN_CONFIG", "EDGETWIN_STATE"})
+
+
+class InvalidSettings(EdgetwinError):
+    """A settings file or override that cannot be used; the text lists every problem."""
+
+    code = "invalid_settings"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GatewaySettings(_Section):
+    """Who this gateway is."""
+
+    name: Annotated[str, Field(description="unique in the cloud; the host's name if empty")] = ""
+
+    @field_validator("name")
+    @classmethod
+    def _is_name(cls, name: str) -> str:
+        if name and NAME.fullmatch(name) is None:
+            message = f"{name!r} is not a name; use {NAME_RULE}"
+            raise ValueError(message)
+        return name
+
+
+class BrokerSettings(_Section):
+    """Which broker the gateway uses."""
+
+    url: Annotated[str, Field(description="any MQTT 5 broker, mqtt://host:port; empty: an own mosquitto")] = ""
+    username: Annotated[str, Field(description="account on the broker of url")] = ""
+    password: Annotated[SecretStr, Field(description="password on the broker of url")] = SecretStr("")
+    port: Annotated[int, Field(ge=1, le=65535, description="of the own mosquitto; the next free one if taken")] = 1883
+    mosquitto: Annotated[str, Field(description="path of the mosquitto program; searched for if empty")] = ""
+
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme != "mqtt" or not parts.hostname or parts.path not in ("", "/")):
+            message = f"{url!r} is not a broker address; write mqtt://host or mqtt://host:port"
+            raise ValueError(message)
+        return url
+
+
+class LogSettings(_Section):
+    """What the hub says."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="least level that is logged")] = (
+        "info"
+    )
+
+
+class Settings(_Section):
+    """All settings of a gateway."""
+
+    gateway: GatewaySettings = GatewaySettings()
+    broker: BrokerSettings = BrokerSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def gateway_name(self) -> str:
+        """The name from the settings, else one made of the host's name."""
+        if self.gateway.name:
+            return self.gateway.name
+        made = "".join(c if c.isascii() and c.isalnum() else "-" for c in socket.gethostname().lower()).strip("-")
+        return made[:63].strip("-") or "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """Settings, and where they came from."""
+
+    settings: Settings
+    file: Path | None
+    overrides: tuple[str, ...]
+
+
+def load_settings(explicit: Path | None, environment: Mapping[str, str]) -> LoadedSettings:
+    """Find, read and check the settings. Raises InvalidSettings with every problem found."""
+    file = _find(explicit, environment)
+    tree = _read(file) if file is not None else {}
+    overrides = _override(tree, environment)
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        lines = [_line(problem, file, overrides) for problem in error.errors(include_url=False)]
+        raise InvalidSettings("\n".join(lines), remedy="docs/operations.md lists every key.") from None
+    return LoadedSettings(settings, file, tuple(sorted(overrides)))
+
+
+def state_folder(environment: Mapping[str, str]) -> Path:
+    """The one folder of all state: ``$EDGETWIN_STATE``, else /var/lib/edgetwin as root, else the user's own."""
+    if named := environment.get("EDGETWIN_STATE"):
+        return Path(named).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/edgetwin")
+    base = environment.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "edgetwin"
+
+
+def _find(explicit: Path | None, environment: Mapping[str, str]) -> Path | None:
+    named = explicit or (Path(environment["EDGETWIN_CONFIG"]) if environment.get("EDGETWIN_CONFIG") else None)
+    if named is not None:
+        if not named.is_file():
+            message = f"settings file {named} does not exist"
+            raise InvalidSettings(message, remedy="Name an existing file, or leave it out for the defaults.")
+        return named
+    places = (Path("edgetwin.yaml"), Path("/etc/edgetwin/edgetwin.yaml"))
+    return next((place for place in places if place.is_file()), None)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        message = f"{file}: {' '.join(str(error).split())}"
+        raise InvalidSettings(message, remedy="The file must be readable YAML in UTF-8.") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        message = f"{file}: the settings must be keys and values, not {type(tree).__name__}"
+        raise InvalidSettings(message, remedy="Begin with a section, such as `broker:`.")
+    return tree
+
+
+def _override(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
+    """Lay environment variables over the tree; returns key path -> variable."""
+    found = {}
+    for section in Settings.model_fields:
+        for key in _keys(section):
+            variable = f"{PREFIX}{section}_{key}".upper()
+            if variable in environment and variable not in NOT_SETTINGS:
+                branch = tree.setdefault(section, {})
+                if isinstance(branch, dict):
+                    branch[key] = environment[variable]
+                    found[f"{section}.{key}"] = variable
+    return found
+
+
+def _line(problem: Any, file: Path | None, overrides: Mapping[str, str]) -> str:
+    steps = [str(step) for step in problem["loc"]]
+    path = ".".join(steps)
+    place = overrides.get(path) or f"{file}: {path}"
+    if problem["type"] == "extra_forbidden":
+        known = _keys(steps[0]) if len(steps) > 1 else list(Settings.model_fields)
+        near = difflib.get_close_matches(steps[-1], known, 1)
+        return f"{place}: there is no such key; " + (f"did you mean {near[0]}?" if near else f"keys are {known}")
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{place}: {text} (it is {problem['input']!r})"
+
+
+def _keys(section: str) -> list[str]:
+    model = Settings.model_fields[section].annotation
+    assert isinstance(model, type)
+    assert issubclass(model, _Section)
+    return list(model.model_fields)

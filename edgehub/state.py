@@ -1,0 +1,110 @@
+"""The one folder that holds all state of a gateway, and the account file that the command line finds in it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgehub.private_file import write_private
+from twin.errors import EdgetwinError
+
+
+class NotRunning(EdgetwinError):
+    """No hub runs on this state folder, or its broker cannot be reached."""
+
+    code = "not_running"
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """Where each thing lies."""
+
+    path: Path
+
+    @property
+    def registry(self) -> Path:
+        """Documents that people wrote."""
+        return self.path / "registry.json"
+
+    @property
+    def database(self) -> Path:
+        """Twins and their leaves."""
+        return self.path / "state.db"
+
+    @property
+    def run(self) -> Path:
+        """What is true only while the hub runs."""
+        return self.path / "run"
+
+    @property
+    def cli(self) -> Path:
+        """The command line's account on the broker."""
+        return self.path / "cli.json"
+
+    @property
+    def logins(self) -> Path:
+        """Accounts that the user made for programs."""
+        return self.path / "accounts.json"
+
+    @property
+    def health(self) -> Path:
+        """How the hub is, for when the broker is not."""
+        return self.run / "health.json"
+
+    def make(self) -> None:
+        """Make the folders, for us alone. Raises EdgetwinError with the remedy if that is not possible."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.run.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            message = f"state folder {self.path} cannot be made: {error.strerror}"
+            raise EdgetwinError(message, remedy="Name a folder that you may write to in EDGETWIN_STATE.") from None
+
+
+class CliAccess(BaseModel):
+    """How the command line reaches the broker; the file is 0600."""
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str
+    port: int
+    account: str
+    password: str = Field(repr=False)
+    pid: int
+    """The hub that wrote it."""
+
+    def write(self, folder: StateFolder) -> None:
+        """Put it where ``read`` finds it."""
+        write_private(folder.cli, self.model_dump_json())
+
+    @classmethod
+    def read(cls, folder: StateFolder) -> Self:
+        """Read it back. Raises NotRunning if no hub has left one."""
+        try:
+            return cls.model_validate_json(folder.cli.read_bytes())
+        except FileNotFoundError:
+            message = f"no hub runs on {folder.path}"
+            raise NotRunning(message, remedy=START_REMEDY) from None
+        except PermissionError:
+            message = f"{folder.cli} may not be read by this user"
+            raise NotRunning(message, remedy="Run the command as the user that runs the hub.") from None
+        except ValidationError:
+            message = f"{folder.cli} is not readable as an account"
+            raise NotRunning(message, remedy="Restart the hub; it writes the file anew.") from None
+
+    def hub_lives(self) -> bool:
+        """Whether the process that wrote the file is still there."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+
+START_REMEDY: Final = "Start one with `edgetwin run` (or `edgetwin demo`), or name its folder in EDGETWIN_STATE."
