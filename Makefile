@@ -1,0 +1,54 @@
+# The commands of the tree; `make` alone lists them.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench bench-long torture lock clean setup setup-dev
+
+PYTHON := .venv/bin/python
+# A mosquitto unpacked into .cache (no root) comes before the system's.
+export PATH := $(CURDIR)/.cache/mosquitto:$(PATH):/usr/sbin
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+demo: setup ## set everything up and start a gateway with a demo plant (SECONDS=30 ends it by itself)
+	@exec ./edgetwin demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: setup-dev ## every test but the long fault tests
+	@tools/peers.sh
+	@$(PYTHON) -m pytest -q --durations=5 -m "not torture"
+
+check: setup-dev ## format, lint, types, import layers and the fast tests, in less than a minute
+	@.venv/bin/ruff format --check --quiet . || { echo "error: run .venv/bin/ruff format ." >&2; exit 1; }
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/mypy --no-error-summary
+	@.venv/bin/lint-imports --no-logo >.cache/layers.log 2>&1 || { cat .cache/layers.log >&2; exit 1; }
+	@$(PYTHON) -m pytest -q -m fast
+
+bench: setup-dev ## measure the figures into docs/benchmarks.md (ONLY=name for one)
+	@tools/peers.sh
+	@exec $(PYTHON) -m tests.bench.run $(ONLY)
+
+bench-long: setup-dev ## the figures that take more than a minute
+	@tools/peers.sh
+	@exec $(PYTHON) -m tests.bench.run --long $(ONLY)
+
+torture: setup-dev ## the long fault tests: kill -9 of every process, 100 times each
+	@tools/peers.sh
+	@$(PYTHON) -m pytest -q -m torture
+
+lock: setup-dev ## newest versions of all libraries into requirements/*.lock
+	@tools/lock.sh
+
+clean: ## remove everything that the other commands made
+	@rm -rf .venv .cache .state build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache .coverage
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup:
+	@tools/setup.sh run
+	@tools/mosquitto.sh
+
+setup-dev:
+	@tools/setup.sh dev
+	@tools/mosquitto.sh

@@ -1,0 +1,122 @@
+"""Writes docs/schemas/*.json from the models: one file a message of the wire, a kind of document, the settings.
+
+Run it after a change of a model: ``.venv/bin/python tools/schemas.py``. A test compares the files with the models.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from edgehub.settings import Settings
+from mappers.sdk.config import HostSettings
+from twin.manifest.fields import Deadband
+from twin.manifest.kinds import KINDS, OURS
+from twin.model import NAME, PROPERTY
+from twin.wire import api, messages
+
+FOLDER: Final = Path(__file__).resolve().parents[1] / "docs" / "schemas"
+
+MESSAGES: Final[tuple[type[BaseModel], ...]] = (
+    messages.Report,
+    messages.Ack,
+    messages.Delta,
+    messages.MapperState,
+    HostSettings,
+    api.Reply,
+    api.GetRequest,
+    api.TwinList,
+    api.SetRequest,
+    api.SetReply,
+    api.WatchRequest,
+    api.WatchEvent,
+    api.ExplainRequest,
+    api.ExplainReply,
+    api.ApplyRequest,
+    api.ApplyReply,
+    api.StatusRequest,
+    api.StatusReply,
+)
+
+_DURATION: Final = {
+    "description": "a duration such as 500ms, 10s, 5m, 1h; a plain number is milliseconds, from 1000000 up nanoseconds",
+    "anyOf": [{"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"}, {"type": "number", "minimum": 0}],
+}
+_NUMBER_OR_TEXT: Final = {"description": "a number; KubeEdge writes it as a string", "type": ["number", "string"]}
+_WRITTEN: Final[dict[str, dict[str, Any]]] = {
+    "_duration_ms": _DURATION,
+    "_limit": _NUMBER_OR_TEXT,
+    "_tolerance": _NUMBER_OR_TEXT,
+    "_deadband": {
+        "description": 'in units of the property, or percent of its range as "2%"',
+        "anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}],
+    },
+    "_name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
+    "_property_name": {"type": "string", "pattern": f"^{PROPERTY.pattern}$"},
+}
+"""What people write where a field reads more than it keeps, by the name of the field's reader."""
+
+
+class WrittenSchema(GenerateJsonSchema):
+    """The schema of what is written in a file, not of what it becomes."""
+
+    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
+        """Describe a field by its reader."""
+        written = _WRITTEN.get(getattr(schema["function"]["function"], "__name__", ""))
+        return dict(written) if written else super().function_before_schema(schema)
+
+    def encode_default(self, dft: Any) -> Any:
+        """Write a default as a person would."""
+        return 0 if dft == Deadband() else super().encode_default(dft)
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Every schema by its file name."""
+    found = {f"{_kebab(model.__name__)}.json": _titled(model.model_json_schema(), model) for model in MESSAGES}
+    for (version, kind), envelope in KINDS.items():
+        if version == OURS:
+            found[f"{_kebab(kind)}-document.json"] = _document(kind, envelope)
+    found["settings.json"] = _titled(Settings.model_json_schema(), Settings)
+    return found
+
+
+def text_of(schema: dict[str, Any]) -> str:
+    """The file's text."""
+    return json.dumps(schema, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def main() -> None:
+    """Write every file, and remove those that no model gives."""
+    wanted = schemas()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for old in FOLDER.glob("*.json"):
+        if old.name not in wanted:
+            old.unlink()
+    for name, schema in wanted.items():
+        (FOLDER / name).write_text(text_of(schema), encoding="utf-8")
+
+
+def _document(kind: str, envelope: type[BaseModel]) -> dict[str, Any]:
+    schema = _titled(envelope.model_json_schema(schema_generator=WrittenSchema), envelope)
+    schema["title"] = kind
+    schema["properties"]["kind"] = {"const": kind}
+    schema["properties"]["apiVersion"] = {"enum": [version for version, known in KINDS if known == kind]}
+    return schema
+
+
+def _titled(schema: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": model.__name__, **schema}
+
+
+def _kebab(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
+
+
+if __name__ == "__main__":
+    main()
