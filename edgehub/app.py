@@ -33,7 +33,7 @@ from twin.engine import TwinEngine
 from twin.errors import EdgetwinError
 from twin.link import LinkState, Message
 from twin.link.mqtt import MqttLink
-from twin.link.options import MqttOptions
+from twin.link.options import LOCAL_RETRY_BASE_S, LOCAL_RETRY_CAP_S, MqttOptions
 from twin.model import DEFAULT_NAMESPACE, Kind, PropertySpec, Quality, Reason, TwinKey, TwinSpec, Value, ValueType
 from twin.store import SqliteStore
 from twin.wire import topics
@@ -87,7 +87,11 @@ class Gateway:
             engine = await _open_engine(folder, clock, stack)
             supervisor = await stack.enter_async_context(Supervisor(clock=clock, rng=rng))
             access = await stack.enter_async_context(open_broker(settings.broker, folder, supervisor, clock))
-            options = MqttOptions(access.host, access.port, "edgetwin-hub", access.hub.name, access.hub.password)
+            options = MqttOptions(
+                *(access.host, access.port, "edgetwin-hub", access.hub.name, access.hub.password),
+                retry_base_s=LOCAL_RETRY_BASE_S,
+                retry_cap_s=LOCAL_RETRY_CAP_S,
+            )
             link = await stack.enter_async_context(MqttLink(options, rng=rng))
             await link.connected(CONNECT_S)
             parts = _Parts(engine, link, documents, access)

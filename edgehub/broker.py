@@ -25,7 +25,7 @@ DEFAULT_PORT: Final = 1883
 MINIMUM_VERSION: Final = (2, 0)
 
 _VERSION: Final = re.compile(r"mosquitto version (\d+)\.(\d+)(?:\.(\d+))?")
-_PREVIOUS_PORT_S: Final = 1.0
+_PREVIOUS_PORT_S: Final = 3.0
 _PORTS_TRIED: Final = 100
 _INSTALL: Final = (
     "Install Mosquitto 2.0 or newer (Debian: apt-get install mosquitto), or name its path in broker.mosquitto."
@@ -54,7 +54,7 @@ def port_choices(wanted: int, count: int = _PORTS_TRIED) -> range:
 
 
 async def choose_port(wanted: int, *, clock: Clock, previous: int | None = None, host: str = "127.0.0.1") -> int:
-    """Find a port that can be bound: the previous one (waiting up to a second for it), the wanted, the next free.
+    """Find a port that can be bound: the previous one (waiting up to three seconds for it), the wanted, the next free.
 
     A previous broker may still be dying after a SIGKILL, and clients know its port. 0 means any free port.
     Raises BrokerError if none is free.
@@ -159,7 +159,8 @@ class Broker:
         child = Child("mosquitto", (str(self._binary), "-c", str(conf)), level_of=line_level)
         self._runner = await self._supervisor.add(child)
         try:
-            await asyncio.wait_for(self._answering(), self._start_timeout_s)
+            async with asyncio.timeout(self._start_timeout_s):
+                await self._answering()
         except TimeoutError:
             await self.__aexit__()
             message = f"{self._binary} did not answer on {self.host}:{self.port} within {self._start_timeout_s:.0f} s"
@@ -219,7 +220,8 @@ async def _accepts(host: str, port: int, account: Account) -> bool:
         return False
     try:
         writer.write(b"\x10" + length + body)
-        answer = await asyncio.wait_for(reader.readexactly(4), 2.0)
+        async with asyncio.timeout(2.0):
+            answer = await reader.readexactly(4)
         writer.write(b"\xe0\x00")  # DISCONNECT
         await writer.drain()
     except (OSError, EOFError, TimeoutError):
@@ -243,7 +245,8 @@ async def _version_of(path: str) -> tuple[int, int, int] | None:
     except OSError:
         return None
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), 5.0)
+        async with asyncio.timeout(5.0):
+            output, _ = await process.communicate()
     except TimeoutError:
         process.kill()
         await process.wait()

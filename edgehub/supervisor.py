@@ -20,9 +20,9 @@ from twin.errors import EdgetwinError
 from twin.link.backoff import Backoff
 
 PARENT_ENV: Final = "EDGETWIN_PARENT_PID"  # what a Python child passes to die_with_parent
-STABLE_S: Final = 60.0  # a child that ran this long is healthy: its next restart is quick again
+STABLE_S: Final = 3.0  # a child that ran this long had started well: its next restart is quick again
 RESTART_BASE_S: Final = 0.1
-RESTART_CAP_S: Final = 30.0
+RESTART_CAP_S: Final = 5.0
 LINE_BYTES: Final = 8192
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
@@ -197,7 +197,8 @@ class ChildRunner:
             wait_s = self._backoff.next_s()
             self._log.log(level, "child %s %s, restart in %.2f s", self.child.name, why, wait_s)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._stopping.wait()
                 return None
             self.restarts += 1
             try:
@@ -258,7 +259,8 @@ class ChildRunner:
         if child.stdin and process.stdin is not None:
             with contextlib.suppress(ConnectionError):  # it ended already: its exit code tells more
                 process.stdin.write(child.stdin)
-                await asyncio.wait_for(process.stdin.drain(), child.grace_s)
+                async with asyncio.timeout(child.grace_s):
+                    await process.stdin.drain()
             process.stdin.close()
         return _Running(process, output, pipe)
 

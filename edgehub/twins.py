@@ -164,9 +164,9 @@ class LocalTwins:
         desired = {name: DesiredValue(value=value_of(slot), tick=slot.tick) for name, slot in slots.items()}
         if self._published.get(key) == desired:
             return
-        self._published[key] = desired
         version = self._engine.document(key).version
         self._link.publish(topics.delta(key), encode(Delta(version=version, desired=desired)), qos=1, retain=True)
+        self._published[key] = desired
 
 
 def _refusal(report_id: int, error: EdgetwinError) -> RefusedReport:

@@ -159,7 +159,8 @@ class TwinClient:
 
     async def _next(self, queue: asyncio.Queue[Reply], verb: Verb, timeout_s: float | None) -> Reply:
         try:
-            return await asyncio.wait_for(queue.get(), timeout_s)
+            async with asyncio.timeout(timeout_s):  # wait_for of Python 3.11 may swallow a cancellation
+                return await queue.get()
         except TimeoutError:
             text = f"no answer to {verb} in {timeout_s:g} s"
             raise RequestTimeout(text, remedy="`edgetwin status` shows whether the hub runs.") from None

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 from twin.clock import Clock
 from twin.commit import Commit, GroupCommit
-from twin.deadband import same
+from twin.deadband import equal, same
 from twin.delta import delta
 from twin.document import DELETED, Leaf, Slot, SlotValue, TwinDocument
 from twin.errors import InvalidValue, Refused, StoreError, UnknownProperty, UnknownTwin, VersionMismatch
-from twin.merge import standing
-from twin.model import Access, ConflictPolicy, Quality, Reason, Section, Site, TwinKey, TwinSpec, Value
+from twin.model import Quality, Reason, Section, Site, TwinKey, TwinSpec, Value
+from twin.resident import ResidentTwin
 from twin.store import Batch, Store, TwinRow
 from twin.tick import Ticker
 from twin.validate import Rule
@@ -28,7 +28,10 @@ from twin.validate import Rule
 log = logging.getLogger(__name__)
 
 Watcher = Callable[[TwinKey, frozenset[tuple[Section, str]]], None]
-"""Told after a commit: which twin, and which properties; none when the twin itself was made, changed or removed."""
+"""Told after a commit: which twin, and which properties; none when the twin itself was made, changed or removed.
+
+Told after a failed commit too, when the twin has gone back to what is on disk. Neither watcher may raise.
+"""
 DeltaWatcher = Callable[[TwinKey], None]
 
 
@@ -56,8 +59,8 @@ class TwinEngine:
         self._store = store
         self._clock = clock
         self._site = site
-        self._twins: dict[TwinKey, _Twin] = {}
-        self._by_id: dict[int, _Twin] = {}
+        self._twins: dict[TwinKey, ResidentTwin] = {}
+        self._by_id: dict[int, ResidentTwin] = {}
         self._next_id = 1
         self._ticker = Ticker()
         self._commits = GroupCommit(store, executor, before=self._seal, after=self._settle)
@@ -70,7 +73,9 @@ class TwinEngine:
         """Take all twins from the store into memory."""
         rows, tick = self._store.load()
         for row in rows:
-            self._adopt(_Twin(row))
+            twin = ResidentTwin(row)
+            twin.said = row.spec.desired
+            self._adopt(twin)
         self._read_leaves(None)
         self._ticker.last = max(self._ticker.last, tick)
 
@@ -87,14 +92,13 @@ class TwinEngine:
         if twin is not None and twin.spec.uid != spec.uid:
             self._drop(twin, commit.batch)
             twin = None
-        if twin is not None and twin.spec == spec:
+        newly_said = _newly_said(spec, twin.spec.desired if twin is not None else {})
+        if twin is not None and twin.spec == spec and not newly_said:
             return self._join()
-        said_before: Mapping[str, Value] = twin.spec.desired if twin is not None else {}
         if twin is None:
-            twin = _Twin(TwinRow(self._next_id, spec, 0))
+            twin = ResidentTwin(TwinRow(self._next_id, spec, 0))
             self._adopt(twin)
         twin.respec(spec)
-        newly_said = {name: value for name, value in spec.desired.items() if said_before.get(name, DELETED) != value}
         self._write_desired(twin, newly_said, by="document")
         commit.batch.twins[twin.id] = TwinRow(twin.id, spec, twin.version)
         return self._join()
@@ -150,9 +154,9 @@ class TwinEngine:
                 continue
             assert rule is not None
             last = reported.get(name)
-            if last is not None and last.quality is Quality.GOOD and not marks and _unchanged(last, value, at, rule):
-                continue
             mark = marks.get(name) if marks else None
+            if last is not None and _unchanged(last, value, at, rule) and _same_quality(last, mark):
+                continue
             tick += 1
             if mark is None:
                 slot = Slot(value, tick, 0, by, at)
@@ -167,7 +171,7 @@ class TwinEngine:
             mark = marks[name]
             if name not in rules:
                 refused = [*(refused or ()), twin.violation(name, None)]
-            elif last is None or (last.quality, last.reason) != (mark.quality, mark.reason):
+            elif last is None or not _same_quality(last, mark):
                 tick += 1
                 value = None if last is None else last.value  # type: ignore[assignment]  # reported has no tombstones
                 reported[name] = changed[twin_id, name] = Slot(value, tick, 0, by, at, mark.quality, mark.reason)
@@ -223,23 +227,24 @@ class TwinEngine:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _known(self, key: TwinKey) -> _Twin:
+    def _known(self, key: TwinKey) -> ResidentTwin:
         twin = self._twins.get(key)
         if twin is None:
             raise _unknown(key)
         return twin
 
-    def _adopt(self, twin: _Twin) -> None:
+    def _adopt(self, twin: ResidentTwin) -> None:
         self._twins[twin.spec.key] = twin
         self._by_id[twin.id] = twin
         self._next_id = max(self._next_id, twin.id + 1)
 
-    def _drop(self, twin: _Twin, batch: Batch) -> None:
+    def _drop(self, twin: ResidentTwin, batch: Batch) -> None:
         del self._twins[twin.spec.key]
+        twin.delta_touched = True
         batch.dropped.add(twin.id)
         batch.versions.setdefault(twin.id, twin.version)
 
-    def _write_desired(self, twin: _Twin, changes: Mapping[str, SlotValue], *, by: str) -> None:
+    def _write_desired(self, twin: ResidentTwin, changes: Mapping[str, SlotValue], *, by: str) -> None:
         batch = self._commits.open.batch
         now_us = self._clock.now_us()
         for name, value in changes.items():
@@ -267,31 +272,48 @@ class TwinEngine:
             log.info("the store takes changes again")
             self.failure = None
         batch = commit.batch
-        if self._watchers:
-            self._tell_watchers(batch)
-        for twin_id in batch.versions:
-            twin = self._by_id[twin_id]
-            if twin.delta_touched:
-                twin.delta_touched = False
-                for tell in self._delta_watchers:
-                    tell(twin.spec.key)
+        for row in batch.twins.values():
+            self._by_id[row.id].said = row.spec.desired
+        self._tell_watchers(batch)
+        self._tell_delta_watchers(batch.versions)
         for twin_id in batch.dropped:
             del self._by_id[twin_id]
 
     def _tell_watchers(self, batch: Batch) -> None:
+        if not self._watchers:
+            return
         changed: dict[int, set[tuple[Section, str]]] = {twin_id: set() for twin_id in batch.versions}
         for twin_id, name in batch.reported:
             changed[twin_id].add((Section.REPORTED, name))
         for twin_id, name, _ in batch.desired:
             changed[twin_id].add((Section.DESIRED, name))
         for twin_id, names in changed.items():
-            for tell in self._watchers:
-                tell(self._by_id[twin_id].spec.key, frozenset(names))
+            key = self._by_id[twin_id].spec.key
+            for tell in tuple(self._watchers):
+                try:
+                    tell(key, frozenset(names))
+                except Exception:  # a supervisor boundary: a watcher must not keep others from their answers
+                    log.exception("a watcher of %s failed", key)
+
+    def _tell_delta_watchers(self, twins: Iterable[int]) -> None:
+        # A desired value that is not on disk yet must reach no device, so its twin waits for the next commit.
+        unstored = {twin_id for twin_id, _, _ in self._commits.open.batch.desired}
+        for twin_id in twins:
+            twin = self._by_id[twin_id]
+            if not twin.delta_touched or twin_id in unstored:
+                continue
+            twin.delta_touched = False
+            for tell in tuple(self._delta_watchers):
+                try:
+                    tell(twin.spec.key)
+                except Exception:  # as above
+                    log.exception("a watcher of the delta of %s failed", twin.spec.key)
 
     def _undo(self, commit: Commit, failure: StoreError) -> None:
         """Go back to what is on disk, with the changes that waited behind the failed commit; all are refused.
 
-        Twins that were made or dropped go into the next commit again: their documents are durable in the registry.
+        Twins that were made or dropped go into the next commit again, with what their documents desire: those are
+        durable in the registry.
         """
         if self.failure is None:
             log.error("the store does not take changes, all are refused until it does: %s", failure)
@@ -302,13 +324,22 @@ class TwinEngine:
         kept = self._commits.open.batch
         for batch in (commit.batch, waiting.batch):
             kept.twins.update(batch.twins)
-            kept.versions.update(dict.fromkeys(batch.twins, 0))
             kept.dropped |= batch.dropped
         for twin_id in lost:
             self._by_id[twin_id].forget()
-        self._read_leaves(lost)
-        for twin_id in kept.versions:
+        try:
+            self._read_leaves(lost)
+        except StoreError as error:
+            log.error("nor can it be read: %s", error)
+        for twin_id in kept.dropped:
+            kept.twins.pop(twin_id, None)
             kept.versions[twin_id] = self._by_id[twin_id].version
+        for twin_id in kept.twins:
+            twin = self._by_id[twin_id]
+            self._write_desired(twin, _newly_said(twin.spec, twin.said), by="document")
+            kept.twins[twin_id] = TwinRow(twin_id, twin.spec, twin.version)
+        self._tell_watchers(commit.batch)
+        self._tell_delta_watchers(lost - kept.dropped)
         waiting.end(failure)
 
     def _read_leaves(self, twins: Iterable[int] | None) -> None:
@@ -324,59 +355,21 @@ class TwinEngine:
             twin.version = max(twin.version, version)
 
 
-class _Twin:
-    """One twin in memory."""
+def _newly_said(spec: TwinSpec, said: Mapping[str, Value]) -> dict[str, Value]:
+    return {name: value for name, value in spec.desired.items() if name not in said or not equal(said[name], value)}
 
-    __slots__ = ("delta_touched", "desired", "id", "reported", "rules", "spec", "version")
 
-    def __init__(self, row: TwinRow) -> None:
-        self.id = row.id
-        self.version = row.version
-        self.desired: dict[str, Leaf] = {}
-        self.reported: dict[str, Slot] = {}
-        self.delta_touched = True
-        self.respec(row.spec)
-
-    def respec(self, spec: TwinSpec) -> None:
-        self.spec = spec
-        self.rules = {name: Rule(one) for name, one in spec.properties.items()}
-
-    def forget(self) -> None:
-        self.desired.clear()
-        self.reported.clear()
-        self.delta_touched = True
-
-    def violation(self, name: str, value: Value) -> str:
-        rule = self.rules.get(name)
-        if rule is None:
-            return f"{name}: {self._unknown_property()}"
-        broken = rule.violation(value)
-        return f"{name}: {broken}" if broken else ""
-
-    def not_settable(self, name: str, value: SlotValue) -> str:
-        rule = self.rules.get(name)
-        if rule is None:
-            return f"{name}: {self._unknown_property()}"
-        if rule.spec.access is Access.READ_ONLY:
-            return f"{name}: it is ReadOnly"
-        if value is DELETED:
-            return "" if self._stands(name) else f"{name}: nothing is desired of it"
-        return self.violation(name, value)
-
-    def _stands(self, name: str) -> bool:
-        spec = self.spec.properties.get(name)
-        policy = spec.conflict if spec else ConflictPolicy.LATEST
-        return standing(self.desired.get(name, Leaf()), policy) is not None
-
-    def _unknown_property(self) -> str:
-        return f"model {self.spec.model!r} has no such property" if self.spec.model else "there is no such property"
+def _same_quality(last: Slot, mark: PropertyMark | None) -> bool:
+    if mark is None:
+        return last.quality is Quality.GOOD
+    return last.quality is mark.quality and last.reason is mark.reason
 
 
 def _unchanged(last: Slot, value: Value, at: int, rule: Rule) -> bool:
     if not same(last.value, value, rule.deadband):  # type: ignore[arg-type]  # reported has no tombstones
         return False
     repeat_ms = rule.spec.report.max_interval_ms
-    return not rule.spec.report.always and not (repeat_ms and at - last.at >= repeat_ms)
+    return not rule.spec.report.always and not (repeat_ms and abs(at - last.at) >= repeat_ms)
 
 
 def _unknown(key: TwinKey) -> UnknownTwin:

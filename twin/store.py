@@ -5,6 +5,7 @@ A batch is written in one transaction, from one thread at a time; when ``write``
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -113,23 +114,26 @@ class SqliteStore:
         self._db = db
 
     def load(self) -> tuple[list[TwinRow], int]:
-        """All twins, and the site's last tick."""
+        """All twins, and the site's last tick. Raises StoreError."""
         db = self._opened()
-        twins = [
-            TwinRow(id_, _SPEC.validate_json(spec), version)
-            for id_, spec, version in db.execute("SELECT id, spec, version FROM twin ORDER BY id")
-        ]
-        tick = db.execute("SELECT value FROM meta WHERE key = 'tick'").fetchone()
+        with _reading(self._path):
+            twins = [
+                TwinRow(id_, _SPEC.validate_json(spec), version)
+                for id_, spec, version in db.execute("SELECT id, spec, version FROM twin ORDER BY id")
+            ]
+            tick = db.execute("SELECT value FROM meta WHERE key = 'tick'").fetchone()
         return twins, tick[0] if tick else 0
 
     def leaves(self, twins: Iterable[int] | None = None) -> Iterator[tuple[LeafKey, Slot, int]]:
-        """Slots with the version they were written in: of the given twins, or of all."""
+        """Slots with the version they were written in: of the given twins, or of all. Raises StoreError."""
         query = "SELECT twin, section, property, site, value, tick, seen, by, at, quality, reason, version FROM leaf"
-        if twins is None:
-            yield from map(_leaf, self._opened().execute(query))
-            return
-        for twin in twins:
-            yield from map(_leaf, self._opened().execute(f"{query} WHERE twin = ?", (twin,)))
+        db = self._opened()
+        with _reading(self._path):
+            if twins is None:
+                yield from map(_leaf, db.execute(query))
+                return
+            for twin in twins:
+                yield from map(_leaf, db.execute(f"{query} WHERE twin = ?", (twin,)))
 
     def write(self, batch: Batch) -> None:
         """Put the batch on disk. Raises StoreError; then nothing of the batch is there."""
@@ -197,6 +201,7 @@ _QUALITY_SQL: Final = {quality: (number,) for number, quality in enumerate(_QUAL
 _REASONS: Final = {reason.value: reason for reason in Reason}
 _NATIVE: Final = frozenset({float, str})
 _MAX_INT64: Final = 2**63 - 1
+_REBUILD: Final = "Move the file aside, with its -wal and -shm; twins are rebuilt from reports."
 
 _PUT_TWIN: Final = (
     "INSERT INTO twin (id, kind, namespace, name, uid, version, spec) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -206,6 +211,17 @@ _PUT_LEAF: Final = (
     "INSERT OR REPLACE INTO leaf (twin, section, property, site, value, tick, seen, by, at, quality, reason, version)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _store_error(error, path) from error
+    except ValueError as error:  # whole pages, but what they hold is not ours
+        message = f"{path}: {error}"
+        raise StoreCorrupt(message, remedy=_REBUILD) from error
 
 
 def _twin_parameters(row: TwinRow) -> tuple[object, ...]:
@@ -288,5 +304,5 @@ def _store_error(error: Exception, path: Path) -> StoreError:
     if isinstance(error, sqlite3.OperationalError | OSError):
         return StoreError(text, remedy="Check free space, permissions and the disk's health; nothing was acknowledged.")
     if type(error) is sqlite3.DatabaseError:  # its subclasses are faults of ours, not of the file
-        return StoreCorrupt(text, remedy="Move the file aside, with its -wal and -shm; twins are rebuilt from reports.")
+        return StoreCorrupt(text, remedy=_REBUILD)
     return StoreError(text)

@@ -159,7 +159,8 @@ async def _plant() -> AsyncIterator[int]:
     )
     try:
         assert process.stdout is not None
-        line = (await asyncio.wait_for(process.stdout.readline(), READY_S)).decode()
+        async with asyncio.timeout(READY_S):
+            line = (await process.stdout.readline()).decode()
         ready = re.fullmatch(r"READY port=(\d+)\s*", line)
         if ready is None:
             message = f"the plant did not start; it said {line!r}"

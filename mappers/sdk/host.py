@@ -25,7 +25,7 @@ from twin.clock import SystemClock
 from twin.errors import LinkError
 from twin.link import Link, LinkState, Will
 from twin.link.mqtt import MqttLink
-from twin.link.options import MqttOptions
+from twin.link.options import LOCAL_RETRY_BASE_S, LOCAL_RETRY_CAP_S, MqttOptions
 from twin.wire import codec, topics
 from twin.wire.messages import MapperState
 
@@ -62,6 +62,8 @@ async def serve(arguments: HostArguments, registry: Registry) -> None:
             username=arguments.username or arguments.account,
             password=arguments.password.get_secret_value(),
             will=Will(state, offline),
+            retry_base_s=LOCAL_RETRY_BASE_S,
+            retry_cap_s=LOCAL_RETRY_CAP_S,
         )
     )
     async with link:

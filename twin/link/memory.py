@@ -171,7 +171,8 @@ class MemoryLink:
     async def connected(self, timeout_s: float) -> None:
         """Wait until the link is up. Raises LinkError when the time is over."""
         try:
-            await asyncio.wait_for(self._up.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._up.wait()
         except TimeoutError:
             message = f"no connection to the broker in memory within {timeout_s:g} s"
             raise LinkError(message, remedy="Open the link, or restore it if it was cut.") from None

@@ -85,7 +85,8 @@ class MqttLink:
     async def connected(self, timeout_s: float) -> None:
         """Wait until the link is up and its subscriptions are granted. Raises LinkError when the time is over."""
         try:
-            await asyncio.wait_for(self._up.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._up.wait()
         except TimeoutError:
             message = self._failure or f"no connection to the broker {self._where} within {timeout_s:g} s"
             raise LinkError(message, remedy=_remedy(message)) from None

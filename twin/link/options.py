@@ -5,10 +5,14 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from twin.errors import InvalidName
 from twin.link import Will
+
+LOCAL_RETRY_BASE_S: Final = 0.1  # to a broker on this machine: its restart takes a tenth of a second, and nobody else
+LOCAL_RETRY_CAP_S: Final = 2.0  # is hurt by frequent tries
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from twin.errors import InvalidName
-from twin.model import Kind, TwinKey, checked_name
+from twin.model import NAME, PROPERTY, Kind, TwinKey, checked_name
 
 ROOT: Final = "et/1"
 ALL_REPORTS: Final = f"{ROOT}/report/#"
@@ -109,7 +109,10 @@ def parse_mapper(topic: str) -> str:
 def is_reply(topic: str) -> bool:
     """Whether a response topic lies where replies may go; any other place is refused."""
     levels = topic.split("/")
-    return len(levels) == 5 and topic.startswith(f"{ROOT}/reply/") and not set(topic) & set("+#\0")
+    if len(levels) != 5 or not topic.startswith(f"{ROOT}/reply/") or "#" in topic:
+        return False
+    account, client = levels[3:]
+    return NAME.fullmatch(account) is not None and PROPERTY.fullmatch(client) is not None
 
 
 _EXAMPLE: Final = TwinKey(Kind.DEVICE, "default", "tank")

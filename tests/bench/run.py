@@ -1,0 +1,76 @@
+"""`python -m tests.bench.run [--long] [NAME]`: measures the figures, prints them, and keeps docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from tests.bench import cli, gateway, modbus_values, twin_engine, twin_mqtt, twin_order, twin_set
+from tests.bench.figure import Bench, Figure, Scale
+from tests.bench.page import Page
+from tests.bench.rig import scratch
+
+log = logging.getLogger(__name__)
+
+BENCHES: Final = (
+    Bench("twin.group_commit", twin_engine.group_commit),
+    Bench("twin.engine", twin_engine.engine),
+    Bench("twin.mqtt", twin_mqtt.throughput, long=True),
+    Bench("twin.latency", twin_mqtt.latency),
+    Bench("twin.order", twin_order.order),
+    Bench("twin.set", twin_set.round_trip),
+    Bench("modbus.values", modbus_values.values),
+    Bench("gateway.restart", gateway.restart),
+    Bench("gateway.memory", gateway.memory, long=True),
+    Bench("cli.help", cli.overview),
+)
+PAGE: Final = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+
+
+def main() -> int:
+    """Run what was asked for; 1 if a run failed, 0 also when a figure is short."""
+    parser = argparse.ArgumentParser(prog="tests.bench.run", description=__doc__)
+    parser.add_argument("name", nargs="?", help="a figure, such as twin.mqtt")
+    parser.add_argument("--long", action="store_true", help="the runs that take more than a minute")
+    asked = parser.parse_args()
+    chosen = [bench for bench in BENCHES if _wanted(bench, asked.name, long=asked.long)]
+    if not chosen:
+        parser.error(f"no figure {asked.name!r}; there are {', '.join(bench.name for bench in BENCHES)}")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    page = Page.read(PAGE)
+    failed = 0
+    for bench in chosen:
+        began_s = time.monotonic()
+        try:
+            figures = _measure(bench, long=asked.long)
+        except Exception:
+            log.exception("%s was not measured", bench.name)
+            failed = 1
+            continue
+        page.put(figures)
+        page.write(PAGE)
+        for figure in figures:
+            sys.stdout.write(figure.line + "\n")
+        sys.stdout.flush()
+        log.info("%s took %.0f s", bench.name, time.monotonic() - began_s)
+    return failed
+
+
+def _measure(bench: Bench, *, long: bool) -> list[Figure]:
+    with scratch() as folder:
+        return asyncio.run(bench.measure(Scale(folder, long)))
+
+
+def _wanted(bench: Bench, name: str | None, *, long: bool) -> bool:
+    if name is not None and bench.name != name and not name.startswith(bench.name + "."):
+        return False
+    return bench.long or not long
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""Nothing that a user can meet is missing on the pages."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import pkgutil
+import re
+from collections.abc import Iterator
+
+import pytest
+import typer.main
+from pydantic import BaseModel
+
+import edgehub
+import mappers
+import twin
+from edgehub.cli import COMMANDS, application
+from edgehub.commands.session import ExitCode
+from edgehub.settings import Settings, load_settings
+from mappers.modbus.config import ModbusConnection, ModbusDevice, ModbusPoint
+from twin.errors import EdgetwinError
+from twin.manifest.kinds import ConnectionSpec, DeviceModelSpec, DeviceProperty, DeviceSpec, Metadata, ModelProperty
+from twin.manifest.kinds import Report as ReportKeys
+from twin.model import DEFAULT_NAMESPACE, Kind, Reason, TwinKey
+from twin.wire import topics
+from twin.wire.api import Verb
+
+pytestmark = pytest.mark.fast
+
+
+def settings_keys() -> Iterator[tuple[str, object]]:
+    for section, keys in Settings().model_dump(mode="json").items():
+        for key, value in keys.items():
+            yield f"{section}.{key}", value
+
+
+def test_every_setting_is_on_the_page_with_its_default(pages):
+    page = pages["docs/operations.md"].text
+    for path, default in settings_keys():
+        row = re.search(rf"^\| `{re.escape(path)}` \| (.*?) \|", page, re.MULTILINE)
+        assert row, path
+        if default != "":
+            assert row[1].strip("`") == str(default), path
+
+
+def test_no_setting_is_on_the_page_that_does_not_exist(pages):
+    shown = set(re.findall(r"^\| `((?:gateway|broker|log)\.\w+)`", pages["docs/operations.md"].text, re.MULTILINE))
+    assert shown == {path for path, _ in settings_keys()}
+
+
+def test_the_sample_settings_hold_every_key_with_its_default(root):
+    loaded = load_settings(root / "docs/examples/edgetwin.yaml", {})
+    assert loaded.settings == Settings()
+    text = (root / "docs/examples/edgetwin.yaml").read_text(encoding="utf-8")
+    assert [path for path, _ in settings_keys() if f"{path.partition('.')[2]}:" not in text] == []
+
+
+def test_every_command_and_option_is_on_the_page(pages):
+    page = pages["docs/cli.md"].text
+    headings = set(re.findall(r"[a-z-]+", " ".join(re.findall(r"^## (.+)", page, re.MULTILINE))))
+    assert headings == set(COMMANDS)
+    options = [
+        (name, option)
+        for name in COMMANDS
+        for parameter in typer.main.get_command(application([name])).commands[name].params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+        if option.startswith("--") and option != "--help"
+    ]
+    assert len(options) > 20
+    assert [f"{name} {option}" for name, option in options if option not in page] == []
+
+
+def test_every_exit_code_is_on_the_page_and_in_the_code(pages):
+    shown = re.findall(r"^\| (\d) \|", pages["docs/operations.md"].text, re.MULTILINE)
+    assert [int(code) for code in shown] == [code.value for code in ExitCode]
+
+
+def test_every_error_code_is_on_the_page_and_no_other(pages):
+    import_everything()
+    codes = {cls.code for cls in with_children(EdgetwinError) if cls.__module__.partition(".")[0] in OURS}
+    table = pages["docs/errors.md"].text.partition("## Reasons")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == codes
+
+
+def test_every_reason_of_quality_is_on_the_page_and_no_other(pages):
+    table = pages["docs/errors.md"].text.partition("## Reasons")[2]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == {reason.value for reason in Reason if reason}
+
+
+def test_every_topic_is_on_the_page(pages):
+    page = pages["docs/wire.md"].text
+    shown = set(re.findall(r"^\| `(et/1/[^`]+)` \|", page, re.MULTILINE))
+    key = TwinKey(Kind.DEVICE, DEFAULT_NAMESPACE, "x")
+    made = {
+        topics.report("<reporter>", key).replace(str(key), "<kind>/<namespace>/<name>"),
+        topics.delta(key).replace(str(key), "<kind>/<namespace>/<name>"),
+        topics.ack("<reporter>"),
+        topics.mapper_config("<account>"),
+        topics.mapper_state("<account>"),
+        topics.request("<verb>"),
+        topics.reply("<account>", "<client>"),
+    }
+    assert shown == made
+    in_module = set(re.findall(r"^    (et/1/\S+)", topics.__doc__ or "", re.MULTILINE))
+    assert shown == in_module
+    assert [verb.value for verb in Verb if f"\n## {verb}\n" not in page] == []
+    assert [kind.value for kind in Kind if f"`{kind}`" not in page] == []
+
+
+def test_every_message_has_an_example_and_a_schema(pages, schemas):
+    shown = {word for block in pages["docs/wire.md"].blocks for word in block.words[1:]}
+    assert {model.__name__ for model in schemas.MESSAGES} - shown == set()
+
+
+def test_every_message_of_the_wire_has_a_schema(schemas):
+    from twin.wire import api, messages
+
+    defined = {
+        name
+        for module in (api, messages)
+        for name, one in vars(module).items()
+        if isinstance(one, type) and issubclass(one, messages.Wire) and one is not messages.Wire
+    }
+    parts = {"Mark", "ErrorBody", "RefusedReport", "DesiredValue", "LeafBody", "TwinBody", "SlotBody", "DocumentSource"}
+    parts |= {"DocumentChange", "ChildStatus"}
+    assert defined - parts - {model.__name__ for model in schemas.MESSAGES} == set()
+
+
+def test_the_schema_files_are_what_the_models_give(root, schemas):
+    found = {path.name: path.read_text(encoding="utf-8") for path in (root / "docs/schemas").glob("*.json")}
+    wanted = {name: schemas.text_of(schema) for name, schema in schemas.schemas().items()}
+    assert found == wanted, "run .venv/bin/python tools/schemas.py"
+    assert all(json.loads(text) for text in found.values())
+
+
+@pytest.mark.parametrize(
+    ("page", "models"),
+    [
+        (
+            "docs/documents.md",
+            (Metadata, DeviceModelSpec, ModelProperty, ReportKeys, DeviceSpec, DeviceProperty, ConnectionSpec),
+        ),
+        ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),
+    ],
+)
+def test_every_key_of_documents_and_mappers_is_on_the_page(pages, page, models):
+    text = pages[page].text
+    assert [f"{model.__name__}.{key}" for model in models for key in keys_of(model) if f"`{key}`" not in text] == []
+
+
+OURS = ("twin", "mappers", "edgehub")
+
+
+@pytest.fixture(scope="module")
+def schemas(root):
+    spec = importlib.util.spec_from_file_location("schemas", root / "tools/schemas.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def import_everything() -> None:
+    for package in (twin, mappers, edgehub):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+
+
+def with_children(cls: type[EdgetwinError]) -> Iterator[type[EdgetwinError]]:
+    yield cls
+    for child in cls.__subclasses__():
+        yield from with_children(child)
+
+
+def keys_of(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]

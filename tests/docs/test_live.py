@@ -1,0 +1,122 @@
+"""What the pages say to type is typed: beside a running demo, and without a hub."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mappers.sdk import NotConnected, Point, Reason, ValueType, WriteRefused
+
+BESIDE_THE_DEMO = ("get", "set", "explain", "status", "watch", "diff", "account", "check-config")
+
+
+def test_every_command_of_the_pages_runs_beside_the_demo(pages, demo):
+    tried, wrong = 0, []
+    for one in pages.command_lines():
+        environment, words = split_environment(shlex.split(one.line))
+        if words[0] not in ("edgetwin", "./edgetwin") or not is_safe(words):
+            continue
+        tried += 1
+        done = demo.run(*words[1:], timeout_s=2.0 if words[1] == "watch" else 30.0, **environment)
+        wanted = {4} if one.output.startswith("error:") else {0, 1} if words[1] == "diff" else {0}
+        if done.returncode not in wanted or "Traceback" in done.stderr:
+            wrong.append(f"{one.place}: {one.line}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        if 4 in wanted and words[1] != "set" and done.stderr != one.output:
+            wrong.append(f"{one.place}: {one.line}: the error differs\n{done.stderr}")
+    assert wrong == []
+    assert tried > 15
+
+
+def test_the_columns_that_the_pages_show_are_those_of_the_table(pages, demo):
+    (header, *rows) = demo.run("get", "plant/cooler").stdout.splitlines()
+    shown = [block.text for page in pages for block in page.blocks if "TWIN  " in block.text]
+    assert len(shown) >= 2
+    for text in shown:
+        line = next(line for line in text.splitlines() if line.startswith("TWIN "))
+        assert line.split() == header.split()
+    listed = pages["docs/cli.md"].text
+    assert all(f"plant/cooler  {row.split()[1]} " in listed for row in rows)
+
+
+def test_documents_are_applied_and_deleted_without_a_hub(pages, edgetwin):
+    tried = 0
+    for one in pages.command_lines():
+        words = shlex.split(one.line)
+        if words[:1] == ["./edgetwin"] and words[1] in ("apply", "delete"):
+            tried += 1
+            done = edgetwin(*words[1:])
+            assert done.returncode == 0, done.stderr
+            for line in one.output.splitlines():
+                assert line.replace("created", "") in done.stdout.replace("unchanged", ""), one.line
+    assert tried >= 4
+
+
+def test_one_reading_goes_up_and_one_desired_value_down(pages, root):
+    done = run_example(root, "one_reading.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout in [block.text for block in pages["docs/one-reading.md"].blocks]
+
+
+def test_a_program_with_an_account_of_its_own_follows_the_tank(root, demo):
+    made = json.loads(demo.run("account", "create", "follower", "--json").stdout)
+    host, port = json.loads(demo.run("status", "--json").stdout)["broker"].split()[0].split(":")
+    done = run_example(root, "follow_tank.py", host, port, made["account"], made["password"])
+    assert (done.returncode, done.stdout) == (0, "the valve is at 35.0\n"), done.stderr
+
+
+async def test_the_file_mapper_reads_writes_and_says_what_is_wrong(root, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(root / "docs/examples")
+    module = importlib.import_module("file_mapper")
+    (tmp_path / "zone0").mkdir()
+    (tmp_path / "zone0/temp").write_text("41500\n")
+    (tmp_path / "zone0/name").write_text("acpitz\n")
+    driver = module.MAPPER.driver(module.FileConnection(root=tmp_path))
+    device = module.FileDevice(folder="zone0")
+    points = [
+        Point(name, ValueType.FLOAT, module.FilePoint(file=file))
+        for name, file in (("temperature", "temp"), ("word", "name"), ("none", "absent"))
+    ]
+    await driver.connect()
+    readings = await driver.read(driver.plan(device, points))
+    assert readings.values == {"temperature": 41500.0}
+    assert {name: fault.reason for name, fault in readings.faults.items()} == {
+        "word": Reason.DECODE_ERROR,
+        "none": Reason.ILLEGAL_ADDRESS,
+    }
+    await driver.write(device, points[0], 12)
+    assert (tmp_path / "zone0/temp").read_text() == "12"
+    await driver.close()
+    with pytest.raises(WriteRefused):
+        await driver.write(module.FileDevice(folder="gone"), points[0], 1)
+    with pytest.raises(NotConnected):
+        await module.MAPPER.driver(module.FileConnection(root=tmp_path / "gone")).connect()
+
+
+def is_safe(words: list[str]) -> bool:
+    named = [word for word in words if word.startswith("meter")]  # no demo has one
+    return words[1] in BESIDE_THE_DEMO and not named
+
+
+def split_environment(words: list[str]) -> tuple[dict[str, str], list[str]]:
+    environment = {}
+    while match := re.fullmatch(r"(EDGETWIN_[A-Z_]+)=(.*)", words[0]):
+        environment[match[1]] = match[2]
+        words = words[1:]
+    return environment, words
+
+
+def run_example(root: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(root / "docs/examples" / name), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

@@ -1,0 +1,128 @@
+"""The wire, byte by byte: each message as ``encode`` makes it, against a file that only changes with a new version.
+
+A new message gets its file once: ``(GOLDEN / f"{name}.json").write_bytes(encode(MESSAGES[name]))``.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from twin.errors import InvalidMessage
+from twin.model import Quality, Reason, Site
+from twin.wire import api, messages
+from twin.wire.codec import decode, encode
+from twin.wire.messages import Ack, Delta, DesiredValue, ErrorBody, MapperState, Mark, RefusedReport, Report
+
+pytestmark = pytest.mark.fast
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "wire" / "v1"
+AT = 1_700_000_000_123
+REFUSAL = ErrorBody(code="invalid_value", message="device/plant/tank: valve: 101 is outside", remedy="Send less.")
+BODY = api.TwinBody(
+    twin="device/plant/tank",
+    version=7,
+    uid="u1",
+    model="tank",
+    gateway="gw1",
+    labels={"site": "north"},
+    desired={"valve": api.LeafBody(value=40, at=AT, by="cli", unit="%"), "off": api.LeafBody(value=False, at=AT)},
+    reported={
+        "level": api.LeafBody(value=41.0, at=AT, by="modbus"),
+        "note": api.LeafBody(value={"ü": [1, 1.0, None]}, at=AT),
+        "raw": api.LeafBody(value=None, at=AT, quality=Quality.BAD, reason=Reason.TIMEOUT),
+    },
+    delta={"valve": 40, "off": False},
+)
+MESSAGES = {
+    "report": Report(
+        id=12,
+        at=AT,
+        values={"level": 41.0, "count": 7, "on": True, "text": 'ü"', "none": None, "all": {"a": [1, 1.5]}},
+        marks={"raw": Mark(reason=Reason.TIMEOUT), "level": Mark(quality=Quality.UNCERTAIN, reason=Reason.STALE)},
+    ),
+    "report-empty": Report(id=0, at=0),
+    "ack": Ack(stored=[12, 13], refused=[RefusedReport(id=14, error=REFUSAL)]),
+    "delta": Delta(version=7, desired={"valve": DesiredValue(value=40, tick=AT * 1000)}),
+    "delta-empty": Delta(version=8),
+    "mapper-state": MapperState(online=True),
+    "get-request": api.GetRequest(twin="plant/tank"),
+    "get-request-page": api.GetRequest(kind="device", namespace="plant", after="device/plant/tank", limit=50),
+    "get-reply": api.TwinList(twins=[BODY], after="device/plant/tank"),
+    "set-request": api.SetRequest(twin="plant/tank", desired={"valve": 40}, unset=["mode"], version=6),
+    "set-reply": api.SetReply(version=7),
+    "watch-request": api.WatchRequest(namespace="plant", renew=True),
+    "watch-event": api.WatchEvent(twin="device/plant/tank", body=BODY, desired=["valve"], reported=["level"]),
+    "watch-event-ready": api.WatchEvent(ready=True),
+    "explain-request": api.ExplainRequest(twin="plant/tank", property="valve"),
+    "explain-reply": api.ExplainReply(
+        twin="device/plant/tank",
+        property="valve",
+        policy="latest",
+        slots=[
+            api.SlotBody(site=Site.EDGE, value=40, tick=9, seen=8, by="cli", at=AT),
+            api.SlotBody(site=Site.CLOUD, deleted=True, tick=8),
+        ],
+        winner=Site.EDGE,
+        why="the edge wrote knowing the cloud's value",
+        reported=api.LeafBody(value=39, at=AT, unit="%"),
+        pending=True,
+        rules=["type INT", "access ReadWrite"],
+    ),
+    "apply-request": api.ApplyRequest(
+        sources=[api.DocumentSource(name="tank.yaml", text="kind: Device\n")], mode=api.ApplyMode.DIFF, dry_run=True
+    ),
+    "apply-reply": api.ApplyReply(
+        changes=[api.DocumentChange(document="Device/plant/tank", action="updated", diff="-a\n+b\n")], warnings=["w"]
+    ),
+    "status-request": api.StatusRequest(),
+    "status-reply": api.StatusReply(
+        gateway="gw1",
+        version="0.1.0",
+        pid=7,
+        started_at=AT,
+        state_folder="state",
+        broker="127.0.0.1:1883",
+        twins=3,
+        devices=2,
+        devices_bad=["device/plant/pump"],
+        reports=5,
+        updates=6,
+        refused=1,
+        children=[api.ChildStatus(name="broker", running=True, pid=8, restarts=1)],
+        alarms=["the store takes no changes: disk full"],
+    ),
+    "reply": api.Reply(result={"version": 7}),
+    "reply-error": api.Reply(error=REFUSAL),
+}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_message_is_written_as_it_always_was(name):
+    assert encode(MESSAGES[name]) == (GOLDEN / f"{name}.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_an_old_message_is_read_as_it_always_was(name):
+    message = MESSAGES[name]
+    assert decode(type(message), (GOLDEN / f"{name}.json").read_bytes(), what=name) == message
+
+
+def test_every_message_has_its_file_and_every_file_its_message():
+    assert {file.stem for file in GOLDEN.iterdir()} == set(MESSAGES)
+    parts = {"Wire", "Mark", "ErrorBody", "RefusedReport", "DesiredValue", "LeafBody", "TwinBody", "SlotBody"}
+    parts |= {"DocumentSource", "DocumentChange", "ChildStatus"}
+    defined = {
+        name
+        for module in (messages, api)
+        for name, one in vars(module).items()
+        if isinstance(one, type) and issubclass(one, messages.Wire)
+    }
+    assert defined - parts == {type(message).__name__ for message in MESSAGES.values()}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_key_we_do_not_know_is_refused(name):
+    mapping = json.loads(encode(MESSAGES[name]))
+    with pytest.raises(InvalidMessage, match="nosuch"):
+        decode(type(MESSAGES[name]), json.dumps({**mapping, "nosuch": 1}).encode(), what=name)
