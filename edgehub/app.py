@@ -14,7 +14,7 @@ import random
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
@@ -30,7 +30,7 @@ from edgehub.twins import LocalTwins
 from twin.api import ApiServer, Caller, Served, TwinVerbs
 from twin.clock import Clock
 from twin.engine import TwinEngine
-from twin.errors import EdgetwinError
+from twin.errors import EdgetwinError, StoreError
 from twin.link import LinkState, Message
 from twin.link.mqtt import MqttLink
 from twin.link.options import LOCAL_RETRY_BASE_S, LOCAL_RETRY_CAP_S, MqttOptions
@@ -61,6 +61,7 @@ class Gateway:
         self._link = parts.link
         self._supervisor = supervisor
         self._applying = asyncio.Lock()
+        self._version = version("edgetwin")
         self._started_at = clock.now_us() // 1000
         self._twins = LocalTwins(parts.engine, parts.link, clock, settings.gateway_name)
         self._api = ApiServer(
@@ -106,7 +107,7 @@ class Gateway:
         failure = self._engine.failure
         return StatusReply(
             gateway=self._settings.gateway_name,
-            version=version("edgetwin"),
+            version=self._version,
             pid=os.getpid(),
             started_at=self._started_at,
             state_folder=str(self._folder.path),
@@ -127,7 +128,9 @@ class Gateway:
         )
 
     async def _open(self, stack: AsyncExitStack) -> None:
-        await self._project()
+        # A disk that takes nothing must not keep the gateway from starting: the engine has logged it, status alarms.
+        with suppress(StoreError):
+            await self._project()
         await self._twins.open()
         stack.callback(self._twins.close)
         await self._api.open()
@@ -179,7 +182,7 @@ class Gateway:
         for spec in specs.values():
             self._engine.define(spec)
         own: dict[str, Value] = {
-            "version": version("edgetwin"),
+            "version": self._version,
             "broker": f"{self.access.host}:{self.access.port}",
             "started_at": self._started_at,
         }
@@ -190,9 +193,14 @@ class Gateway:
     async def _apply(self, request: ApplyRequest, _: Caller) -> ApplyReply:
         async with self._applying:
             reply = await asyncio.to_thread(self._parts.documents.apply, request)
-        if not request.dry_run and request.mode is not ApplyMode.DIFF:
+        if request.dry_run or request.mode is ApplyMode.DIFF:
+            return reply
+        try:
             await self._project()
-            self._publish_settings()
+        except StoreError as error:
+            late = f"the documents are on disk; their twins follow when the store takes changes again: {error.message}"
+            reply = reply.model_copy(update={"warnings": [*reply.warnings, late]})
+        self._publish_settings()
         return reply
 
     def _publish_settings(self) -> None:

@@ -33,6 +33,10 @@ def main() -> None:
     except EdgetwinError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(FAILED)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"error: {place}{error.strerror}\n  Check free space and permissions of the state folder.\n")
+        sys.exit(FAILED)
 
 
 async def _serve(settings: Settings) -> None:
