@@ -9,11 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from edgehub.broker import Broker, find_mosquitto
 from edgehub.mosquitto_conf import Account, Rule, TopicAccess, full_access, new_password
 from edgehub.supervisor import Supervisor
 from twin.clock import SystemClock
+
+# A slow machine is no fault of the code; a run of the continuous integration must not depend on luck.
+settings.register_profile("tree", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", parent=settings.get_profile("tree"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "tree")
 
 MOSQUITTO = ("mosquitto", "/usr/sbin/mosquitto", ".cache/mosquitto/usr/sbin/mosquitto")
 
