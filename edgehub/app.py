@@ -25,6 +25,7 @@ from edgehub.health import HealthFile
 from edgehub.local_broker import BrokerAccess, open_broker
 from edgehub.settings import Settings
 from edgehub.state import CliAccess, StateFolder
+from edgehub.state_store import copier, keep_copies, open_state
 from edgehub.supervisor import Child, Supervisor
 from edgehub.twins import LocalTwins
 from twin.api import ApiServer, Caller, Served, TwinVerbs
@@ -35,7 +36,6 @@ from twin.link import LinkState, Message
 from twin.link.mqtt import MqttLink
 from twin.link.options import LOCAL_RETRY_BASE_S, LOCAL_RETRY_CAP_S, MqttOptions
 from twin.model import DEFAULT_NAMESPACE, Kind, PropertySpec, Quality, Reason, TwinKey, TwinSpec, Value, ValueType
-from twin.store import SqliteStore
 from twin.wire import topics
 from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, ChildStatus, StatusReply, StatusRequest, Verb
 from twin.wire.codec import decode, encode
@@ -85,7 +85,7 @@ class Gateway:
         folder.make()
         async with AsyncExitStack() as stack:
             documents = stack.enter_context(open_documents(folder.registry, settings.gateway_name))
-            engine = await _open_engine(folder, clock, stack)
+            engine, alarms = await _open_engine(folder, clock, stack)
             supervisor = await stack.enter_async_context(Supervisor(clock=clock, rng=rng))
             access = await stack.enter_async_context(open_broker(settings.broker, folder, supervisor, clock))
             options = MqttOptions(
@@ -95,7 +95,7 @@ class Gateway:
             )
             link = await stack.enter_async_context(MqttLink(options, rng=rng))
             await link.connected(CONNECT_S)
-            parts = _Parts(engine, link, documents, access)
+            parts = _Parts(engine, link, documents, access, alarms)
             gateway = cls(settings, folder, clock, parts, supervisor=supervisor)
             await gateway._open(stack)
             yield gateway
@@ -105,6 +105,7 @@ class Gateway:
         devices = [key for key in self._engine if key.kind is Kind.DEVICE]
         counters = self._twins.counters
         failure = self._engine.failure
+        alarms = [f"the store takes no changes: {failure.message}"] if failure is not None else []
         return StatusReply(
             gateway=self._settings.gateway_name,
             version=self._version,
@@ -124,7 +125,7 @@ class Gateway:
                 )
                 for child in self._supervisor.runners
             ],
-            alarms=[f"the store takes no changes: {failure.message}"] if failure is not None else [],
+            alarms=[*self._parts.alarms, *alarms],
         )
 
     async def _open(self, stack: AsyncExitStack) -> None:
@@ -254,14 +255,18 @@ class _Parts:
     link: MqttLink
     documents: Documents
     access: BrokerAccess
+    alarms: tuple[str, ...]
+    """What went wrong at start and was mended; shown until the next start."""
 
 
-async def _open_engine(folder: StateFolder, clock: Clock, stack: AsyncExitStack) -> TwinEngine:
-    store = SqliteStore(folder.database)
-    store.open()
-    stack.callback(store.close)
+async def _open_engine(folder: StateFolder, clock: Clock, stack: AsyncExitStack) -> tuple[TwinEngine, tuple[str, ...]]:
+    opened = open_state(folder)
+    stack.callback(opened.store.close)
+    stack.callback(copier(opened.store, folder))
     executor = stack.enter_context(ThreadPoolExecutor(1, "commit"))
-    engine = TwinEngine(store, clock=clock, executor=executor)
+    engine = TwinEngine(opened.store, clock=clock, executor=executor)
     engine.open()
     stack.push_async_callback(engine.close)
-    return engine
+    copying = asyncio.create_task(keep_copies(opened.store, folder, executor), name="copies of the twins")
+    stack.callback(copying.cancel)
+    return engine, opened.alarms

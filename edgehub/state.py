@@ -36,6 +36,16 @@ class StateFolder:
         return self.path / "state.db"
 
     @property
+    def database_copy(self) -> Path:
+        """The last good copy of the twins."""
+        return self.path / "state.db.copy"
+
+    @property
+    def reserve(self) -> Path:
+        """Room that is given back to a full disk."""
+        return self.path / "reserve"
+
+    @property
     def run(self) -> Path:
         """What is true only while the hub runs."""
         return self.path / "run"

@@ -180,6 +180,22 @@ class SqliteStore:
                 db.execute("ROLLBACK")
             raise _store_error(error, self._path) from error
 
+    def copy_to(self, path: Path) -> None:
+        """Make a whole copy of what is on disk, in place of an older one. Raises StoreError; the older one stays."""
+        fresh = path.with_name(f"{path.name}.new")
+        try:
+            fresh.unlink(missing_ok=True)
+            target = sqlite3.connect(fresh)
+            try:
+                self._opened().backup(target)
+            finally:
+                target.close()
+            fresh.chmod(0o600)
+            fresh.replace(path)
+        except (sqlite3.Error, OSError) as error:
+            fresh.unlink(missing_ok=True)
+            raise _store_error(error, path) from error
+
     def close(self) -> None:
         """Let go of the files."""
         if self._db is not None:
