@@ -35,6 +35,8 @@ from twin.wire.messages import ErrorBody
 log = logging.getLogger(__name__)
 
 WATCH_LEASE_S: Final = 60.0
+MAX_WATCHES: Final = 1000
+"""Watches at once; each costs a message for every change it fits."""
 MAX_REQUESTS: Final = 256
 """Requests under way at once; more are refused, so that no client can fill the memory."""
 
@@ -191,6 +193,10 @@ class TwinVerbs:
         if wanted.key is not None and wanted.key not in self._engine:
             text = f"{wanted.key} is not known here"
             raise UnknownTwin(text, remedy="`edgetwin get` lists the twins.")
+        self._forget_expired(now_s)
+        if place not in self._watches and len(self._watches) >= MAX_WATCHES:
+            text = f"{MAX_WATCHES} watches are open"
+            raise EdgetwinError(text, remedy="Stop watches that nobody reads, or watch a whole namespace with one.")
         if self._stop_watching is None:
             self._stop_watching = self._engine.watch(self._on_change)
         self._watches[place] = _Watch(wanted, caller, now_s + WATCH_LEASE_S)
@@ -200,10 +206,13 @@ class TwinVerbs:
                 send_reply(self._link, caller, WatchEvent(twin=str(key), body=body, initial=True))
         send_reply(self._link, caller, WatchEvent(ready=True))
 
-    def _on_change(self, key: TwinKey, changed: frozenset[tuple[Section, str]]) -> None:
-        now_s = self._clock.monotonic_s()
+    def _forget_expired(self, now_s: float) -> None:
         for place in [place for place, watch in self._watches.items() if watch.until_s < now_s]:
             del self._watches[place]
+
+    def _on_change(self, key: TwinKey, changed: frozenset[tuple[Section, str]]) -> None:
+        now_s = self._clock.monotonic_s()
+        self._forget_expired(now_s)
         watches = [watch for watch in self._watches.values() if watch.wanted.fits(key)]
         if not self._watches and self._stop_watching is not None:
             self._stop_watching()

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from twin.api import MAX_REQUESTS, WATCH_LEASE_S, ApiServer, Served, TwinVerbs, send_reply
+from twin.api import MAX_REQUESTS, MAX_WATCHES, WATCH_LEASE_S, ApiServer, Caller, Served, TwinVerbs, send_reply
 from twin.client import TwinClient
 from twin.document import Leaf, Slot
 from twin.engine import PropertyMark
@@ -317,6 +317,19 @@ async def test_a_lease_that_is_renewed_goes_on_and_one_that_is_not_ends(tank, ke
     await changed(tank, key, 4)
     assert ask.replies.empty()
     assert tank.engine._watchers == []
+
+
+async def test_watches_are_bounded_and_expired_ones_make_room(tank, key, clock, hub_link):
+    verbs = TwinVerbs(tank.engine, hub_link, clock)
+    request = WatchRequest(twin=str(key))
+    callers = [Caller("me", "et/1/reply/me/1", str(number).encode()) for number in range(MAX_WATCHES + 1)]
+    for caller in callers[:-1]:
+        await verbs.watch(request, caller)
+    with pytest.raises(EdgetwinError, match=f"{MAX_WATCHES} watches are open"):
+        await verbs.watch(request, callers[-1])
+    await verbs.watch(request, callers[0])
+    clock.s += WATCH_LEASE_S + 1
+    await verbs.watch(request, callers[-1])
 
 
 async def test_a_renewal_of_a_watch_that_the_hub_does_not_know_starts_it_again(tank, key, clock, watch_raw):
