@@ -20,6 +20,7 @@ from twin.delta import delta
 from twin.document import DELETED, Leaf, Slot, SlotValue, TwinDocument
 from twin.errors import InvalidValue, Refused, StoreError, UnknownProperty, UnknownTwin, VersionMismatch
 from twin.model import Quality, Reason, Section, Site, TwinKey, TwinSpec, Value
+from twin.replica import Replica
 from twin.resident import ResidentTwin
 from twin.store import Batch, Store, TwinRow
 from twin.tick import Ticker
@@ -58,12 +59,14 @@ class TwinEngine:
     def __init__(self, store: Store, *, clock: Clock, executor: Executor, site: Site = Site.EDGE) -> None:
         self._store = store
         self._clock = clock
-        self._site = site
+        self.site = site
         self._twins: dict[TwinKey, ResidentTwin] = {}
         self._by_id: dict[int, ResidentTwin] = {}
         self._next_id = 1
         self._ticker = Ticker()
         self._commits = GroupCommit(store, executor, before=self._seal, after=self._settle)
+        self.replica = Replica(self._twins, self._adopt, self._ticker, self._commits, store, clock, executor, site)
+        """The same twins as the other site sees them."""
         self._watchers: list[Watcher] = []
         self._delta_watchers: list[DeltaWatcher] = []
         self.failure: StoreError | None = None
@@ -75,7 +78,7 @@ class TwinEngine:
         for row in rows:
             twin = ResidentTwin(row)
             twin.said = row.spec.desired
-            self._adopt(twin)
+            self._place(twin)
         self._read_leaves(None)
         self._ticker.last = max(self._ticker.last, tick)
 
@@ -96,8 +99,7 @@ class TwinEngine:
         if twin is not None and twin.spec == spec and not newly_said:
             return self._join()
         if twin is None:
-            twin = ResidentTwin(TwinRow(self._next_id, spec, 0))
-            self._adopt(twin)
+            twin = self._adopt(spec)
         twin.respec(spec)
         self._write_desired(twin, newly_said, by="document")
         commit.batch.twins[twin.id] = TwinRow(twin.id, spec, twin.version)
@@ -135,8 +137,10 @@ class TwinEngine:
     ) -> Reported:
         """Take readings of one device; ``at`` is their time in milliseconds, ``by`` the reporter's account.
 
-        A property that breaks its rule is refused alone, the others are taken. Raises UnknownTwin.
+        A property that breaks its rule is refused alone, the others are taken. Raises UnknownTwin. Only for the edge:
+        nobody else writes reported.
         """
+        assert self.site is Site.EDGE
         twin = self._twins.get(key)
         if twin is None:
             raise _unknown(key)
@@ -233,7 +237,12 @@ class TwinEngine:
             raise _unknown(key)
         return twin
 
-    def _adopt(self, twin: ResidentTwin) -> None:
+    def _adopt(self, spec: TwinSpec) -> ResidentTwin:
+        twin = ResidentTwin(TwinRow(self._next_id, spec, 0))
+        self._place(twin)
+        return twin
+
+    def _place(self, twin: ResidentTwin) -> None:
         self._twins[twin.spec.key] = twin
         self._by_id[twin.id] = twin
         self._next_id = max(self._next_id, twin.id + 1)
@@ -249,10 +258,10 @@ class TwinEngine:
         now_us = self._clock.now_us()
         for name, value in changes.items():
             leaf = twin.desired.get(name, Leaf())
-            other = leaf.slot(self._site.peer)
+            other = leaf.slot(self.site.peer)
             slot = Slot(value, self._ticker.take(now_us), other.tick if other else 0, by, now_us // 1000)
-            twin.desired[name] = leaf.with_slot(self._site, slot)
-            batch.desired[twin.id, name, self._site] = slot
+            twin.desired[name] = leaf.with_slot(self.site, slot)
+            batch.desired[twin.id, name, self.site] = slot
         twin.version += 1
         twin.delta_touched = True
         batch.versions[twin.id] = twin.version

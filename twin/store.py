@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from sys import intern
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from pydantic import TypeAdapter
 
 from twin.document import DELETED, Slot, SlotValue, Tombstone
 from twin.errors import StoreCorrupt, StoreError, StoreTooNew
-from twin.model import Quality, Reason, Section, Site, TwinSpec
+from twin.exchange import Row, Run
+from twin.model import Kind, Quality, Reason, Section, Site, TwinKey, TwinSpec
 
 
 class TwinRow(NamedTuple):
@@ -52,9 +53,24 @@ class Batch:
     """Twins to delete with all their leaves, those of this batch too."""
     tick: int = 0
     """The site's last tick."""
+    cursors: dict[Site, int] = field(default_factory=dict)
+    """How far each peer's rows are on disk with this batch."""
+    runs: dict[tuple[Site, str], int] = field(default_factory=dict)
+    """First ticks of runs: our own new one, or a peer's that was met."""
 
     def __bool__(self) -> bool:
-        return bool(self.twins or self.reported or self.desired or self.dropped)
+        return bool(self.twins or self.reported or self.desired or self.dropped or self.cursors or self.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedState:
+    """What the store knows of the feed, by site."""
+
+    runs: dict[Site, tuple[Run, ...]]
+    """Oldest first."""
+    cursors: dict[Site, int]
+    tops: dict[Site, int]
+    """The greatest tick of each site that is held."""
 
 
 class Store(Protocol):
@@ -66,6 +82,14 @@ class Store(Protocol):
 
     def leaves(self, twins: Iterable[int] | None = None) -> Iterator[tuple[LeafKey, Slot, int]]:
         """Slots with the version they were written in: of the given twins, or of all."""
+        ...
+
+    def rows_after(self, site: Site, tick: int, limit: int) -> list[Row]:
+        """The slots of one site with a greater tick, in tick order, at most so many."""
+        ...
+
+    def feed(self) -> FeedState:
+        """Runs and cursors."""
         ...
 
     def write(self, batch: Batch) -> None:
@@ -135,6 +159,30 @@ class SqliteStore:
             for twin in twins:
                 yield from map(_leaf, db.execute(f"{query} WHERE twin = ?", (twin,)))
 
+    def rows_after(self, site: Site, tick: int, limit: int) -> list[Row]:
+        """The slots of one site with a greater tick, in tick order, at most so many. Raises StoreError."""
+        with _reading(self._path):
+            return [
+                Row(TwinKey(Kind(kind), namespace, name), uid, place.section, place.property, place.site, slot)
+                for kind, namespace, name, uid, *leaf in self._opened().execute(
+                    _ROWS_AFTER, (_SITES.index(site), tick, limit)
+                )
+                for place, slot, _ in [_leaf(tuple(leaf))]
+            ]
+
+    def feed(self) -> FeedState:
+        """Runs and cursors. Raises StoreError."""
+        db = self._opened()
+        with _reading(self._path):
+            found = db.execute("SELECT site, id, first FROM run ORDER BY first, id").fetchall()
+            cursors = {_SITES[site]: cursor for site, cursor in db.execute("SELECT site, cursor FROM feed")}
+            tops = {
+                site: db.execute("SELECT coalesce(max(tick), 0) FROM leaf WHERE site = ?", (number,)).fetchone()[0]
+                for number, site in enumerate(_SITES)
+            }
+        runs = {site: tuple(Run(id_, first) for at, id_, first in found if _SITES[at] is site) for site in Site}
+        return FeedState(runs, {site: cursors.get(site, 0) for site in Site}, tops)
+
     def write(self, batch: Batch) -> None:
         """Put the batch on disk. Raises StoreError; then nothing of the batch is there."""
         db = self._opened()
@@ -170,6 +218,11 @@ class SqliteStore:
                 )
             for twin in batch.dropped:
                 db.execute("DELETE FROM leaf WHERE twin = ?", (twin,))
+            for site, cursor in batch.cursors.items():
+                db.execute("INSERT OR REPLACE INTO feed (site, cursor) VALUES (?, ?)", (_SITES.index(site), cursor))
+            for (site, run), first in batch.runs.items():
+                parameters = (_SITES.index(site), run, first)
+                db.execute("INSERT OR IGNORE INTO run (site, id, first) VALUES (?, ?, ?)", parameters)
             db.execute(
                 "INSERT INTO meta VALUES ('tick', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 (batch.tick,),
@@ -227,6 +280,11 @@ _PUT_LEAF: Final = (
     "INSERT OR REPLACE INTO leaf (twin, section, property, site, value, tick, seen, by, at, quality, reason, version)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_ROWS_AFTER: Final = (
+    "SELECT twin.kind, twin.namespace, twin.name, twin.uid, leaf.twin, section, property, site, value, tick, seen, by,"
+    " at, quality, reason, leaf.version FROM leaf JOIN twin ON twin.id = leaf.twin"
+    " WHERE site = ? AND tick > ? ORDER BY tick LIMIT ?"
+)
 
 
 @contextlib.contextmanager
@@ -278,7 +336,7 @@ def _from_sql(stored: object) -> SlotValue:
     return stored
 
 
-def _leaf(row: tuple[int, int, str, int, object, int, int, str, int, int, str, int]) -> tuple[LeafKey, Slot, int]:
+def _leaf(row: tuple[Any, ...]) -> tuple[LeafKey, Slot, int]:
     twin, section, name, site, value, tick, seen, by, at, quality, reason, version = row
     key = LeafKey(twin, _SECTIONS[section], intern(name), _SITES[site])
     slot = Slot(_from_sql(value), tick, seen, intern(by), at, _QUALITIES[quality], _REASONS.get(reason, Reason.NONE))

@@ -1,0 +1,251 @@
+"""Each rule of the exchange by itself: what a site answers to one message, and what it keeps of it."""
+
+import pytest
+
+from tests.twin.feed.world import NOW_US, SPEC, TANK, World
+from twin.document import DELETED, Slot
+from twin.exchange import Ack, Digests, Frame, Row, Standing, Twins, Welcome, digest
+from twin.model import Section, Site
+
+EDGE, CLOUD = Site.EDGE, Site.CLOUD
+
+
+@pytest.fixture
+def world():
+    made = World(digests=False)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def met(world):
+    """Two sites in a session, with nothing on the line."""
+    world.resync()
+    return world
+
+
+def frame_row(site, number, tick, section=Section.DESIRED, name="a", uid="u1", seen=0):
+    return Row(TANK, uid, section, name, site, Slot(number, tick, seen, str(number), 0))
+
+
+def give(world, to, message):
+    world.run(world.sides[to].feed.receive(message))
+    return world.lines[to]
+
+
+def session(world):
+    return world.sides[EDGE].feed._session
+
+
+def cursor(world, site):
+    return world.sides[site].store.feed().cursors[site.peer]
+
+
+def test_rows_go_both_ways_with_what_was_overruled(world):
+    world.edit(EDGE, "a")
+    world.edit(CLOUD, "a", "object")
+    world.edit(CLOUD, "b")
+    world.report()
+    world.resync()
+    assert len(world.sides[EDGE].slots()) == 4
+
+
+def test_the_cloud_wins_a_tie_of_the_same_instant_on_both_sides(world):
+    for site in Site:
+        world.sides[site].clock.us = NOW_US
+        number = world.edit(site, "a")  # the cloud's is the second
+    world.resync()
+    assert world.stands("a") == number
+
+
+def test_a_frame_beyond_the_cursor_is_answered_with_the_cursor_and_not_taken(met):
+    at = cursor(met, CLOUD)
+    sent = give(met, CLOUD, Frame(session(met), at + 5, at + 9, (frame_row(EDGE, 7, at + 9),)))
+    assert sent == [Ack(session(met), at, again=True)]
+    assert cursor(met, CLOUD) == at
+    assert met.sides[CLOUD].slots() == {}
+
+
+def test_the_same_frame_twice_is_a_no_op(met):
+    frame = Frame(session(met), 0, 9, (frame_row(EDGE, 7, 9),))
+    give(met, CLOUD, frame)
+    before = met.sides[CLOUD].engine.document(TANK)
+    assert give(met, CLOUD, frame) == [Ack(session(met), 9)] * 2
+    assert met.sides[CLOUD].engine.document(TANK) == before
+
+
+def test_a_message_of_another_session_changes_nothing(met):
+    for message in (
+        Frame("other", 0, 9, (frame_row(EDGE, 7, 9),)),
+        Twins("other", (frame_row(EDGE, 7, 9),)),
+        Digests("other", ()),
+        Ack("other", 5),
+    ):
+        assert give(met, CLOUD, message) == []
+    assert met.sides[CLOUD].slots() == {}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_ack_follows_the_commit_and_cursor_and_rows_share_their_fate(met, when):
+    met.sides[CLOUD].store.fuse = (0, when)
+    assert give(met, CLOUD, Frame(session(met), 0, 9, (frame_row(EDGE, 7, 9),))) == []
+    met.revive()
+    assert bool(met.sides[CLOUD].slots()) is (when == "after")
+    assert cursor(met, CLOUD) == (9 if when == "after" else 0)
+
+
+def test_a_failing_disk_sends_no_ack_and_the_frame_is_taken_later(met):
+    side = met.sides[CLOUD]
+    frame = Frame(session(met), 0, 9, (frame_row(EDGE, 7, 9),))
+    side.store.fuse = (0, "before")
+    assert give(met, CLOUD, frame) == []
+    assert side.slots() == {}
+    assert cursor(met, CLOUD) == 0
+    side.dead, side.store.fuse = False, None
+    assert give(met, CLOUD, frame) == [Ack(session(met), 9)]
+
+
+def test_rows_of_an_older_uid_are_dropped(met):
+    give(met, CLOUD, Frame(session(met), 0, 9, (frame_row(EDGE, 7, 9, uid="u0"),)))
+    assert met.sides[CLOUD].slots() == {}
+    assert cursor(met, CLOUD) == 9
+
+
+def test_rows_that_come_before_the_twins_document_are_kept_for_it(met):
+    async def no_document():
+        await met.sides[CLOUD].engine.remove(TANK).stored()
+
+    met.run(no_document())
+    give(met, CLOUD, Frame(session(met), 0, 9, (frame_row(EDGE, 7, 9),)))
+
+    async def document():
+        await met.sides[CLOUD].engine.define(SPEC).stored()
+
+    met.run(document())
+    assert [slot.value for slot in met.sides[CLOUD].slots().values()] == [7]
+
+
+def test_only_the_edge_reports(met):
+    rows = (
+        frame_row(CLOUD, 7, 9, Section.REPORTED, "r"),
+        Row(TANK, "u1", Section.REPORTED, "r", CLOUD, Slot(7, 9)),
+    )
+    give(met, EDGE, Frame(session(met), 0, 9, rows))
+    give(met, EDGE, Twins(session(met), rows))
+    assert met.sides[EDGE].slots() == {}
+
+
+def test_a_peer_cannot_write_our_slots_by_a_frame(met):
+    give(met, CLOUD, Frame(session(met), 0, 9, (frame_row(CLOUD, 7, 9),)))
+    assert met.sides[CLOUD].slots() == {}
+
+
+def test_a_delete_stays_as_a_tombstone_and_an_old_value_does_not_come_back(world):
+    world.edit(EDGE, "a")
+    world.resync()
+    old = world.sides[EDGE].slots()
+    world.edit(EDGE, "a", "delete")
+    world.resync()
+    place = (Section.DESIRED, "a", EDGE)
+    give(world, CLOUD, Twins(session(world), (Row(TANK, "u1", *place, old[place]),)))
+    for side in world.sides.values():
+        assert side.slots()[place].value is DELETED
+        assert side.on_disk()[place].value is DELETED
+
+
+def test_a_leaf_that_changed_many_times_is_sent_once(met):
+    met.up = False
+    for _ in range(20):
+        number = met.edit(EDGE, "a")
+    met.up = True
+    met.connect()
+    met.deliver(EDGE)
+    met.deliver(CLOUD)
+    (frame,) = met.lines[EDGE]
+    assert [row.slot.by for row in frame.rows] == [str(number)]
+
+
+def test_a_wiped_edge_gets_its_own_slots_back_and_its_new_write_stands(world):
+    world.edit(EDGE, "a")
+    world.edit(EDGE, "b")
+    world.report()
+    world.resync()
+    world.sides[EDGE].clock.us = 0
+    world.restore(EDGE, None)
+    number = world.edit(EDGE, "a")
+    world.resync()
+    assert world.stands("a") == number
+    assert len(world.sides[EDGE].slots()) == 3
+
+
+def test_a_restored_edge_with_its_clock_set_back_loses_no_edit_of_either_history(world):
+    world.edit(EDGE, "a")
+    world.resync()
+    image = world.sides[EDGE].backup()
+    later = world.edit(EDGE, "b")
+    world.resync()
+    world.sides[EDGE].clock.us = 0
+    world.restore(EDGE, image)
+    newest = world.edit(EDGE, "c")
+    world.resync()
+    assert (world.stands("b"), world.stands("c")) == (later, newest)
+
+
+def test_a_recovery_cut_short_begins_anew(world):
+    world.edit(EDGE, "a")
+    world.resync()
+    world.sides[EDGE].clock.us = 0
+    world.restore(EDGE, None)
+    for steps in range(1, 6):
+        world.lines = {site: [] for site in Site}
+        world.connect()
+        for _ in range(steps):
+            world.deliver(EDGE)
+            world.deliver(CLOUD)
+    world.resync()
+
+
+def test_digests_mend_a_row_that_the_feed_never_sent(world):
+    world.edit(EDGE, "a")
+    world.resync()
+    (row,) = world.sides[EDGE].engine.replica.rows(TANK)
+
+    async def slip_in():
+        hidden = row._replace(property="b", slot=row.slot._replace(tick=1))
+        await world.sides[EDGE].engine.replica.merge([hidden]).stored()
+
+    world.run(slip_in())
+    with pytest.raises(AssertionError):
+        world.resync()
+    world.digests = True
+    world.resync()
+
+
+def test_a_digest_says_all_of_a_twin_and_not_the_order_of_its_rows():
+    rows = [frame_row(EDGE, 1, 9), frame_row(CLOUD, 2, 8)]
+    assert digest(rows) == digest(reversed(rows))
+    assert digest(rows) != digest([frame_row(EDGE, 1, 9), frame_row(CLOUD, 2, 8, seen=1)])
+    assert digest(rows) != digest(rows[:1])
+    deleted = rows[0]._replace(slot=rows[0].slot._replace(value=DELETED))
+    null = rows[0]._replace(slot=rows[0].slot._replace(value=None))
+    assert digest([deleted]) != digest([null])
+
+
+def test_a_second_edge_with_the_same_name_fences_the_first(met):
+    first = session(met)
+    met.connect()
+    met.deliver(EDGE)
+    assert give(met, CLOUD, Frame(first, 0, 9, (frame_row(EDGE, 7, 9),)))[-1:] != [Ack(first, 9)]
+    assert met.sides[CLOUD].slots() == {}
+
+
+def test_an_older_frame_does_not_move_the_cursor_back(met):
+    give(met, CLOUD, Frame(session(met), 0, 9, (frame_row(EDGE, 7, 9),)))
+    assert give(met, CLOUD, Frame(session(met), 0, 5, ()))[-1] == Ack(session(met), 9)
+    assert cursor(met, CLOUD) == 9
+
+
+def test_a_welcome_that_nobody_asked_for_begins_no_session(met):
+    before = session(met)
+    give(met, EDGE, Welcome("old", "other", Standing((), frozenset(), 0, 0)))
+    assert session(met) == before
