@@ -1,0 +1,1 @@
+"""Other people's topics and messages on the same engine."""
