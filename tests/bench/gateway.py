@@ -76,7 +76,8 @@ async def memory(scale: Scale) -> list[Figure]:
     assert rate > 0.9 * wanted, f"only {rate:.0f} of {wanted} updates/s flowed"
     says = (
         f"sum of PSS of hub and mapper host, {_DEVICES} Modbus devices x {_POINTS} points at 1 Hz, of which"
-        f" {_POINTS - 1} change, after {settle_s:g} s; broker not counted"
+        f" {_POINTS - 1} change, after {settle_s:g} s; broker not counted."
+        " PSS shares library pages with the bench's own Python: on a gateway with nothing else it is some MB more"
     )
     return [
         Figure("gateway.memory.hub", hub_mb, "MB", "PSS of the hub, same run", reach=80, at_most=True),
