@@ -22,7 +22,7 @@ from twin.errors import InvalidValue, Refused, StoreError, UnknownProperty, Unkn
 from twin.model import Quality, Reason, Section, Site, TwinKey, TwinSpec, Value
 from twin.replica import Replica
 from twin.resident import ResidentTwin
-from twin.store import Batch, Store, TwinRow
+from twin.store import Batch, NoteKey, Store, TwinRow
 from twin.tick import Ticker
 from twin.validate import Rule
 
@@ -211,6 +211,20 @@ class TwinEngine:
         if broken:
             raise _refusal(key, broken)
         self._write_desired(twin, changes, by=by)
+        return self._join()
+
+    # -- notes ---------------------------------------------------------------------------------------------------
+
+    def notes(self, owner: str) -> dict[str, str]:
+        """What the owner keeps beside the twins, as it is on disk, by name; for its start. Raises StoreError."""
+        return self._store.notes(owner)
+
+    def note(self, owner: str, name: str, text: str | None) -> Commit:
+        """Keep a note in the commit that collects now, with the leaves changed since it was begun; None deletes it.
+
+        If the commit fails the note is lost, and its owner, who waits for the commit, has to go back to the one before.
+        """
+        self._commits.open.batch.notes[NoteKey(owner, name)] = text
         return self._join()
 
     # -- waiting and watching ------------------------------------------------------------------------------------

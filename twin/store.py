@@ -40,6 +40,13 @@ class LeafKey(NamedTuple):
     site: Site
 
 
+class NoteKey(NamedTuple):
+    """Place of one note: a few words that a dialect keeps in the commit of the leaves they belong to."""
+
+    owner: str
+    name: str
+
+
 @dataclass(slots=True)
 class Batch:
     """What one transaction writes. Later writes of one place replace earlier ones, so each place costs one row."""
@@ -57,9 +64,13 @@ class Batch:
     """How far each peer's rows are on disk with this batch."""
     runs: dict[tuple[Site, str], int] = field(default_factory=dict)
     """First ticks of runs: our own new one, or a peer's that was met."""
+    notes: dict[NoteKey, str | None] = field(default_factory=dict)
+    """What others keep beside the twins; None deletes."""
 
     def __bool__(self) -> bool:
-        return bool(self.twins or self.reported or self.desired or self.dropped or self.cursors or self.runs)
+        return bool(
+            self.twins or self.reported or self.desired or self.dropped or self.cursors or self.runs or self.notes
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,10 @@ class Store(Protocol):
 
     def feed(self) -> FeedState:
         """Runs and cursors."""
+        ...
+
+    def notes(self, owner: str) -> dict[str, str]:
+        """The notes of one owner, by name."""
         ...
 
     def write(self, batch: Batch) -> None:
@@ -183,6 +198,11 @@ class SqliteStore:
         runs = {site: tuple(Run(id_, first) for at, id_, first in found if _SITES[at] is site) for site in Site}
         return FeedState(runs, {site: cursors.get(site, 0) for site in Site}, tops)
 
+    def notes(self, owner: str) -> dict[str, str]:
+        """The notes of one owner, by name. Raises StoreError."""
+        with _reading(self._path):
+            return dict(self._opened().execute("SELECT name, text FROM note WHERE owner = ?", (owner,)))
+
     def write(self, batch: Batch) -> None:
         """Put the batch on disk. Raises StoreError; then nothing of the batch is there."""
         db = self._opened()
@@ -223,6 +243,11 @@ class SqliteStore:
             for (site, run), first in batch.runs.items():
                 parameters = (_SITES.index(site), run, first)
                 db.execute("INSERT OR IGNORE INTO run (site, id, first) VALUES (?, ?, ?)", parameters)
+            for note, text in batch.notes.items():
+                if text is None:
+                    db.execute("DELETE FROM note WHERE owner = ? AND name = ?", note)
+                else:
+                    db.execute("INSERT OR REPLACE INTO note (owner, name, text) VALUES (?, ?, ?)", (*note, text))
             db.execute(
                 "INSERT INTO meta VALUES ('tick', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 (batch.tick,),

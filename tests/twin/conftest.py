@@ -58,6 +58,9 @@ class ScriptedStore:
             raise self.reads_failing
         return self.inner.leaves(twins)
 
+    def notes(self, owner):
+        return self.inner.notes(owner)
+
     def write(self, batch):
         self.writes.append(batch)
         self._begun.release()

@@ -594,6 +594,28 @@ async def test_all_comes_back_from_the_store(tank, key, report):
     assert engine.document(key) == before
 
 
+# -- notes -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_note_shares_the_commit_of_the_leaves_before_it(tank, key, report):
+    report({"raw": 5})
+    await tank.engine.note("dialect", "tank", "7").stored()
+    assert len(tank.store.writes) == 1
+    engine = await tank.reopen()
+    assert engine.notes("dialect") == {"tank": "7"}
+    assert engine.document(key).reported["raw"].value == 5
+
+
+async def test_a_note_of_a_failed_commit_is_not_kept(tank):
+    await tank.engine.note("dialect", "tank", "7").stored()
+    tank.store.failing = DISK_FULL
+    with pytest.raises(StoreError):
+        await tank.engine.note("dialect", "tank", "8").stored()
+    tank.store.failing = None
+    await tank.engine.note("dialect", "other", "1").stored()
+    assert tank.engine.notes("dialect") == {"tank": "7", "other": "1"}
+
+
 # -- watchers ----------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twin.document import DELETED, Slot
 from twin.errors import StoreCorrupt, StoreError, StoreTooNew
 from twin.model import Kind, Quality, Reason, Section, Site, TwinKey, TwinSpec
-from twin.store import Batch, LeafKey, SqliteStore, TwinRow
+from twin.store import Batch, LeafKey, NoteKey, SqliteStore, TwinRow
 
 pytestmark = pytest.mark.fast
 
@@ -72,6 +72,17 @@ def everything(store):
 
 def test_a_new_store_is_empty(open_store):
     assert everything(open_store()) == ([], 0, [])
+
+
+def test_notes_are_replaced_and_deleted_each_by_its_owner_and_name(open_store):
+    store = open_store()
+    store.write(Batch(notes={NoteKey("a", "x"): "1", NoteKey("a", "y"): "2", NoteKey("b", "x"): "3"}))
+    store.write(Batch(notes={NoteKey("a", "x"): "4", NoteKey("a", "y"): None}))
+
+    again = open_store()
+    assert again.notes("a") == {"x": "4"}
+    assert again.notes("b") == {"x": "3"}
+    assert again.notes("c") == {}
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
