@@ -12,7 +12,7 @@ from twin.clock import SystemClock
 from twin.document import TwinDocument
 from twin.engine import TwinEngine
 from twin.model import TwinKey
-from twin.store import SqliteStore
+from twin.sqlite_store import SqliteStore
 from twin.view import twin_body
 from twin.wire.api import ApplyReply, ApplyRequest, TwinBody
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from edgehub.state import StateFolder
 from twin.errors import StoreCorrupt, StoreError
-from twin.store import SqliteStore
+from twin.sqlite_store import SqliteStore
 
 log = logging.getLogger(__name__)
 

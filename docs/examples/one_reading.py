@@ -21,7 +21,7 @@ from twin.clock import SystemClock
 from twin.engine import TwinEngine
 from twin.link.memory import MemoryBroker
 from twin.model import Access, PropertySpec, TwinKey, TwinSpec, ValueType
-from twin.store import SqliteStore
+from twin.sqlite_store import SqliteStore
 
 LAMP = TwinKey.parse("hall/lamp")
 

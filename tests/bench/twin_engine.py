@@ -19,7 +19,8 @@ from twin.commit import Commit
 from twin.document import Slot
 from twin.engine import TwinEngine
 from twin.model import Quality, Reason, TwinKey
-from twin.store import Batch, SqliteStore
+from twin.sqlite_store import SqliteStore
+from twin.store import Batch
 
 _DEVICES: Final = 256
 _ROUNDS: Final = 3

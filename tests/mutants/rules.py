@@ -52,7 +52,9 @@ MUTANTS = (
     Mutant("any_welcome", "twin.feed", "self._asked and message.nonce == self._asked", "True"),
     Mutant("beyond_the_cursor", "twin.feed", "if frame.from_ > self._cursor:", "if False:"),
     Mutant("cursor_goes_back", "twin.feed", "cursor = max(self._cursor, frame.upto)", "cursor = frame.upto"),
-    Mutant("cursor_not_kept", "twin.store", "for site, cursor in batch.cursors.items():", "for site, cursor in ():"),
+    Mutant(
+        "cursor_not_kept", "twin.sqlite_store", "for site, cursor in batch.cursors.items():", "for site, cursor in ():"
+    ),
     Mutant("position_kept_over_sessions", "twin.feed", "self._rewind(peer.cursor)", "self._rewind(self._position)"),
     Mutant(
         "tombstone_dropped",

@@ -18,7 +18,7 @@ from twin.model import (
     TwinSpec,
     ValueType,
 )
-from twin.store import SqliteStore
+from twin.sqlite_store import SqliteStore
 
 TANK = TwinKey(Kind.DEVICE, "plant", "tank")
 

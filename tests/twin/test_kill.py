@@ -9,7 +9,7 @@ from pathlib import Path
 
 import twin
 from twin.engine import TwinEngine
-from twin.store import SqliteStore
+from twin.sqlite_store import SqliteStore
 
 KILLS = 10
 PROPERTIES = 3
@@ -22,7 +22,7 @@ from pathlib import Path
 from twin.clock import SystemClock
 from twin.engine import TwinEngine
 from twin.model import Kind, PropertySpec, TwinKey, TwinSpec, ValueType
-from twin.store import SqliteStore
+from twin.sqlite_store import SqliteStore
 
 async def main():
     key = TwinKey(Kind.DEVICE, "plant", "tank")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from twin.document import DELETED, Slot
 from twin.errors import StoreCorrupt, StoreError, StoreTooNew
 from twin.model import Kind, Quality, Reason, Section, Site, TwinKey, TwinSpec
-from twin.store import Batch, LeafKey, NoteKey, SqliteStore, TwinRow
+from twin.sqlite_store import SqliteStore
+from twin.store import Batch, LeafKey, NoteKey, TwinRow
 
 pytestmark = pytest.mark.fast
 

@@ -12,7 +12,7 @@ from twin.errors import InvalidValue, StoreError
 from twin.feed import Feed
 from twin.merge import standing
 from twin.model import Access, ConflictPolicy, Kind, PropertySpec, Section, Site, TwinKey, TwinSpec
-from twin.store import SqliteStore
+from twin.sqlite_store import SqliteStore
 
 TANK = TwinKey(Kind.DEVICE, "plant", "tank")
 POLICIES = {"a": ConflictPolicy.LATEST, "b": ConflictPolicy.CLOUD, "c": ConflictPolicy.EDGE}
