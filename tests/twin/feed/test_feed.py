@@ -249,3 +249,60 @@ def test_a_welcome_that_nobody_asked_for_begins_no_session(met):
     before = session(met)
     give(met, EDGE, Welcome("old", "other", Standing((), frozenset(), 0, 0)))
     assert session(met) == before
+
+
+def sent_rows(world, site):
+    return [row for message in world.lines[site] if isinstance(message, Frame) for row in message.rows]
+
+
+def in_session(world):
+    """A new session: hello and welcome come through, and all that was on the line is lost."""
+    world.lines = {site: [] for site in Site}
+    world.connect()
+    world.deliver(EDGE)
+    world.deliver(CLOUD)
+
+
+def test_after_a_restart_only_what_the_peer_lacks_is_sent(world):
+    world.edit(EDGE, "a")
+    world.edit(EDGE, "b")
+    world.resync()
+    number = world.edit(EDGE, "c")
+    world.sides[EDGE].start()
+    in_session(world)
+    assert [row.slot.by for row in sent_rows(world, EDGE)] == [str(number)]
+
+
+def test_after_a_cut_the_first_frame_begins_where_the_peer_stands(met):
+    met.edit(EDGE, "a")
+    in_session(met)
+    (frame,) = met.lines[EDGE]
+    assert (frame.from_, len(frame.rows)) == (cursor(met, CLOUD), 1)
+
+
+def test_a_restored_site_gives_again_a_row_that_its_lost_history_had_overwritten_before_it_was_sent(world):
+    number = world.edit(EDGE, "a")
+    image = world.sides[EDGE].backup()
+    world.edit(EDGE, "b")
+    world.edit(EDGE, "c")
+    world.edit(EDGE, "a")
+    in_session(world)
+    world.deliver(EDGE)  # one frame of two rows, b and c: the cursor is now beyond the first a, which never went
+    world.lines = {site: [] for site in Site}
+    assert (Section.DESIRED, "a", EDGE) not in world.sides[CLOUD].slots()
+    world.restore(EDGE, image)
+    world.resync()
+    assert world.stands("a") == number
+
+
+def test_an_edit_made_while_a_wiped_site_is_mended_is_newer_than_all_it_ever_wrote(world):
+    world.edit(EDGE, "a")
+    world.resync()
+    world.sides[EDGE].clock.us = 0
+    world.restore(EDGE, None)
+    in_session(world)
+    number = world.edit(EDGE, "a")
+    world.quiesce()  # its former slots come in the same session
+    assert world.stands("a") == number
+    world.resync()
+    assert world.stands("a") == number

@@ -238,17 +238,18 @@ class World:
         for _ in range(6):
             self.connect()
             for _ in range(3):
-                self._quiesce()
+                self.quiesce()
                 if edge.feed.caught_up and cloud.feed.caught_up and edge.feed._session == cloud.feed._session:
                     if self.digests:
                         edge.feed.compare()
-                        self._quiesce()
+                        self.quiesce()
                     return self.check()
                 self.run(edge.feed.retry())
                 self.run(cloud.feed.retry())
         raise AssertionError("the sites do not come to an end")
 
-    def _quiesce(self):
+    def quiesce(self):
+        """Deliver all that is on the line, and what it gives rise to."""
         for _ in range(400):
             if not any(self.lines.values()):
                 return
