@@ -8,6 +8,7 @@ EdgetwinError                 code, remedy, and the text that says what failed a
 │   ├── UnknownTwin
 │   ├── UnknownProperty
 │   ├── InvalidValue
+│   ├── NotTheReporter
 │   └── VersionMismatch
 ├── StoreError                the disk did not take it; nothing is acknowledged
 │   ├── StoreCorrupt
@@ -81,6 +82,12 @@ class InvalidValue(Refused):
     """A value outside the rules of its property."""
 
     code = "invalid_value"
+
+
+class NotTheReporter(Refused):
+    """A reported value from another than the device's gateway."""
+
+    code = "not_the_reporter"
 
 
 class VersionMismatch(Refused):
