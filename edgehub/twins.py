@@ -97,7 +97,9 @@ class LocalTwins:
             report = decode_report(message.payload, what=f"report of {place.key}")
             report_id = report.id
             marks = {name: PropertyMark(mark.quality, mark.reason) for name, mark in report.marks.items()}
-            outcome = self._engine.report(place.key, report.values, marks, at=report.at, by=place.reporter)
+            outcome = self._engine.report(
+                place.key, report.values, marks, at=report.at, by=place.reporter, times=report.times
+            )
         except EdgetwinError as error:
             self._refuse(topic, report_id, error)
             return

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from twin.clock import Clock
 from twin.commit import Commit, GroupCommit
@@ -132,9 +133,19 @@ class TwinEngine:
     # -- changes -------------------------------------------------------------------------------------------------
 
     def report(
-        self, key: TwinKey, values: Mapping[str, Value], marks: Mapping[str, PropertyMark], *, at: int, by: str
+        self,
+        key: TwinKey,
+        values: Mapping[str, Value],
+        marks: Mapping[str, PropertyMark],
+        *,
+        at: int,
+        by: str,
+        times: Mapping[str, int] = MappingProxyType({}),
     ) -> Reported:
-        """Take readings of one device; ``at`` is their time in milliseconds, ``by`` the reporter's account.
+        """Take readings of one device; ``by`` is the reporter's account.
+
+        ``at`` is their time at the source in milliseconds, ``times`` that of the properties where it is another. When
+        they came here is in their ticks.
 
         A property that breaks its rule is refused alone, the others are taken. Raises UnknownTwin, and NotTheReporter
         in the cloud: only the device side writes reported.
@@ -155,13 +166,14 @@ class TwinEngine:
             assert rule is not None
             last = reported.get(name)
             mark = marks.get(name) if marks else None
-            if last is not None and _unchanged(last, value, at, rule) and _same_quality(last, mark):
+            read_at = times.get(name, at) if times else at
+            if last is not None and _unchanged(last, value, read_at, rule) and _same_quality(last, mark):
                 continue
             tick += 1
             if mark is None:
-                slot = Slot(value, tick, 0, by, at)
+                slot = Slot(value, tick, 0, by, read_at)
             else:
-                slot = Slot(value, tick, 0, by, at, mark.quality, mark.reason)
+                slot = Slot(value, tick, 0, by, read_at, mark.quality, mark.reason)
             reported[name] = slot
             changed[twin_id, name] = slot
             if name in desired:
@@ -174,7 +186,8 @@ class TwinEngine:
             elif last is None or not _same_quality(last, mark):
                 tick += 1
                 value = None if last is None else last.value  # type: ignore[assignment]  # reported has no tombstones
-                reported[name] = changed[twin_id, name] = Slot(value, tick, 0, by, at, mark.quality, mark.reason)
+                read_at = times.get(name, at)
+                reported[name] = changed[twin_id, name] = Slot(value, tick, 0, by, read_at, mark.quality, mark.reason)
         if tick != first:
             self._ticker.last = tick
             twin.version += 1

@@ -39,9 +39,11 @@ class Reason(StrEnum):
     ILLEGAL_ADDRESS = "illegal_address"  # the device does not know this address
     CONFIG_ERROR = "config_error"  # the mapper cannot use the visitor as written
     DECODE_ERROR = "decode_error"  # an answer came, but is not a value of the type
+    ACCESS_DENIED = "access_denied"  # the device does not let this login at it
     OUT_OF_RANGE = "out_of_range"  # a value outside the limits of the device model
     WRITE_REFUSED = "write_refused"  # the device refused, or did not keep, a desired value
     MAPPER_DOWN = "mapper_down"  # the mapper that serves the device is not running
+    NOT_ACCURATE = "not_accurate"  # the device itself doubts the value
     STALE = "stale"  # not refreshed for several intervals
 
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from mappers.sdk.capability import Listener, Subscribed, Subscribing
 from mappers.sdk.driver import DeviceConfig, Driver, Point, PointConfig, Readings
 from mappers.sdk.errors import DeviceTimeout, MapperError, NotConnected
 from twin.clock import Clock
@@ -29,6 +30,7 @@ class Budget:
     connect_s: float = 15.0
     read_s: float = 10.0
     write_s: float = 10.0
+    subscribe_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,23 @@ class Bus:
     async def read(self, plan: object) -> Readings:
         """Read one plan. Raises NotConnected for the whole connection, another MapperError for this device."""
         return await self._timed(self._budget.read_s, "read", self._driver.read(plan))
+
+    @property
+    def subscribes(self) -> bool:
+        """Whether the driver can tell values by itself."""
+        return isinstance(self._driver, Subscribing)
+
+    async def subscribe(self, plan: object, cycle_ms: int, listener: Listener) -> Subscribed:
+        """Have one plan told. Raises as ``read`` does; any other MapperError means that it is to be polled."""
+        assert isinstance(self._driver, Subscribing)
+        return await self._timed(
+            self._budget.subscribe_s, "subscribe", self._driver.subscribe(plan, cycle_ms, listener)
+        )
+
+    async def unsubscribe(self, plan: object) -> None:
+        """Have one plan told no more. Raises as ``read`` does."""
+        assert isinstance(self._driver, Subscribing)
+        await self._timed(self._budget.read_s, "unsubscribe", self._driver.unsubscribe(plan))
 
     async def write(self, device: DeviceConfig, point: Point[PointConfig], value: Value) -> None:
         """Write one raw value. Raises WriteRefused, or as ``read`` does."""

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Final
 
 from mappers.sdk.driver import Readings
-from twin.model import Reason, Value, ValueType
+from twin.model import Quality, Reason, Value, ValueType
 from twin.validate import Rule
 from twin.wire.messages import Mark
 
@@ -18,17 +18,24 @@ _NEAR: Final = 1e-9  # a result this near to a whole number is that number
 
 
 @cache
+def mark(quality: Quality, reason: Reason) -> Mark:
+    """Mark of this quality and reason."""
+    return Mark(quality=quality, reason=reason)
+
+
 def bad(reason: Reason) -> Mark:
     """Mark of quality bad with this reason."""
-    return Mark(reason=reason)
+    return mark(Quality.BAD, reason)
 
 
 @dataclass(slots=True)
 class Sample:
-    """One cycle in units of the model: values that fit their property, marks for points that have none."""
+    """One cycle in units of the model: values that fit their property, marks for points that are not good."""
 
     values: dict[str, Value] = field(default_factory=dict)
     marks: dict[str, Mark] = field(default_factory=dict)
+    times_ms: dict[str, int] = field(default_factory=dict)
+    """Source times of those readings that have one."""
 
 
 class Scaling:
@@ -80,18 +87,22 @@ class Converter:
             if not scaling.identity
         ]
 
-    def sample(self, readings: Readings) -> Sample:
-        """Convert and check one read. The readings are left as they are."""
+    def sample(self, readings: Readings, *, whole: bool = True) -> Sample:
+        """Convert and check one read, in which a point that is missing is a fault if it is ``whole``.
+
+        The readings are left as they are.
+        """
         values = self._converted(readings.values) if self._scaled else readings.values
         misfits = self._misfits(values)
-        marks = {name: bad(fault.reason) for name, fault in readings.faults.items()} if readings.faults else {}
+        faults = readings.faults
+        marks = {name: mark(fault.quality, fault.reason) for name, fault in faults.items()} if faults else {}
         if misfits:
             values = dict(values)
             for name in misfits:
                 self._mend(name, values, marks)
-        if len(values) + len(marks) != len(self._rules):
+        if whole and len(values) + len(marks) != len(self._rules):
             marks |= {name: bad(Reason.DEVICE_FAILURE) for name in self._rules.keys() - values.keys() - marks.keys()}
-        return Sample(values, marks)
+        return Sample(values, marks, readings.times_ms)
 
     def _converted(self, raws: Mapping[str, Value]) -> dict[str, Value]:
         values = dict(raws)

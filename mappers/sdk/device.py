@@ -35,9 +35,33 @@ class PollClass:
     plan: object
     converter: Converter
     names: frozenset[str]
-    values: Mapping[str, Value] = field(default_factory=dict)
+    ask: bool = True
+    """Whether a driver that can is asked to tell these points by itself."""
+    values: dict[str, Value] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
     was_read: bool = False
-    """Read since the connection stands."""
+    """Read as a whole since the connection stands."""
+    reread: bool = False
+    """Whether a class that is told has to be read once, because what was known of it is forgotten."""
+    confirmed_ms: dict[str, int] = field(default_factory=dict)
+    """Source times of values that were read back after a write; what a subscription brings from before is not news."""
+
+    def forget(self) -> None:
+        """Know no value any more."""
+        self.values, self.marks, self.was_read, self.reread = {}, {}, False, True
+
+    def replace(self, sample: Sample) -> None:
+        """Know what was read, and no more."""
+        self.values, self.marks, self.was_read, self.reread = sample.values, sample.marks, True, False
+
+    def note(self, sample: Sample) -> None:
+        """Keep what is known of some of the points."""
+        self.values.update(sample.values)
+        if self.marks:
+            for name in sample.values:
+                self.marks.pop(name, None)
+        if sample.marks:
+            self.marks.update(sample.marks)
 
 
 class ServedDevice:
@@ -45,7 +69,7 @@ class ServedDevice:
 
     def __init__(self, bound: BoundDevice, classes: Iterable[PollClass], outbox: TwinOutbox, rng: Random) -> None:
         self.bound = bound
-        self.classes = tuple(classes)
+        self.bound_classes = self.classes = tuple(classes)
         self.points: dict[str, BoundPoint] = {point.spec.name: point for point in bound.points}
         self.writeback = Writeback(rng)
         self.outbox = outbox
@@ -68,7 +92,7 @@ class ServedDevice:
     def mark_all(self, reason: Reason) -> None:
         """Report that no usable property has a value."""
         for poll in self.classes:
-            poll.was_read = False
+            poll.forget()
         self.outbox.offer({}, {name: bad(reason) for name in self.points})
 
     def report(self, sample: Sample) -> None:
@@ -77,24 +101,31 @@ class ServedDevice:
         if self.writeback:
             refused = [name for name in self.writeback.refused() if name in sample.values]
             marks = {**marks, **{name: bad(Reason.WRITE_REFUSED) for name in refused}}
-        self.outbox.offer(sample.values, marks)
+        self.outbox.offer(sample.values, marks, sample.times_ms)
 
     def mark_refused(self, name: str) -> None:
         """Report that a desired value was not taken."""
         self.outbox.offer({}, {name: bad(Reason.WRITE_REFUSED)})
 
     def last_read(self, name: str) -> tuple[bool, Value]:
-        """Whether the property's class was read since the connection stands, and the value then, None if a fault."""
+        """Whether the property was read since the connection stands, and its value then, None if a fault."""
         for poll in self.classes:
             if name in poll.names:
-                return poll.was_read, poll.values.get(name)
+                return poll.was_read or name in poll.values or name in poll.marks, poll.values.get(name)
         return True, None
 
-    def confirm(self, name: str, value: Value) -> None:
-        """Note a value that was read back."""
+    def knows(self, name: str) -> bool:
+        """Whether the property was read since the connection stands."""
+        return self.last_read(name)[0]
+
+    def confirm(self, name: str, sample: Sample) -> None:
+        """Note what was read back."""
         for poll in self.classes:
             if name in poll.names:
-                poll.values = {**poll.values, name: value}
+                poll.values, poll.marks = dict(poll.values), dict(poll.marks)  # what was read is the driver's
+                poll.note(sample)
+                if name in sample.times_ms:
+                    poll.confirmed_ms[name] = sample.times_ms[name]
 
     def failed(self, error: MapperError, now_s: float, took_s: float) -> None:
         """Note that the device as a whole did not answer; it is probed after a wait."""
@@ -105,6 +136,15 @@ class ServedDevice:
         self.down = error
         self.probe_at = now_s + max(self._backoff.next_s(), min(_LONGEST_PROBE_S, _PROBE_SHARE * took_s))
         self.mark_all(error.reason)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it did not answer, or one of its points cannot be read."""
+        return self.down is not None or bool(self._faulted)
+
+    def converter(self, names: Iterable[str]) -> Converter:
+        """What turns readings of these points into samples."""
+        return Converter({name: (self.points[name].scaling, self.points[name].rule) for name in names})
 
     def answered(self, faults: Mapping[str, Fault], read: frozenset[str]) -> bool:
         """Note that the device answered; true if it was down until now."""

@@ -1,6 +1,7 @@
 """What a driver promises: five methods that do I/O and nothing else.
 
-The SDK owns schedule, conversion, report policy, quality, write-back, reconnect and simulation.
+The SDK owns schedule, conversion, report policy, quality, write-back, reconnect and simulation. What a driver may
+offer beside the five is in ``mappers.sdk.capability``.
 
     runner ── plan ──> driver        once per change of configuration, pure
     runner ── read ──> driver        each cycle: values and faults by property name
@@ -15,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from twin.model import Reason, Value, ValueType
+from twin.model import Quality, Reason, Value, ValueType
 
 A = TypeVar("A", bound="PointConfig")
 D = TypeVar("D", bound="DeviceConfig", contravariant=True)
@@ -57,18 +58,24 @@ class Point(Generic[A]):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a point has no value this time."""
+    """Why a point has no value this time, or how far the value that it has can be trusted."""
 
     reason: Reason
     text: str = ""
+    quality: Quality = Quality.BAD
 
 
 @dataclass(slots=True)
 class Readings:
-    """One read: raw values and faults by property name. Each planned point is in exactly one of the two."""
+    """One read: raw values and faults by property name. Each planned point is in at least one of the two.
+
+    A point in both has a value of the fault's quality. ``times_ms`` is when the device says it had the values, in
+    milliseconds since 1970, of those points for which it says so.
+    """
 
     values: dict[str, Value] = field(default_factory=dict)
     faults: dict[str, Fault] = field(default_factory=dict)
+    times_ms: dict[str, int] = field(default_factory=dict)
 
 
 class Driver(Protocol[D, A, P]):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from math import inf
 from random import Random
+from types import MappingProxyType
 from typing import Final
 
 from mappers.sdk.convert import bad
@@ -71,9 +73,8 @@ class Outbox:
         if self._link.state is not LinkState.UP:
             return [(self._follow(twin), changes)]
         report_id = self._follow(twin)
-        report = Report.model_construct(
-            id=report_id, at=max(0, self._clock.now_us() // 1000), values=changes.values, marks=changes.marks
-        )
+        at, times = _dated(changes, max(0, self._clock.now_us() // 1000))
+        report = Report.model_construct(id=report_id, at=at, values=changes.values, marks=changes.marks, times=times)
         payload = codec.encode(report)
         if len(payload) <= codec.MAX_REPORT_BYTES:
             self._link.publish(topics.report(self._account, twin.key), payload)
@@ -136,10 +137,15 @@ class TwinOutbox:
         self._refusals: set[str] = set()
         self._closed = False
 
-    def offer(self, values: Mapping[str, Value], marks: Mapping[str, Mark]) -> None:
-        """Take in one cycle and send what of it is worth a report."""
+    def offer(
+        self,
+        values: Mapping[str, Value],
+        marks: Mapping[str, Mark],
+        times_ms: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        """Take in one cycle and send what of it is worth a report. times_ms: source times, of those that have one."""
         now_s = self._clock.monotonic_s()
-        self._send(self._reporter.changes(values, marks, now_s), now_s)
+        self._send(self._reporter.changes(values, marks, now_s, times_ms), now_s)
 
     def resend(self) -> None:
         """Send everything that is unacknowledged again, with its newest values."""
@@ -203,3 +209,14 @@ class TwinOutbox:
             self.resend()
         self._send(self._reporter.released(now_s), now_s)
         self._arm()
+
+
+def _dated(changes: Changes, now_ms: int) -> tuple[int, dict[str, int]]:
+    """The source time that most of the readings share, and those of the others; now, where the source says none."""
+    times_ms = changes.times_ms
+    if not times_ms:
+        return now_ms, {}
+    if len(times_ms) < len(changes.names()):
+        times_ms = dict.fromkeys(changes.names(), now_ms) | times_ms
+    ((at, _),) = Counter(times_ms.values()).most_common(1)
+    return at, {name: time_ms for name, time_ms in times_ms.items() if time_ms != at}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
+from types import MappingProxyType
 from typing import Final
 
 from twin.model import PropertySpec, ReportPolicy, Value
@@ -19,6 +20,8 @@ class Changes:
 
     values: dict[str, Value] = field(default_factory=dict)
     marks: dict[str, Mark] = field(default_factory=dict)
+    times_ms: dict[str, int] = field(default_factory=dict)
+    """Source times of those readings that have one."""
 
     def __bool__(self) -> bool:
         return bool(self.values or self.marks)
@@ -40,6 +43,7 @@ class Changes:
         return Changes(
             {name: value for name, value in self.values.items() if name in names},
             {name: mark for name, mark in self.marks.items() if name in names},
+            {name: time_ms for name, time_ms in self.times_ms.items() if name in names},
         )
 
 
@@ -52,8 +56,16 @@ class Reporter:
         self._sent_at: dict[str, float] = {}  # only of properties that have a policy
         self._marks: dict[str, Mark] = {}
         self._held: dict[str, Value] = {}
+        self._times_ms: dict[str, int] = {}  # source times of what was sent
+        self._held_times_ms: dict[str, int] = {}
 
-    def changes(self, values: Mapping[str, Value], marks: Mapping[str, Mark], now_s: float) -> Changes:
+    def changes(
+        self,
+        values: Mapping[str, Value],
+        marks: Mapping[str, Mark],
+        now_s: float,
+        times_ms: Mapping[str, int] = MappingProxyType({}),
+    ) -> Changes:
         """Take in one cycle and say what of it is to be sent now.
 
         A property in ``values`` without a mark is good. One in neither was not read, and stays as it is.
@@ -73,13 +85,25 @@ class Reporter:
             self._held = {name: value for name, value in self._held.items() if name not in changed_marks}
             changed |= {name: values[name] for name in changed_marks if name in values}
         self._note(changed, now_s)
-        return Changes(changed, changed_marks)
+        if not times_ms and not self._times_ms:
+            return Changes(changed, changed_marks)
+        if self._held:
+            self._held_times_ms |= {name: time_ms for name, time_ms in times_ms.items() if name in self._held}
+        sent_ms = {name: times_ms[name] for name in changed if name in times_ms}
+        if len(sent_ms) < len(changed):
+            for name in changed.keys() - sent_ms.keys():
+                self._times_ms.pop(name, None)
+        self._times_ms.update(sent_ms)
+        sent_ms |= {name: times_ms[name] for name in changed_marks if name in times_ms}
+        return Changes(changed, changed_marks, sent_ms)
 
     def released(self, now_s: float) -> Changes:
         """Changes that a min interval held back and that may go now, with their newest value."""
         due = {name: value for name, value in self._held.items() if self._free_at(name) <= now_s}
         self._note(due, now_s)
-        return Changes(due)
+        times_ms = {name: self._held_times_ms.pop(name) for name in due if name in self._held_times_ms}
+        self._times_ms |= times_ms
+        return Changes(due, times_ms=times_ms)
 
     def next_at(self) -> float:
         """When the next held change may go; infinite when none is held."""
@@ -91,6 +115,7 @@ class Reporter:
         return Changes(
             {name: self._sent[name] for name in wanted if name in self._sent},
             {name: self._marks[name] for name in wanted if name in self._marks},
+            {name: self._times_ms[name] for name in wanted if name in self._times_ms},
         )
 
     def _worth(self, name: str, value: Value, now_s: float) -> bool:

@@ -2,7 +2,7 @@
 
     connecting ──connected──> serving: 1. writes that are due   (write, read back, report)
         ^                              2. probes of silent devices
-        └───── NotConnected ──────┘    3. the poll class that is due longest
+        └───── NotConnected ──────┘    3. the poll class that is due longest, or its subscription
 
 One task makes all calls of a driver, one at a time, and picks the next by that order. So a write waits for one call at
 most, and nothing needs a lock.
@@ -20,9 +20,10 @@ from mappers.sdk.binding import BoundDevice, BoundPoint
 from mappers.sdk.bus import AnyDriver, Budget, Bus, BusCounters
 from mappers.sdk.convert import Converter, Sample
 from mappers.sdk.device import PollClass, ServedDevice, poll_classes
-from mappers.sdk.errors import MapperError, NotConnected, WriteRefused
+from mappers.sdk.errors import DeviceTimeout, MapperError, NotConnected, WriteRefused
 from mappers.sdk.outbox import Outbox
 from mappers.sdk.schedule import Schedule
+from mappers.sdk.subscription import Subscriptions
 from mappers.sdk.writeback import Wish, agrees, objection
 from twin.clock import Clock
 from twin.errors import EdgetwinError
@@ -66,6 +67,7 @@ class MapperRunner:
         self._backoff = Backoff(_FIRST_RECONNECT_S, _LONGEST_RECONNECT_S, rng)
         self._wake = asyncio.Event()
         self._outage: NotConnected | None = None
+        self._subscriptions = Subscriptions(self._bus, clock, self._schedule, wake=self._wake.set, plan=self._part)
 
     async def serve(self, devices: Iterable[BoundDevice]) -> None:
         """Serve these devices and no others; those whose settings are the same are not touched."""
@@ -127,13 +129,15 @@ class MapperRunner:
 
     def _remove(self, device: ServedDevice) -> None:
         del self._devices[device.bound.key]
-        for poll in device.classes:
-            self._schedule.remove((device, poll))
+        self._subscriptions.leave(device)
         device.close()
 
     def _plan(self, bound: BoundDevice, points: list[BoundPoint]) -> object:
         assert bound.address is not None
         return self._bus.plan(bound.address, [point.point for point in points])
+
+    def _part(self, device: ServedDevice, names: frozenset[str]) -> object:
+        return self._plan(device.bound, [device.points[name] for name in sorted(names)])
 
     async def _connect(self) -> None:
         while True:
@@ -144,6 +148,7 @@ class MapperRunner:
             else:
                 break
         now_s = self._clock.monotonic_s()
+        self._subscriptions.forget(self._devices.values(), now_s)
         for device in self._devices.values():
             device.restart()
             self._hasten(device, now_s)
@@ -154,6 +159,7 @@ class MapperRunner:
         else:
             log.debug("connection %s: still %s", self.name, error.message)
         self._outage = error
+        self._subscriptions.forget(self._devices.values(), self._clock.monotonic_s())
         for device in self._devices.values():
             device.mark_all(error.reason)
         await self._bus.close()
@@ -174,14 +180,18 @@ class MapperRunner:
         """Make the most urgent call, or wait for one to be due."""
         now_s = self._clock.monotonic_s()
         self._wake.clear()
+        await self._subscriptions.settle()
         write = self._due_write(now_s)
         if write is not None:
             await self._write(*write)
             return
-        slot = self._due_probe(now_s) or self._schedule.pop(now_s)
+        probe = self._due_probe(now_s)
+        slot = probe or self._schedule.pop(now_s)
         if slot is not None:
-            if slot[0].probe_at <= now_s:
+            if probe is not None:
                 await self._poll(*slot)
+            elif slot[0].probe_at <= now_s:
+                await self._visit(*slot)
             await asyncio.sleep(0)  # a driver that answers from memory must not starve the loop
             return
         await self._rest(now_s)
@@ -192,7 +202,7 @@ class MapperRunner:
             if device.down is not None:
                 next_at = min(next_at, device.probe_at)
             elif device.writeback:
-                next_at = min(next_at, device.writeback.next_at())
+                next_at = min(next_at, device.writeback.next_at(device.knows))
         try:
             async with asyncio.timeout(min(_LONGEST_WAIT_S, max(0.0, next_at - now_s))):
                 await self._wake.wait()
@@ -203,7 +213,7 @@ class MapperRunner:
         for device in self._devices.values():
             if device.writeback and device.down is None:
                 for wish in device.writeback.due(now_s):
-                    if device.last_read(wish.name)[0]:
+                    if device.knows(wish.name):
                         return device, wish
         return None
 
@@ -213,6 +223,21 @@ class MapperRunner:
                 return device, device.classes[0]
         return None
 
+    async def _visit(self, device: ServedDevice, poll: PollClass) -> None:
+        """Read a poll class; or have the driver tell it from now on, and then look only whether it still does."""
+        if self._subscriptions.rests(poll):
+            return
+        if not self._subscriptions.wanted(poll):
+            await self._poll(device, poll)
+            return
+        began_s = self._clock.monotonic_s()
+        try:
+            await self._subscriptions.begin(device, poll)
+        except DeviceTimeout as error:
+            self._silent(device, error, began_s)
+            return
+        self._stands()
+
     async def _poll(self, device: ServedDevice, poll: PollClass) -> None:
         began_s = self._clock.monotonic_s()
         try:
@@ -220,9 +245,7 @@ class MapperRunner:
         except NotConnected:
             raise
         except MapperError as error:
-            self._stands()
-            now_s = self._clock.monotonic_s()
-            device.failed(error, now_s, now_s - began_s)
+            self._silent(device, error, began_s)
             return
         self._stands()
         if self._devices.get(device.bound.key) is not device:
@@ -230,8 +253,15 @@ class MapperRunner:
         if device.answered(readings.faults, poll.names):
             self._hasten(device, self._clock.monotonic_s())
         sample = poll.converter.sample(readings)
-        poll.values, poll.was_read = sample.values, True
+        poll.replace(sample)
+        self._subscriptions.was_read(poll)
         device.report(sample)
+
+    def _silent(self, device: ServedDevice, error: MapperError, began_s: float) -> None:
+        """Note that the device did not answer, though the connection stands."""
+        self._stands()
+        now_s = self._clock.monotonic_s()
+        device.failed(error, now_s, now_s - began_s)
 
     async def _write(self, device: ServedDevice, wish: Wish) -> None:
         point = device.points.get(wish.name)
@@ -269,7 +299,7 @@ class MapperRunner:
         name = point.spec.name
         readings = await self._bus.read(self._bus.plan(device.address, [point.point]))
         sample = Converter({name: (point.scaling, point.rule)}).sample(readings)
-        device.confirm(name, sample.values.get(name))
+        device.confirm(name, sample)
         return sample
 
     def _refuse(

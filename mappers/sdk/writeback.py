@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from random import Random
@@ -60,9 +61,9 @@ class Writeback:
         """What is to be written now."""
         return [wish for wish in self._wishes.values() if wish.due_at <= now_s]
 
-    def next_at(self) -> float:
-        """When the next retry is due; infinite when none is."""
-        return min((wish.due_at for wish in self._wishes.values()), default=inf)
+    def next_at(self, ready: Callable[[str], bool] = lambda name: True) -> float:  # noqa: ARG005  all are
+        """When the next wish of a property that is ready is due; infinite when none is."""
+        return min((wish.due_at for wish in self._wishes.values() if ready(wish.name)), default=inf)
 
     def refused(self) -> list[str]:
         """Properties whose desired value the device does not take."""

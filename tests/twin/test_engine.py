@@ -56,6 +56,16 @@ def deltas(tank):
     return seen
 
 
+async def test_each_reading_keeps_its_own_source_time(tank, key):
+    marks = {"raw": BAD}
+    outcome = tank.engine.report(key, {"valve": 1, "raw": 2}, marks, at=1000, by="m", times={"raw": 700})
+    await outcome.commit.stored()
+    reported = tank.engine.document(key).reported
+    assert {name: slot.at for name, slot in reported.items()} == {"valve": 1000, "raw": 700}
+    tank.engine.report(key, {}, {"valve": BAD}, at=2000, by="m", times={"valve": 1500})
+    assert tank.engine.document(key).reported["valve"].at == 1500
+
+
 # -- answered after the commit, never before ---------------------------------------------------------------------------
 
 

@@ -31,7 +31,12 @@ def decode_report(payload: bytes, *, what: str) -> Report:
     """
     report = _parsed(Report, payload, what, MAX_REPORT_BYTES)
     values = report.values
-    strings = len(report.model_fields_set) + len(values) + [type(value) for value in values.values()].count(str)
+    strings = (
+        len(report.model_fields_set)
+        + len(values)
+        + len(report.times)
+        + [type(value) for value in values.values()].count(str)
+    )
     if payload.count(b'"') != 2 * strings:
         _refuse_traps(payload, what)
     return report

@@ -28,13 +28,16 @@ class Report(Wire):
     """Readings of one device, one message a cycle.
 
     A property in ``values`` only is good. A property in ``marks`` has that quality, and keeps its last value unless
-    ``values`` has a new one.
+    ``values`` has a new one. ``times`` names the readings whose source time is another than ``at``.
     """
 
     id: Annotated[int, Field(ge=0, lt=2**53, description="the reporter's own number, repeated in the ack")]
     at: Annotated[Millis, Field(description="time of the readings at the source")]
     values: Annotated[dict[str, Any], Field(description="JSON value by property")] = Field(default_factory=dict)
     marks: dict[str, Mark] = Field(default_factory=dict)
+    times: Annotated[dict[str, Millis], Field(description="source time by property, where it is not `at`")] = Field(
+        default_factory=dict
+    )
 
 
 class ErrorBody(Wire):

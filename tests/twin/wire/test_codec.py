@@ -42,6 +42,8 @@ def set_request(desired):
         report("{}", ',"marks":{"a":{},"a":{}}'),
         report("{}", ',"marks":{"a":{"quality":"bad","quality":"bad"}}'),
         report('{"":1,"":2}'),
+        report('{"a":1}', ',"times":{"a":1,"a":2}'),
+        report('{"a":1,"a":1}', ',"times":{"a":1}'),
     ],
 )
 def test_a_key_that_stands_twice_is_refused_at_every_level(payload):

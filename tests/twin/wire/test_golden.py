@@ -41,6 +41,7 @@ MESSAGES = {
         values={"level": 41.0, "count": 7, "on": True, "text": 'ü"', "none": None, "all": {"a": [1, 1.5]}},
         marks={"raw": Mark(reason=Reason.TIMEOUT), "level": Mark(quality=Quality.UNCERTAIN, reason=Reason.STALE)},
     ),
+    "report-times": Report(id=13, at=AT, values={"level": 41.0, "count": 7}, times={"level": AT - 20}),
     "report-empty": Report(id=0, at=0),
     "ack": Ack(stored=[12, 13], refused=[RefusedReport(id=14, error=REFUSAL)]),
     "delta": Delta(version=7, desired={"valve": DesiredValue(value=40, tick=AT * 1000)}),
