@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sees that the real parts which the tests talk to are there: a C compiler, libmodbus, socat.
+# Sees that the real parts which the tests talk to are there: a C compiler, libmodbus, socat, and node-opcua where
+# there is npm.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/system.sh
@@ -9,6 +10,19 @@ missing() {
     [ -n "$(find /usr/include/modbus /usr/local/include/modbus -name modbus.h 2>/dev/null)" ] || echo libmodbus-dev
     command -v socat >/dev/null || echo socat
 }
+
+node_opcua=2.186.4
+if command -v npm >/dev/null && [ "$(cat .cache/peers/node-opcua 2>/dev/null)" != "$node_opcua" ]; then
+    say "Installing node-opcua $node_opcua, which the tests of OPC UA talk to ..."
+    mkdir -p .cache/peers
+    echo '{}' >.cache/peers/package.json
+    if npm install --prefix .cache/peers --no-audit --no-fund --ignore-scripts "node-opcua-server@$node_opcua" \
+        >>"$setup_log" 2>&1; then
+        echo "$node_opcua" >.cache/peers/node-opcua
+    else
+        say "    npm could not install it (see $setup_log); the tests of OPC UA are skipped"
+    fi
+fi
 
 packages=$(missing | tr '\n' ' ')
 [ -n "$packages" ] || exit 0

@@ -116,6 +116,8 @@ class Watch:
             results = [None] * len(ids)
         for one, result in zip(ids, results, strict=False):
             if result is None or not result.StatusCode.is_good():
+                said = name_of(result.StatusCode.value) if result is not None else "no answer"
+                log.info("%s: a subscription is not taken over: %s", self._config.url, said)
                 self._forget(one)
         if self._subscriptions:
             log.info("%s: %d of %d subscriptions go on where they were", self._config.url, len(self._subscriptions),
