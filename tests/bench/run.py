@@ -37,6 +37,7 @@ BENCHES: Final = (
     Bench("twin.set", twin_set.round_trip),
     Bench("twin.dialects", twin_dialects.dialects),
     Bench("modbus.values", modbus_values.values),
+    Bench("opcua.notifications", opcua_notifications.notifications),
     Bench("gateway.restart", gateway.restart),
     Bench("gateway.memory", gateway.memory, long=True),
     Bench("cli.help", cli.overview),
