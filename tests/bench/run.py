@@ -14,6 +14,7 @@ from tests.bench import (
     cli,
     gateway,
     modbus_values,
+    opcua_notifications,
     twin_dialects,
     twin_engine,
     twin_mqtt,
