@@ -127,7 +127,7 @@ class Gateway:
                 )
                 for child in self._supervisor.runners
             ],
-            alarms=[*self._parts.alarms, *alarms],
+            alarms=[*self._parts.alarms, *alarms, *self._engine.replica.clock_alarms()],
         )
 
     async def _open(self, stack: AsyncExitStack) -> None:

@@ -16,7 +16,7 @@ from twin.model import Section, Site, TwinKey
 from twin.resident import ResidentTwin
 from twin.residents import Residents
 from twin.store import Batch, FeedState, Store
-from twin.tick import Ticker
+from twin.tick import Ticker, clock_alarm
 
 
 class Restamp(NamedTuple):
@@ -40,6 +40,8 @@ class Replica:
         site: Site,
     ) -> None:
         self.site = site
+        self.peer_last = 0
+        """The greatest tick of the peer's that came since the start."""
         self._twins = twins
         self._ticker = ticker
         self._commits = commits
@@ -63,6 +65,8 @@ class Replica:
                 touched[twin.id] = twin
             if row.site is self.site:
                 self._ticker.last = max(self._ticker.last, row.slot.tick)
+            else:
+                self.peer_last = max(self.peer_last, row.slot.tick)
         now_us = self._clock.now_us()
         for row, above in sorted(again, key=lambda one: one.row.slot.tick):
             found = self._twins.find(row.key, row.uid)
@@ -86,6 +90,12 @@ class Replica:
     def skip_ticks(self, beyond: int) -> None:
         """Give no tick any more that is not greater than this one."""
         self._ticker.last = max(self._ticker.last, beyond)
+
+    def clock_alarms(self) -> list[str]:
+        """What is wrong with the clocks, for people; ticks decide whatever a clock says."""
+        lasts = {"this site's": self._ticker.last, f"the {self.site.peer}'s": self.peer_last}
+        now_us = self._clock.now_us()
+        return [alarm for whose, last in lasts.items() if (alarm := clock_alarm(whose, last, now_us))]
 
     def own_rows(self) -> Iterator[Row]:
         """All slots of this site as they stand in memory."""

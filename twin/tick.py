@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+FAR_US: Final = 86_400_000_000
+"""A tick further ahead of the clock than a day means that a clock is, or was, wrong."""
+
 
 class Ticker:
     """Hands out ticks: at least the wall clock in microseconds, and always more than the last one.
@@ -22,3 +27,12 @@ class Ticker:
         """One tick."""
         self.last = self.floor(now_us) + 1
         return self.last
+
+
+def clock_alarm(whose: str, last: int, now_us: int) -> str:
+    """What to tell of a site whose ticks are far ahead of this clock; empty if they are not."""
+    ahead_us = last - now_us
+    if ahead_us <= FAR_US:
+        return ""
+    days = ahead_us // FAR_US
+    return f"{whose} ticks are {days} days ahead of this clock: one of the clocks is, or was, wrong; nothing is refused"

@@ -3,7 +3,10 @@
 
 from typing import NamedTuple
 
-MERGE, ENGINE, RESIDENTS, FEED = (
+RULES, API, PURE, MERGE, ENGINE, RESIDENTS, FEED = (
+    "tests/twin/test_eight_rules.py",
+    "tests/twin/test_api.py",
+    "tests/twin/test_rules.py",
     "tests/twin/test_merge.py",
     "tests/twin/test_engine.py",
     "tests/twin/test_residents.py",
@@ -93,6 +96,137 @@ MUTANTS = (
     Mutant("versions_start_anew", "twin.residents", "self._versions.get(spec.key, -1) + 1", "0", (RESIDENTS,)),
     Mutant("ids_given_twice", "twin.residents", 'int(notes.get(_NEXT_ID, "1"))', "1", (RESIDENTS,)),
     Mutant("deletes_like_null", "twin.exchange", "isinstance(row.slot.value, Tombstone),\n", "False,\n"),
+    # -- rule 2: retry ----------------------------------------------------------------------------------------------
+    Mutant(
+        "nothing_asked_again", "twin.feed", "            self._send(Ack(self._session, self._cursor, again=True))\n", ""
+    ),
+    Mutant("any_order_of_ticks", "twin.sqlite_store", "ORDER BY tick LIMIT", "ORDER BY -tick LIMIT"),
+    Mutant("echo", "twin.sqlite_store", '" WHERE site = ? AND tick > ?', '" WHERE site >= 0 * ? AND tick > ?'),
+    Mutant(
+        "a_frame_beyond_its_rows",
+        "twin.feed",
+        "upto = rows[-1].slot.tick if rows else position",
+        "upto = position + 10**9",
+    ),
+    # -- rule 3: clocks and ticks -----------------------------------------------------------------------------------
+    Mutant(
+        "tick_not_read_back",
+        "twin.engine",
+        "self._ticker.last = max(self._ticker.last, tick)",
+        "self._ticker.last = 0",
+        (RULES,),
+    ),
+    Mutant(
+        "far_future_refused",
+        "twin.replica",
+        "            if joined(twin, row, batch):",
+        "            if row.slot.tick <= self._clock.now_us() + 10**12 and joined(twin, row, batch):",
+        (RULES, FEED),
+    ),
+    Mutant("far_future_unnoticed", "twin.tick", "if ahead_us <= FAR_US:", "if ahead_us:", (RULES,)),
+    Mutant("one_slot_for_both", "twin.engine", "leaf.with_slot(self.site, slot)", "Leaf(slot, slot)", (RULES, FEED)),
+    # -- rule 4: tombstones -----------------------------------------------------------------------------------------
+    Mutant(
+        "tombstones_lost_at_restart",
+        "twin.sqlite_store",
+        "yield from map(_leaf, db.execute(query))\n",
+        "yield from map(_leaf, db.execute(query + ' WHERE value IS NOT NULL'))\n",
+        (RULES, FEED),
+    ),
+    Mutant(
+        "tombstones_not_sent",
+        "twin.sqlite_store",
+        "AND tick > ? ORDER",
+        "AND value IS NOT NULL AND tick > ? ORDER",
+        (RULES,),
+    ),
+    Mutant(
+        "tombstone_collected_too_early",
+        "twin.feed",
+        "        self._send(Ack(frame.session, cursor))\n",
+        "        self._send(Ack(frame.session, cursor))\n        for twin in self._replica._twins:\n            twin.desired = {name: leaf for name, leaf in twin.desired.items() if not any(slot and type(slot.value).__name__ == 'Tombstone' for slot in (leaf.edge, leaf.cloud))}\n",
+        (RULES,),
+    ),
+    # -- rule 5: who writes, who wins -------------------------------------------------------------------------------
+    Mutant("no_edge_policy", "twin.merge", "policy is ConflictPolicy.EDGE", "policy is None", (RULES,)),
+    Mutant(
+        "policy_decides_always",
+        "twin.merge",
+        "    if cloud.seen >= edge.tick:\n        return Site.CLOUD\n",
+        "",
+        (RULES,),
+    ),
+    Mutant("cloud_engine_reports", "twin.engine", "if self.site is not Site.EDGE:", "if False:", (RULES,)),
+    Mutant("explain_forgets_why", "twin.view", "if policy is ConflictPolicy.LATEST:\n", "if True:\n", (API,)),
+    Mutant(
+        "overruled_value_forgotten",
+        "twin.engine",
+        "leaf.with_slot(self.site, slot)",
+        "Leaf().with_slot(self.site, slot)",
+        (RULES,),
+    ),
+    # -- rule 6: versions -------------------------------------------------------------------------------------------
+    Mutant(
+        "version_not_rising_on_report",
+        "twin.engine",
+        "            self._ticker.last = tick\n            twin.version += 1\n",
+        "            self._ticker.last = tick\n",
+        (RULES,),
+    ),
+    Mutant("version_not_rising_on_merge", "twin.replica", "            twin.version += 1\n", "", (RULES,)),
+    Mutant("version_not_checked", "twin.engine", "version != twin.version", "version > twin.version", (RULES,)),
+    # -- rule 7: acknowledgements -----------------------------------------------------------------------------------
+    Mutant(
+        "told_before_the_commit",
+        "twin.commit",
+        "        if self.ended:\n            callback(self)",
+        "        if True:\n            callback(self)",
+        (RULES,),
+    ),
+    Mutant(
+        "failure_untold",
+        "twin.commit",
+        "                commit.end(failure)",
+        "                commit.end(None)",
+        (RULES,),
+    ),
+    Mutant(
+        "a_run_that_is_not_on_disk",
+        "twin.sqlite_store",
+        "for (site, run), first in batch.runs.items():",
+        "for (site, run), first in ():",
+    ),
+    # -- rule 8: validation -----------------------------------------------------------------------------------------
+    Mutant(
+        "refused_value_stored",
+        "twin.engine",
+        "                refused = [*(refused or ()), broken]\n                continue\n",
+        "                refused = [*(refused or ()), broken]\n",
+        (RULES,),
+    ),
+    Mutant("limits_ignored", "twin.validate", "if not self.low <= value <= self.high:", "if False:", (PURE,)),
+    Mutant("enum_ignored", "twin.validate", "if spec.enum and not any(", "if False and not any(", (PURE,)),
+    Mutant("plain_despite_enum", "twin.validate", " and not spec.enum\n", "\n", (RULES,)),
+    Mutant("access_ignored", "twin.resident", "rule.spec.access is Access.READ_ONLY", "False", (RULES,)),
+    Mutant(
+        "refusal_names_no_property",
+        "twin.resident",
+        'return f"{name}: {broken}" if broken',
+        "return broken if broken",
+        (RULES,),
+    ),
+    Mutant(
+        "delta_without_tolerance",
+        "twin.delta",
+        "same(value_of(reported), desired, tolerance)",
+        "same(value_of(reported), desired, 0.0)",
+        (PURE,),
+    ),
+    # -- section 5: the rest ----------------------------------------------------------------------------------------
+    Mutant("run_begins_at_the_clock", "twin.replica", "self._ticker.last + 1\n", "self._clock.now_us()\n"),
+    Mutant("top_is_the_cursor", "twin.feed", "max(state.tops[peer], state.cursors[peer]))", "state.cursors[peer])"),
+    Mutant("sends_while_forked", "twin.feed", "if self._session and not self._forked:", "if self._session:"),
+    Mutant("more_than_the_window", "twin.feed", "while len(self._sent) < WINDOW:", "while True:"),
     Mutant(
         "version_decides",
         "twin.replica",

@@ -16,6 +16,8 @@ import pytest
 from tests.mutants.rules import MUTANTS, Mutant
 
 LIMIT_S = 120
+# A mutant that cannot run proves nothing of the tests.
+NOT_A_MUTANT = ("NameError", "AttributeError", "ImportError", "SyntaxError", "TypeError", "UnboundLocalError")
 # Far from 1 and 2, which any crash of Python or pytest gives.
 PASSED, FAILED, BROKEN = 40, 41, 42
 BY = "by "
@@ -102,7 +104,7 @@ def _tried(mutant: Mutant) -> str:
         verdict = "TIMEOUT"
     shown = "passed, as it must" if mutant.name == "control" and verdict == "SURVIVED" else verdict
     why = next((line for line in output.splitlines() if line.startswith(BY)), "")
-    sys.stdout.write(f"{shown:8} {mutant.name:28} {time.monotonic() - began:5.1f} s  {why[:150]}\n")
+    sys.stdout.write(f"{shown:8} {mutant.name:30} {time.monotonic() - began:5.1f} s  {why[:150]}\n")
     if verdict == "BROKEN":
         sys.stdout.write(output[-2000:])
     sys.stdout.flush()
@@ -119,7 +121,7 @@ def _child(name: str, tests: list[str]) -> int:
         return BROKEN  # the tests ran without the mutant
     if code == pytest.ExitCode.TESTS_FAILED and verdict.failed:
         sys.stdout.write(f"\n{BY}{verdict.failed}\n")
-        return FAILED
+        return BROKEN if verdict.failed.partition(": ")[2].startswith(NOT_A_MUTANT) else FAILED
     return PASSED if code == pytest.ExitCode.OK and verdict.ran else BROKEN
 
 

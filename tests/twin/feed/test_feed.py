@@ -6,6 +6,7 @@ from tests.twin.feed.world import NOW_US, TANK, Inline, World, spec
 from twin.document import DELETED, Slot
 from twin.engine import TwinEngine
 from twin.exchange import Ack, Digests, Frame, Row, Standing, Twins, Welcome, digest
+from twin.feed import WINDOW
 from twin.model import Section, Site
 
 EDGE, CLOUD = Site.EDGE, Site.CLOUD
@@ -348,3 +349,48 @@ def test_an_edit_made_while_a_wiped_site_is_mended_is_newer_than_all_it_ever_wro
     assert world.stands("a") == number
     world.resync()
     assert world.stands("a") == number
+
+
+def test_a_restored_site_goes_beyond_rows_that_only_an_exchange_of_twins_had_brought_to_the_peer(world):
+    world.edit(EDGE, "a")
+    world.resync()
+    image = world.sides[EDGE].backup()
+    world.edit(EDGE, "b")
+    in_session(world)
+    world.lines = {site: [] for site in Site}  # the frame with b is lost
+    world.sides[EDGE].feed.compare()
+    world.quiesce()
+    assert (Section.DESIRED, "b", EDGE) in world.sides[CLOUD].slots()
+    world.sides[EDGE].clock.us = 0
+    world.restore(EDGE, image)
+    number = world.edit(EDGE, "b")
+    world.resync()
+    assert world.stands("b") == number
+
+
+def test_a_site_that_is_being_mended_sends_no_rows_yet(world):
+    lost = world.edit(EDGE, "a")
+    world.resync()
+    world.sides[EDGE].clock.us = 0
+    world.restore(EDGE, None)
+    in_session(world)
+    world.edit(EDGE, "b")
+    early = sent_rows(world, EDGE)
+    while world.lines[EDGE]:
+        world.deliver(EDGE)
+    in_session(world)  # the mending is cut short, and has to begin anew
+    world.resync()
+    assert (early, world.stands("a")) == ([], lost)
+
+
+def test_no_more_than_a_window_of_frames_is_on_its_way(world):
+    rows = [frame_row(EDGE, n, NOW_US + n, name=f"p{n}", uid="u2") for n in range(3 * 2 * WINDOW)]
+
+    async def many():
+        await world.sides[EDGE].engine.replica.merge(rows).stored()
+
+    world.run(many())
+    in_session(world)
+    assert len(world.lines[EDGE]) == WINDOW
+    world.resync()
+    assert len(world.sides[CLOUD].engine.replica.rows(TANK, "u2")) == len(rows)
