@@ -64,6 +64,12 @@ def test_one_reading_goes_up_and_one_desired_value_down(pages, root):
     assert done.stdout in [block.text for block in pages["docs/one-reading.md"].blocks]
 
 
+def test_two_sites_agree_as_the_page_shows(pages, root):
+    done = run_example(root, "two_sites.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout in [block.text for block in pages["docs/sync.md"].blocks]
+
+
 def test_a_program_with_an_account_of_its_own_follows_the_tank(root, demo):
     made = json.loads(demo.run("account", "create", "follower", "--json").stdout)
     host, port = json.loads(demo.run("status", "--json").stdout)["broker"].split()[0].split(":")
