@@ -7,11 +7,13 @@ EdgetwinError                 code, remedy, and the text that says what failed a
 ├── Refused                   a change the rules do not allow; nothing was stored
 │   ├── UnknownTwin
 │   ├── UnknownProperty
+│   ├── InvalidQuery
 │   ├── InvalidValue
 │   └── VersionMismatch
 ├── StoreError                the disk did not take it; nothing is acknowledged
 │   ├── StoreCorrupt
 │   └── StoreTooNew
+├── QueryAborted              a query that took too long, or had to wait too long
 ├── LinkError                 no connection to the broker
 │   └── RequestTimeout        connected, but no answer
 └── InvalidDocuments          documents that people wrote, with every problem found in them
@@ -83,6 +85,12 @@ class InvalidValue(Refused):
     code = "invalid_value"
 
 
+class InvalidQuery(Refused):
+    """A query outside the language; the text has the position and the reason."""
+
+    code = "invalid_query"
+
+
 class VersionMismatch(Refused):
     """The caller's version is not the current one."""
 
@@ -105,6 +113,12 @@ class StoreTooNew(StoreError):
     """A store written by a later release."""
 
     code = "store_too_new"
+
+
+class QueryAborted(EdgetwinError):
+    """A query that took too long, or had to wait too long for others."""
+
+    code = "query_aborted"
 
 
 class LinkError(EdgetwinError):

@@ -117,9 +117,13 @@ class SqliteStore:
             db.execute("BEGIN IMMEDIATE")
             for twin in batch.dropped:  # first, because a new twin of this batch may bear the same name and uid
                 db.execute("DELETE FROM twin WHERE id = ?", (twin,))
+                db.execute("DELETE FROM label WHERE twin = ?", (twin,))
             if batch.twins:
                 rows = [row for row in batch.twins.values() if row.id not in batch.dropped]
                 db.executemany(_PUT_TWIN, map(_twin_parameters, rows))
+                db.executemany("DELETE FROM label WHERE twin = ?", [(row.id,) for row in rows])
+                labels = [(row.id, name, value) for row in rows for name, value in row.spec.labels]
+                db.executemany("INSERT INTO label (twin, name, value) VALUES (?, ?, ?)", labels)
             if batch.reported:
                 versions = batch.versions
                 db.executemany(
@@ -205,8 +209,10 @@ _MAX_INT64: Final = 2**63 - 1
 _REBUILD: Final = "Move the file aside, with its -wal and -shm; twins are rebuilt from reports."
 
 _PUT_TWIN: Final = (
-    "INSERT INTO twin (id, kind, namespace, name, uid, version, spec) VALUES (?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (id) DO UPDATE SET version = excluded.version, spec = excluded.spec"
+    "INSERT INTO twin (id, kind, namespace, name, uid, version, spec, model, gateway)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET version = excluded.version, spec = excluded.spec,"
+    " model = excluded.model, gateway = excluded.gateway"
 )
 _PUT_LEAF: Final = (
     "INSERT OR REPLACE INTO leaf (twin, section, property, site, value, tick, seen, by, at, quality, reason, version)"
@@ -231,8 +237,9 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _twin_parameters(row: TwinRow) -> tuple[object, ...]:
-    key = row.spec.key
-    return (row.id, key.kind, key.namespace, key.name, row.spec.uid, row.version, _SPEC.dump_json(row.spec).decode())
+    spec, key = row.spec, row.spec.key
+    written = _SPEC.dump_json(spec).decode()
+    return (row.id, key.kind, key.namespace, key.name, spec.uid, row.version, written, spec.model, spec.gateway)
 
 
 def _desired_parameters(place: tuple[int, str, Site], slot: Slot, batch: Batch) -> tuple[object, ...]:
