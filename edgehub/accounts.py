@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from edgehub.mosquitto_conf import Account, Rule, TopicAccess
-from twin.model import TwinKey
+from twin.model import DEFAULT_NAMESPACE, TwinKey
 from twin.wire import topics
 
 HUB: Final = "hub"
@@ -20,11 +20,14 @@ def client_account(name: str, password: str) -> Account:
 
 
 def program_account(name: str, hashed: str, devices: Iterable[TwinKey]) -> Account:
-    """A program of the user's: the API, and reports and deltas of the named devices only."""
+    """A program of the user's: the API, and reports and deltas of the named devices only, KubeEdge's topics too."""
     rules = [*_api_rules(name), Rule(TopicAccess.READ, topics.ack(name))]
+    rules += [Rule(TopicAccess.WRITE, topic) for topic in topics.kubeedge_membership_writes()]
+    rules += [Rule(TopicAccess.READ, topic) for topic in topics.kubeedge_membership_answers()]
     for key in devices:
         rules.append(Rule(TopicAccess.WRITE, topics.report(name, key)))
         rules.append(Rule(TopicAccess.READ, topics.delta(key)))
+        rules += kubeedge_rules(key)
     return Account(name, rules=tuple(rules), hashed=hashed)
 
 
@@ -41,6 +44,19 @@ def mapper_account(name: str, password: str) -> Account:
             Rule(TopicAccess.WRITE, topics.mapper_state(name)),
         ),
     )
+
+
+def kubeedge_rules(key: TwinKey) -> list[Rule]:
+    """What a program may say and hear about one device on KubeEdge's topics."""
+    forms = [f"{key.namespace}/{key.name}", *([key.name] if key.namespace == DEFAULT_NAMESPACE else [])]
+    return [
+        rule
+        for form in forms
+        for rule in (
+            *(Rule(TopicAccess.WRITE, topic) for topic in topics.kubeedge_writes(form)),
+            *(Rule(TopicAccess.READ, topic) for topic in topics.kubeedge_answers(form)),
+        )
+    ]
 
 
 def _api_rules(name: str) -> tuple[Rule, ...]:

@@ -20,6 +20,7 @@ from importlib.metadata import version
 from typing import Final
 
 from edgehub import accounts
+from edgehub.dialects import Dialects
 from edgehub.documents import Documents, open_documents
 from edgehub.health import HealthFile
 from edgehub.local_broker import BrokerAccess, open_broker
@@ -66,6 +67,7 @@ class Gateway:
         self._version = version("edgetwin")
         self._started_at = clock.now_us() // 1000
         self._twins = LocalTwins(parts.engine, parts.link, clock, settings.gateway_name)
+        self._dialects = Dialects(parts.engine, parts.link, clock, settings, self._twins)
         self._api = ApiServer(
             parts.link,
             {
@@ -133,10 +135,12 @@ class Gateway:
 
     async def _open(self, stack: AsyncExitStack) -> None:
         # A disk that takes nothing must not keep the gateway from starting: the engine has logged it, status alarms.
+        self._dialects.load()
         with suppress(StoreError):
             await self._project()
         await self._twins.open()
         stack.callback(self._twins.close)
+        await self._dialects.open(stack)
         await self._api.open()
         stack.push_async_callback(self._api.close)
         await self._link.subscribe(topics.ALL_MAPPER_STATES, self._on_mapper_state)
@@ -179,7 +183,8 @@ class Gateway:
 
     async def _project(self) -> None:
         """Make the twins what the documents say. What the documents do not name is removed."""
-        specs = {spec.key: spec for spec in (*self._parts.documents.specs(), self._own_spec())}
+        said = self._dialects.completed((*self._parts.documents.specs(), self._own_spec()))
+        specs = {spec.key: spec for spec in said}
         for key in list(self._engine):
             if key not in specs:
                 self._engine.remove(key)
@@ -192,6 +197,7 @@ class Gateway:
         }
         self._engine.report(self._own_key(), own, {}, at=self._clock.now_us() // 1000, by=accounts.HUB)
         self._twins.forget_topics()
+        self._dialects.projected()
         await self._engine.settled()
 
     async def _apply(self, request: ApplyRequest, _: Caller) -> ApplyReply:

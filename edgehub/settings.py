@@ -7,9 +7,11 @@ or none, is a valid gateway. ``EDGETWIN_BROKER_PORT=1884`` overrides ``broker.po
 from __future__ import annotations
 
 import difflib
+import json
 import os
+import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -18,10 +20,11 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from twin.errors import EdgetwinError
-from twin.model import NAME, NAME_RULE
+from twin.errors import EdgetwinError, InvalidName
+from twin.model import NAME, NAME_RULE, TwinKey
 
 PREFIX: Final = "EDGETWIN_"
+_TOPIC_NAME: Final = re.compile(r"[^/+#\s\0]{1,128}(/[^/+#\s\0]{1,128})?")
 NOT_SETTINGS: Final = frozenset({"EDGETWIN_CONFIG", "EDGETWIN_STATE"})
 
 
@@ -68,6 +71,42 @@ class BrokerSettings(_Section):
         return url
 
 
+class KubeEdgeSettings(_Section):
+    """KubeEdge's topics on the local broker."""
+
+    enabled: Annotated[bool, Field(description="serve $hw/events and $ke/events")] = True
+    strict: Annotated[bool, Field(description="answer byte for byte as KubeEdge 1.23, without our fixes")] = False
+    undeclared: Annotated[bool, Field(description="let messages add properties that the device model lacks")] = True
+    names: Annotated[dict[str, str], Field(description="KubeEdge's name of a device -> namespace/name here")] = {}
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _is_json_in_the_environment(cls, names: object) -> object:
+        return json.loads(names) if isinstance(names, str) else names
+
+    @field_validator("names")
+    @classmethod
+    def _are_names(cls, names: dict[str, str]) -> dict[str, str]:
+        for name, device in names.items():
+            if _TOPIC_NAME.fullmatch(name) is None:
+                message = f"{name!r} cannot stand in a KubeEdge topic; use one level or two, without + # and spaces"
+                raise ValueError(message)
+            if device.count("/") > 1:
+                message = f"{device!r} is not a device; write name or namespace/name"
+                raise ValueError(message)
+            try:
+                TwinKey.parse(device)
+            except InvalidName as error:
+                raise ValueError(error.message) from None
+        return names
+
+
+class DialectSettings(_Section):
+    """Other people's topics on the local broker."""
+
+    kubeedge: KubeEdgeSettings = KubeEdgeSettings()
+
+
 class LogSettings(_Section):
     """What the hub says."""
 
@@ -81,6 +120,7 @@ class Settings(_Section):
 
     gateway: GatewaySettings = GatewaySettings()
     broker: BrokerSettings = BrokerSettings()
+    dialects: DialectSettings = DialectSettings()
     log: LogSettings = LogSettings()
 
     @property
@@ -149,17 +189,34 @@ def _read(file: Path) -> dict[str, Any]:
     return tree
 
 
+def settings_keys(model: type[BaseModel] = Settings) -> Iterator[tuple[str, ...]]:
+    """The path of every key, through sections and their sections."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, _Section):
+            yield from ((name, *path) for path in settings_keys(inner))
+        else:
+            yield (name,)
+
+
+def variable_of(path: tuple[str, ...]) -> str:
+    """The environment variable that overrides a key."""
+    return PREFIX + "_".join(path).upper()
+
+
 def _override(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
     """Lay environment variables over the tree; returns key path -> variable."""
     found = {}
-    for section in Settings.model_fields:
-        for key in _keys(section):
-            variable = f"{PREFIX}{section}_{key}".upper()
-            if variable in environment and variable not in NOT_SETTINGS:
-                branch = tree.setdefault(section, {})
-                if isinstance(branch, dict):
-                    branch[key] = environment[variable]
-                    found[f"{section}.{key}"] = variable
+    for path in settings_keys():
+        variable = variable_of(path)
+        if variable not in environment or variable in NOT_SETTINGS:
+            continue
+        branch: Any = tree
+        for step in path[:-1]:
+            branch = branch.setdefault(step, {}) if isinstance(branch, dict) else None
+        if isinstance(branch, dict):
+            branch[path[-1]] = environment[variable]
+            found[".".join(path)] = variable
     return found
 
 
@@ -168,15 +225,13 @@ def _line(problem: Any, file: Path | None, overrides: Mapping[str, str]) -> str:
     path = ".".join(steps)
     place = overrides.get(path) or f"{file}: {path}"
     if problem["type"] == "extra_forbidden":
-        known = _keys(steps[0]) if len(steps) > 1 else list(Settings.model_fields)
+        known = _keys_beside(steps)
         near = difflib.get_close_matches(steps[-1], known, 1)
         return f"{place}: there is no such key; " + (f"did you mean {near[0]}?" if near else f"keys are {known}")
     text = str(problem["msg"]).removeprefix("Value error, ")
     return f"{place}: {text} (it is {problem['input']!r})"
 
 
-def _keys(section: str) -> list[str]:
-    model = Settings.model_fields[section].annotation
-    assert isinstance(model, type)
-    assert issubclass(model, _Section)
-    return list(model.model_fields)
+def _keys_beside(steps: list[str]) -> list[str]:
+    above = steps[:-1]
+    return list(dict.fromkeys(path[len(above)] for path in settings_keys() if list(path[: len(above)]) == above))

@@ -54,6 +54,11 @@ class LocalTwins:
         self._published: dict[TwinKey, dict[str, DesiredValue]] = {}
         self._stops: list[Callable[[], None]] = []
         self.counters = Counters()
+        self._followers: list[Callable[[TwinKey], None]] = []
+
+    def follow_deltas(self, follower: Callable[[TwinKey], None]) -> None:
+        """Tell the follower of each twin whose delta is another than before, or has to be told again."""
+        self._followers.append(follower)
 
     async def open(self) -> None:
         """Publish every delta and start to take reports."""
@@ -167,6 +172,8 @@ class LocalTwins:
         version = self._engine.document(key).version
         self._link.publish(topics.delta(key), encode(Delta(version=version, desired=desired)), qos=1, retain=True)
         self._published[key] = desired
+        for tell in self._followers:
+            tell(key)
 
 
 def _refusal(report_id: int, error: EdgetwinError) -> RefusedReport:

@@ -18,11 +18,12 @@ from twin.commit import Commit, GroupCommit
 from twin.deadband import equal, same
 from twin.delta import delta
 from twin.document import DELETED, Leaf, Slot, SlotValue, TwinDocument
-from twin.errors import InvalidValue, Refused, StoreError, UnknownProperty, UnknownTwin, VersionMismatch
+from twin.errors import InvalidValue, NotTheReporter, Refused, StoreError, UnknownProperty, UnknownTwin, VersionMismatch
 from twin.model import Quality, Reason, Section, Site, TwinKey, TwinSpec, Value
 from twin.replica import Replica
 from twin.resident import ResidentTwin
-from twin.store import Batch, NoteKey, Store, TwinRow
+from twin.residents import OWNER, Residents
+from twin.store import Batch, NoteKey, Store
 from twin.tick import Ticker
 from twin.validate import Rule
 
@@ -60,12 +61,12 @@ class TwinEngine:
         self._store = store
         self._clock = clock
         self.site = site
-        self._twins: dict[TwinKey, ResidentTwin] = {}
-        self._by_id: dict[int, ResidentTwin] = {}
-        self._next_id = 1
+        self._residents = Residents()
+        self._twins = self._residents.known
+        self._by_id = self._residents.by_id
         self._ticker = Ticker()
         self._commits = GroupCommit(store, executor, before=self._seal, after=self._settle)
-        self.replica = Replica(self._twins, self._adopt, self._ticker, self._commits, store, clock, executor, site)
+        self.replica = Replica(self._residents, self._ticker, self._commits, store, clock, executor, site)
         """The same twins as the other site sees them."""
         self._watchers: list[Watcher] = []
         self._delta_watchers: list[DeltaWatcher] = []
@@ -74,11 +75,10 @@ class TwinEngine:
 
     def open(self) -> None:
         """Take all twins from the store into memory."""
+        self._residents.remember(self._store.notes(OWNER))
         rows, tick = self._store.load()
         for row in rows:
-            twin = ResidentTwin(row)
-            twin.said = row.spec.desired
-            self._place(twin)
+            self._residents.load(row).said = row.spec.desired
         self._read_leaves(None)
         self._ticker.last = max(self._ticker.last, tick)
 
@@ -92,22 +92,21 @@ class TwinEngine:
         """Make a twin, or give it a new spec. Another uid makes a new, empty twin in place of the old one."""
         commit = self._commits.open
         twin = self._twins.get(spec.key)
-        if twin is not None and twin.spec.uid != spec.uid:
-            self._drop(twin, commit.batch)
-            twin = None
-        newly_said = _newly_said(spec, twin.spec.desired if twin is not None else {})
+        same_twin = twin is not None and twin.spec.uid == spec.uid
+        newly_said = _newly_said(spec, twin.spec.desired if twin is not None and same_twin else {})
         if twin is not None and twin.spec == spec and not newly_said:
             return self._join()
-        if twin is None:
-            twin = self._adopt(spec)
-        twin.respec(spec)
+        twin = self._residents.define(spec, commit.batch)
         self._write_desired(twin, newly_said, by="document")
-        commit.batch.twins[twin.id] = TwinRow(twin.id, spec, twin.version)
+        commit.batch.twins[twin.id] = twin.row
         return self._join()
 
     def remove(self, key: TwinKey) -> Commit:
-        """Delete a twin with all its leaves. Raises UnknownTwin."""
-        self._drop(self._known(key), self._commits.open.batch)
+        """Delete a twin with all its leaves. Raises UnknownTwin.
+
+        What the other site still sends of it waits aside, unseen, in case a document with the same uid comes back.
+        """
+        self._residents.drop(self._known(key), self._commits.open.batch)
         return self._join()
 
     def __iter__(self) -> Iterator[TwinKey]:
@@ -137,13 +136,10 @@ class TwinEngine:
     ) -> Reported:
         """Take readings of one device; ``at`` is their time in milliseconds, ``by`` the reporter's account.
 
-        A property that breaks its rule is refused alone, the others are taken. Raises UnknownTwin. Only for the edge:
-        nobody else writes reported.
+        A property that breaks its rule is refused alone, the others are taken. Raises UnknownTwin, and NotTheReporter
+        in the cloud: only the device side writes reported.
         """
-        assert self.site is Site.EDGE
-        twin = self._twins.get(key)
-        if twin is None:
-            raise _unknown(key)
+        twin = self._reporting(key)
         commit = self._commits.open
         rules, reported, desired, twin_id = twin.rules, twin.reported, twin.desired, twin.id
         changed = commit.batch.reported
@@ -251,21 +247,11 @@ class TwinEngine:
             raise _unknown(key)
         return twin
 
-    def _adopt(self, spec: TwinSpec) -> ResidentTwin:
-        twin = ResidentTwin(TwinRow(self._next_id, spec, 0))
-        self._place(twin)
-        return twin
-
-    def _place(self, twin: ResidentTwin) -> None:
-        self._twins[twin.spec.key] = twin
-        self._by_id[twin.id] = twin
-        self._next_id = max(self._next_id, twin.id + 1)
-
-    def _drop(self, twin: ResidentTwin, batch: Batch) -> None:
-        del self._twins[twin.spec.key]
-        twin.delta_touched = True
-        batch.dropped.add(twin.id)
-        batch.versions.setdefault(twin.id, twin.version)
+    def _reporting(self, key: TwinKey) -> ResidentTwin:
+        if self.site is not Site.EDGE:
+            message = f"{key}: only its gateway writes reported"
+            raise NotTheReporter(message, remedy="Write desired instead.")
+        return self._known(key)
 
     def _write_desired(self, twin: ResidentTwin, changes: Mapping[str, SlotValue], *, by: str) -> None:
         batch = self._commits.open.batch
@@ -286,6 +272,7 @@ class TwinEngine:
 
     def _seal(self, commit: Commit) -> None:
         commit.batch.tick = self._ticker.last
+        self._residents.seal(commit.batch)
 
     def _settle(self, commit: Commit, failure: StoreError | None) -> None:
         if failure is not None:
@@ -311,7 +298,10 @@ class TwinEngine:
         for twin_id, name, _ in batch.desired:
             changed[twin_id].add((Section.DESIRED, name))
         for twin_id, names in changed.items():
-            key = self._by_id[twin_id].spec.key
+            twin = self._by_id[twin_id]
+            if not twin.documented:
+                continue
+            key = twin.spec.key
             for tell in tuple(self._watchers):
                 try:
                     tell(key, frozenset(names))
@@ -323,7 +313,7 @@ class TwinEngine:
         unstored = {twin_id for twin_id, _, _ in self._commits.open.batch.desired}
         for twin_id in twins:
             twin = self._by_id[twin_id]
-            if not twin.delta_touched or twin_id in unstored:
+            if not twin.delta_touched or not twin.documented or twin_id in unstored:
                 continue
             twin.delta_touched = False
             for tell in tuple(self._delta_watchers):
@@ -360,7 +350,7 @@ class TwinEngine:
         for twin_id in kept.twins:
             twin = self._by_id[twin_id]
             self._write_desired(twin, _newly_said(twin.spec, twin.said), by="document")
-            kept.twins[twin_id] = TwinRow(twin_id, twin.spec, twin.version)
+            kept.twins[twin_id] = twin.row
         self._tell_watchers(commit.batch)
         self._tell_delta_watchers(lost - kept.dropped)
         waiting.end(failure)

@@ -9,6 +9,7 @@ EdgetwinError                 code, remedy, and the text that says what failed a
 │   ├── UnknownProperty
 │   ├── InvalidQuery
 │   ├── InvalidValue
+│   ├── NotTheReporter
 │   └── VersionMismatch
 ├── StoreError                the disk did not take it; nothing is acknowledged
 │   ├── StoreCorrupt
@@ -89,6 +90,12 @@ class InvalidQuery(Refused):
     """A query outside the language; the text has the position and the reason."""
 
     code = "invalid_query"
+
+
+class NotTheReporter(Refused):
+    """A reported value from another than the device's gateway."""
+
+    code = "not_the_reporter"
 
 
 class VersionMismatch(Refused):

@@ -95,6 +95,8 @@ class Digests:
 
     session: str
     digests: tuple[tuple[TwinKey, str, bytes], ...]
+    recovering: bool = False
+    """The sender's store was restored: it wants the twins too that wait for their document."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,26 +186,27 @@ class Feed:
     # -- digests -------------------------------------------------------------------------------------------------
 
     def _send_digests(self) -> None:
-        found = ((key, rows) for key in self._replica if (rows := self._replica.rows(key)))
-        self._send(Digests(self._session, tuple((key, rows[0].uid, digest(rows)) for key, rows in found)))
+        places = self._replica.places(waiting=self._forked)
+        found = ((place, rows) for place in places if (rows := self._replica.rows(*place)))
+        digests = tuple((*place, digest(rows)) for place, rows in found)
+        self._send(Digests(self._session, digests, recovering=self._forked))
 
     def _answer_digests(self, message: Digests) -> None:
         theirs = {(key, uid): one for key, uid, one in message.digests}
         rows: list[Row] = []
-        for key in self._replica:
-            mine = self._replica.rows(key)
-            if mine and theirs.get((key, mine[0].uid)) == digest(mine):
-                del theirs[key, mine[0].uid]
-            else:
+        differing = set()
+        for place in sorted({*self._replica.places(waiting=message.recovering), *theirs}):
+            mine = self._replica.rows(*place)
+            if (digest(mine) if mine else None) != theirs.get(place):
                 rows += mine
-        differing = {*theirs, *((row.key, row.uid) for row in rows)}
+                differing.add(place)
         self._send(Twins(message.session, tuple(rows), answer=True, differing=frozenset(differing)))
 
     async def _take_twins(self, message: Twins) -> None:
         await self._replica.merge(message.rows).stored()
         if not message.answer:
             return
-        mine = [row for key, uid in sorted(message.differing) for row in self._replica.rows(key) if row.uid == uid]
+        mine = [row for place in sorted(message.differing) for row in self._replica.rows(*place)]
         if self._forked:
             assert self._peer is not None
             known = {_place(row): row.slot.tick for row in message.rows}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from typing import NamedTuple
 
@@ -12,9 +12,10 @@ from twin.commit import Commit, GroupCommit
 from twin.document import Leaf
 from twin.exchange import Row, Run
 from twin.merge import join_slot
-from twin.model import Section, Site, TwinKey, TwinSpec
+from twin.model import Section, Site, TwinKey
 from twin.resident import ResidentTwin
-from twin.store import Batch, FeedState, Store, TwinRow
+from twin.residents import Residents
+from twin.store import Batch, FeedState, Store
 from twin.tick import Ticker
 
 
@@ -30,8 +31,7 @@ class Replica:
 
     def __init__(
         self,
-        twins: Mapping[TwinKey, ResidentTwin],
-        adopt: Callable[[TwinSpec], ResidentTwin],
+        twins: Residents,
         ticker: Ticker,
         commits: GroupCommit,
         store: Store,
@@ -41,7 +41,6 @@ class Replica:
     ) -> None:
         self.site = site
         self._twins = twins
-        self._adopt = adopt
         self._ticker = ticker
         self._commits = commits
         self._store = store
@@ -53,27 +52,24 @@ class Replica:
     ) -> Commit:
         """Join the other site's rows, with the cursor and the peer's runs that they bring, in one transaction.
 
-        Rows of another uid than the twin's are dropped; a twin whose document has not come yet is made without one.
-        ``again`` are own rows to be written anew under new ticks.
+        Rows of a twin, or of a uid, that no document names wait aside for it. ``again`` are own rows to be written
+        anew under new ticks.
         """
         batch = self._commits.open.batch
         touched: dict[int, ResidentTwin] = {}
         for row in rows:
-            twin = self._twins.get(row.key)
-            if twin is None:
-                twin = self._adopt(TwinSpec(row.key, row.uid))
-                batch.twins[twin.id] = TwinRow(twin.id, twin.spec, 0)
+            twin = self._twins.find(row.key, row.uid) or self._twins.awaiting(row.key, row.uid, batch)
             if joined(twin, row, batch):
                 touched[twin.id] = twin
             if row.site is self.site:
                 self._ticker.last = max(self._ticker.last, row.slot.tick)
         now_us = self._clock.now_us()
         for row, above in sorted(again, key=lambda one: one.row.slot.tick):
-            twin = self._twins.get(row.key)
-            if twin is not None:
+            found = self._twins.find(row.key, row.uid)
+            if found is not None:
                 self._ticker.last = max(self._ticker.last, above)
-                if joined(twin, row._replace(slot=row.slot._replace(tick=self._ticker.take(now_us))), batch):
-                    touched[twin.id] = twin
+                if joined(found, row._replace(slot=row.slot._replace(tick=self._ticker.take(now_us))), batch):
+                    touched[found.id] = found
         for twin in touched.values():
             twin.version += 1
             batch.versions[twin.id] = twin.version
@@ -93,12 +89,12 @@ class Replica:
 
     def own_rows(self) -> Iterator[Row]:
         """All slots of this site as they stand in memory."""
-        for twin in self._twins.values():
+        for twin in self._twins:
             yield from (row for row in twin_rows(twin) if row.site is self.site)
 
-    def rows(self, key: TwinKey) -> list[Row]:
-        """All slots of one twin, of both sites; none if there is no such twin."""
-        twin = self._twins.get(key)
+    def rows(self, key: TwinKey, uid: str) -> list[Row]:
+        """All slots of one twin, of both sites; none if there is no such twin. It may be one that waits."""
+        twin = self._twins.find(key, uid)
         return [] if twin is None else list(twin_rows(twin))
 
     async def changes(self, after: int, limit: int) -> list[Row]:
@@ -111,9 +107,10 @@ class Replica:
         """Runs and cursors as they are on disk. Raises StoreError."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._store.feed)
 
-    def __iter__(self) -> Iterator[TwinKey]:
-        """All twins, in order."""
-        return iter(sorted(self._twins))
+    def places(self, *, waiting: bool) -> list[tuple[TwinKey, str]]:
+        """Key and uid of every twin that a document names, in order; ``waiting``: and of those that wait for one."""
+        twins = self._twins if waiting else self._twins.known.values()
+        return sorted((twin.spec.key, twin.spec.uid) for twin in twins)
 
     def _joined(self) -> Commit:
         self._commits.start()
@@ -123,10 +120,8 @@ class Replica:
 def joined(twin: ResidentTwin, row: Row, batch: Batch) -> bool:
     """Join one row into the twin and the batch; whether that changed anything.
 
-    A row of another uid is dropped, and so is a reported one that is not the edge's: only the device side reports.
+    A reported row that is not the edge's is dropped: only the device side reports.
     """
-    if row.uid != twin.spec.uid:
-        return False
     name = row.property
     if row.section is Section.REPORTED:
         last = twin.reported.get(name)

@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from twin.document import DELETED, Leaf, Slot, SlotValue
 from twin.merge import standing
-from twin.model import Access, ConflictPolicy, TwinSpec, Value
+from twin.model import Access, ConflictPolicy, PropertySpec, TwinSpec, Value
 from twin.store import TwinRow
 from twin.validate import Rule
+
+
+class Rules(dict[str, Rule]):
+    """What a device model asks of the properties, made ready for many checks; shared by the twins of one model."""
+
+    __slots__ = ("__weakref__", "properties")
+
+    def __init__(self, properties: dict[str, PropertySpec]) -> None:
+        super().__init__((name, Rule(one)) for name, one in properties.items())
+        self.properties = properties
 
 
 class ResidentTwin:
     """One twin in memory. ``said`` is what its documents desire as far as that is on disk."""
 
-    __slots__ = ("delta_touched", "desired", "id", "reported", "rules", "said", "spec", "version")
+    __slots__ = ("delta_touched", "desired", "documented", "id", "reported", "rules", "said", "spec", "version")
 
-    def __init__(self, row: TwinRow) -> None:
+    def __init__(self, row: TwinRow, rules: Rules) -> None:
         self.id = row.id
         self.version = row.version
+        self.documented = row.documented
         self.desired: dict[str, Leaf] = {}
         self.reported: dict[str, Slot] = {}
         self.delta_touched = True
         self.said: Mapping[str, Value] = {}
-        self.respec(row.spec)
+        self.respec(row.spec, rules)
 
-    def respec(self, spec: TwinSpec) -> None:
-        """Follow the documents."""
-        self.spec = spec
-        self.rules = {name: Rule(one) for name, one in spec.properties.items()}
+    def respec(self, spec: TwinSpec, rules: Rules) -> None:
+        """Follow the documents. ``rules`` are those of the spec's properties."""
+        self.spec = spec if spec.properties is rules.properties else replace(spec, properties=rules.properties)
+        self.rules = rules
+
+    @property
+    def row(self) -> TwinRow:
+        """What the store keeps of it beside its leaves."""
+        return TwinRow(self.id, self.spec, self.version, self.documented)
 
     def forget(self) -> None:
         """Drop all leaves, to have them read back from the store."""

@@ -14,12 +14,11 @@ from pathlib import Path
 from sys import intern
 from typing import Any, Final
 
-from pydantic import TypeAdapter
-
 from twin.document import DELETED, Slot, SlotValue, Tombstone
 from twin.errors import StoreCorrupt, StoreError, StoreTooNew
 from twin.exchange import Row, Run
 from twin.model import Kind, Quality, Reason, Section, Site, TwinKey, TwinSpec
+from twin.spec_text import NO_SPEC, SpecReader, text_of
 from twin.store import Batch, FeedState, LeafKey, TwinRow
 
 
@@ -62,10 +61,13 @@ class SqliteStore:
     def load(self) -> tuple[list[TwinRow], int]:
         """All twins, and the site's last tick. Raises StoreError."""
         db = self._opened()
+        read = SpecReader().read
         with _reading(self._path):
             twins = [
-                TwinRow(id_, _SPEC.validate_json(spec), version)
-                for id_, spec, version in db.execute("SELECT id, spec, version FROM twin ORDER BY id")
+                TwinRow(
+                    id_, read(text) or TwinSpec(TwinKey(Kind(kind), namespace, name), uid), version, text != NO_SPEC
+                )
+                for id_, kind, namespace, name, uid, version, text in db.execute(_TWINS)
             ]
             tick = db.execute("SELECT value FROM meta WHERE key = 'tick'").fetchone()
         return twins, tick[0] if tick else 0
@@ -198,7 +200,6 @@ class SqliteStore:
         return self._db
 
 
-_SPEC: Final = TypeAdapter(TwinSpec)
 _SITES: Final = (Site.EDGE, Site.CLOUD)
 _SECTIONS: Final = (Section.REPORTED, Section.DESIRED)
 _QUALITIES: Final = (Quality.GOOD, Quality.UNCERTAIN, Quality.BAD)
@@ -208,6 +209,7 @@ _NATIVE: Final = frozenset({float, str})
 _MAX_INT64: Final = 2**63 - 1
 _REBUILD: Final = "Move the file aside, with its -wal and -shm; twins are rebuilt from reports."
 
+_TWINS: Final = "SELECT id, kind, namespace, name, uid, version, spec FROM twin ORDER BY id"
 _PUT_TWIN: Final = (
     "INSERT INTO twin (id, kind, namespace, name, uid, version, spec, model, gateway)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -238,8 +240,8 @@ def _reading(path: Path) -> Iterator[None]:
 
 def _twin_parameters(row: TwinRow) -> tuple[object, ...]:
     spec, key = row.spec, row.spec.key
-    written = _SPEC.dump_json(spec).decode()
-    return (row.id, key.kind, key.namespace, key.name, spec.uid, row.version, written, spec.model, spec.gateway)
+    text = text_of(spec) if row.documented else NO_SPEC
+    return (row.id, key.kind, key.namespace, key.name, spec.uid, row.version, text, spec.model, spec.gateway)
 
 
 def _desired_parameters(place: tuple[int, str, Site], slot: Slot, batch: Batch) -> tuple[object, ...]:

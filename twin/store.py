@@ -17,6 +17,8 @@ class TwinRow(NamedTuple):
     id: int
     spec: TwinSpec
     version: int
+    documented: bool = True
+    """False while its document has not come: the spec is only key and uid then."""
 
 
 class LeafKey(NamedTuple):

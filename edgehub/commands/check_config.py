@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edgehub.commands.session import ExitCode, print_error
-from edgehub.settings import load_settings, state_folder
+from edgehub.settings import load_settings, settings_keys, state_folder, variable_of
 from twin.errors import EdgetwinError
 
 
@@ -33,9 +33,17 @@ def check_config(
         typer.echo(json.dumps({"file": str(loaded.file or ""), "state": folder, "settings": tree}))
         return
     typer.echo(f"# from {loaded.file or 'the defaults'}; state in {folder}")
-    for section, keys in tree.items():
-        typer.echo(f"{section}:")
-        for key, value in keys.items():
-            path = f"{section}.{key}"
-            note = f"  # from EDGETWIN_{section}_{key}".upper() if path in loaded.overrides else ""
-            typer.echo(f"  {key}: {json.dumps(value)}{note.replace('FROM', 'from')}")
+    _show(tree, (), loaded.overrides)
+
+
+def _show(tree: dict[str, Any], above: tuple[str, ...], overrides: tuple[str, ...]) -> None:
+    known = set(settings_keys())
+    for key, value in tree.items():
+        path = (*above, key)
+        indent = "  " * len(above)
+        if path in known:
+            note = f"  # from {variable_of(path)}" if ".".join(path) in overrides else ""
+            typer.echo(f"{indent}{key}: {json.dumps(value)}{note}")
+        else:
+            typer.echo(f"{indent}{key}:")
+            _show(value, path, overrides)

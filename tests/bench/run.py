@@ -10,7 +10,17 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.bench import cli, gateway, modbus_values, twin_engine, twin_mqtt, twin_order, twin_set
+from tests.bench import (
+    cli,
+    gateway,
+    modbus_values,
+    twin_dialects,
+    twin_engine,
+    twin_mqtt,
+    twin_order,
+    twin_recovery,
+    twin_set,
+)
 from tests.bench.figure import Bench, Figure, Scale
 from tests.bench.page import Page
 from tests.bench.rig import scratch
@@ -23,7 +33,9 @@ BENCHES: Final = (
     Bench("twin.mqtt", twin_mqtt.throughput, long=True),
     Bench("twin.latency", twin_mqtt.latency),
     Bench("twin.order", twin_order.order),
+    Bench("twin.recovery", twin_recovery.recovery),
     Bench("twin.set", twin_set.round_trip),
+    Bench("twin.dialects", twin_dialects.dialects),
     Bench("modbus.values", modbus_values.values),
     Bench("gateway.restart", gateway.restart),
     Bench("gateway.memory", gateway.memory, long=True),

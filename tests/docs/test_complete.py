@@ -19,6 +19,7 @@ import twin
 from edgehub.cli import COMMANDS, application
 from edgehub.commands.session import ExitCode
 from edgehub.settings import Settings, load_settings
+from edgehub.settings import settings_keys as paths_of_settings
 from mappers.modbus.config import ModbusConnection, ModbusDevice, ModbusPoint
 from twin.errors import EdgetwinError
 from twin.manifest.kinds import ConnectionSpec, DeviceModelSpec, DeviceProperty, DeviceSpec, Metadata, ModelProperty
@@ -31,9 +32,12 @@ pytestmark = pytest.mark.fast
 
 
 def settings_keys() -> Iterator[tuple[str, object]]:
-    for section, keys in Settings().model_dump(mode="json").items():
-        for key, value in keys.items():
-            yield f"{section}.{key}", value
+    tree = Settings().model_dump(mode="json")
+    for path in paths_of_settings():
+        value = tree
+        for step in path:
+            value = value[step]
+        yield ".".join(path), value
 
 
 def test_every_setting_is_on_the_page_with_its_default(pages):
@@ -46,7 +50,9 @@ def test_every_setting_is_on_the_page_with_its_default(pages):
 
 
 def test_no_setting_is_on_the_page_that_does_not_exist(pages):
-    shown = set(re.findall(r"^\| `((?:gateway|broker|log)\.\w+)`", pages["docs/operations.md"].text, re.MULTILINE))
+    shown = set(
+        re.findall(r"^\| `((?:gateway|broker|dialects|log)\.[\w.]+)`", pages["docs/operations.md"].text, re.MULTILINE)
+    )
     assert shown == {path for path, _ in settings_keys()}
 
 
@@ -54,7 +60,7 @@ def test_the_sample_settings_hold_every_key_with_its_default(root):
     loaded = load_settings(root / "docs/examples/edgetwin.yaml", {})
     assert loaded.settings == Settings()
     text = (root / "docs/examples/edgetwin.yaml").read_text(encoding="utf-8")
-    assert [path for path, _ in settings_keys() if f"{path.partition('.')[2]}:" not in text] == []
+    assert [path for path, _ in settings_keys() if f"{path.rpartition('.')[2]}:" not in text] == []
 
 
 def test_every_command_and_option_is_on_the_page(pages):

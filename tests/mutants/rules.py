@@ -3,7 +3,12 @@
 
 from typing import NamedTuple
 
-MERGE, ENGINE, FEED = "tests/twin/test_merge.py", "tests/twin/test_engine.py", "tests/twin/feed"
+MERGE, ENGINE, RESIDENTS, FEED = (
+    "tests/twin/test_merge.py",
+    "tests/twin/test_engine.py",
+    "tests/twin/test_residents.py",
+    "tests/twin/feed",
+)
 
 
 class Mutant(NamedTuple):
@@ -82,7 +87,11 @@ MUTANTS = (
     Mutant("ticks_not_skipped", "twin.feed", "        self._replica.skip_ticks(peer.top)\n", ""),
     Mutant("cloud_reports", "twin.replica", "row.site is not Site.EDGE or ", ""),
     Mutant("peer_writes_our_slots", "twin.feed", "if row.site is peer and", "if"),
-    Mutant("older_uid_taken", "twin.replica", "    if row.uid != twin.spec.uid:\n        return False\n", ""),
+    Mutant("another_uid_taken", "twin.residents", "twin is not None and twin.spec.uid == uid", "twin is not None"),
+    Mutant("waiting_not_offered", "twin.feed", "waiting=message.recovering", "waiting=False"),
+    Mutant("removed_comes_back", "twin.residents", "twin.documented = False", "twin.documented = True"),
+    Mutant("versions_start_anew", "twin.residents", "self._versions.get(spec.key, -1) + 1", "0", (RESIDENTS,)),
+    Mutant("ids_given_twice", "twin.residents", 'int(notes.get(_NEXT_ID, "1"))', "1", (RESIDENTS,)),
     Mutant("deletes_like_null", "twin.exchange", "isinstance(row.slot.value, Tombstone),\n", "False,\n"),
     Mutant(
         "version_decides",

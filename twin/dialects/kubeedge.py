@@ -1,21 +1,25 @@
-"""KubeEdge's device-twin rules, byte for byte (strict mode): a message and a device's twins in, messages out. Pure.
+"""KubeEdge's device-twin rules, byte for byte: a message and a device's twins in, messages out. Pure.
 
-update ──> decode ──> rules on a copy ──> result, document, delta, edge_updated
+update ──> decode ──> rules on copies ──> result, document, delta, edge_updated
 
-What KubeEdge keeps of a property is one ``Json`` object in its own shape and key order; ``Twins`` is a device's.
+What KubeEdge keeps of a property is one ``Json`` object in its own shape and key order; ``Twins`` is a device's. None
+of them is ever changed in place: what a message leaves alone stays the same object.
+``strict`` answers as KubeEdge 1.23 does; without it the fixes of docs/kubeedge.md are in force.
 """
 
 from __future__ import annotations
 
-import copy
-import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-Json: TypeAlias = "dict[str, Any]"
-Twins: TypeAlias = "dict[str, Json]"
+from twin.dialects.kubeedge_json import HALVES, Json, Unreadable, event_of, go_error, read_object, read_update, write
+from twin.wire import topics
+
+Twins: TypeAlias = "Mapping[str, Json]"
+Met: TypeAlias = "Callable[[str, str, str], bool]"
+"""Whether the actual value of a key (third) is what is expected (second)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +33,35 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The messages in order, and the device's twins as they are to be stored; None if nothing may be stored."""
+    """The messages in order, and the device's twins as they are to be stored; None if nothing may be stored.
+
+    ``refused`` says that it is an error; ``event`` is the id of the request; ``delta`` what is expected and not actual.
+    """
 
     sent: tuple[Sent, ...]
     twins: Twins | None = None
+    refused: bool = False
+    event: str = ""
+    delta: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What others changed, as KubeEdge tells it when its cloud has changed a twin: a document, and the delta if any."""
+
+    document: Json
+    body: Json | None
+
+    @property
+    def delta(self) -> Mapping[str, str]:
+        """What is expected and not actual yet."""
+        return self.body["delta"] if self.body is not None else {}
+
+    def messages(self, device: str, now_ms: int, event_id: Callable[[], str]) -> Iterator[Sent]:
+        """The messages for one name of the device."""
+        for action, body in (("document", {"twin": self.document} if self.document else None), ("delta", self.body)):
+            if body is not None:
+                yield _sent(device, f"twin/update/{action}", {"event_id": event_id(), "timestamp": now_ms, **body})
 
 
 @dataclass(slots=True)
@@ -42,212 +71,261 @@ class _Outcome:
     synced: dict[str, Json] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What all keys of one message have in common."""
+
+    now_ms: int
+    sync: bool
+    strict: bool
+
+
 class _BadValue(Exception):
-    """What KubeEdge says of a request that breaks a rule."""
+    """What KubeEdge says of a value that breaks a rule."""
 
 
 def update(
-    device: str, twins: Twins | None, payload: bytes, *, now_ms: int, event_id: Callable[[], str], sync: bool = False
+    device: str,
+    twins: Twins | None,
+    payload: bytes,
+    *,
+    now_ms: int,
+    event_id: Callable[[], str],
+    sync: bool = False,
+    strict: bool = True,
+    cloud: bool = True,
+    met: Met | None = None,
 ) -> Answer:
-    """Answer an update from MQTT, or one from the cloud (``sync``); ``twins`` is None for an unknown device."""
+    """Answer an update from MQTT, or one from the cloud (``sync``); ``twins`` is None for an unknown device.
+
+    Without ``cloud`` there is no message to KubeEdge's cloud.
+    """
     try:
-        event, wanted = _decode(payload)
-    except _BadValue as error:  # KubeEdge answers these on a topic without a device
-        return Answer(() if sync else (_error("", "update/result", "", now_ms, 400, str(error)),))
+        request = read_update(payload, strict=strict)
+    except Unreadable as error:
+        # KubeEdge answers these on a topic without a device, and without the id.
+        where, event = ("", "") if strict else (device, error.event)
+        return refusal(where, "twin/update/result", event, now_ms, 400, error.reason)
+    event = request.event
     if twins is None:
         reason = "update rejected due to the device is not existed"
-        return Answer((_error(device, "update/result", event, now_ms, 404, reason),))
-    kept = copy.deepcopy(twins)
+        return refusal(device, "twin/update/result", event, now_ms, 404, reason)
+    kept = dict(twins)
     outcome = _Outcome()
-    for key in sorted(wanted):
+    change = _Change(now_ms, sync, strict)
+    for key in sorted(request.twin):
         try:
-            _apply(kept, key, wanted[key], outcome, now_ms, sync)
+            _apply(kept, key, request.twin[key], outcome, change)
         except _BadValue as error:
             # KubeEdge reads the device back from its disk here, where an empty value is none.
-            return Answer((_error(device, "update/result", event, now_ms, 400, str(error)),), restored(twins))
+            answer = refusal(device, "twin/update/result", event, now_ms, 400, str(error))
+            return Answer(answer.sent, restored(twins) if strict else None, refused=True, event=event)
     base = {"event_id": event, "timestamp": now_ms}
     sent = []
     if not sync:
-        sent.append(_sent(device, "update/result", {**base, "twin": _shown(outcome.result)}))
+        sent.append(_sent(device, "twin/update/result", {**base, "twin": _shown(outcome.result)}))
     if outcome.document:
-        sent.append(_sent(device, "update/document", {**base, "twin": _sorted(outcome.document)}))
-    if (delta := delta_body(kept)) is not None:
-        sent.append(_sent(device, "update/delta", {"event_id": event_id(), "timestamp": now_ms, **delta}))
-    if outcome.synced:
-        body = {"event_id": event_id(), "timestamp": now_ms, "twin": _sorted(outcome.synced)}
-        sent.append(Sent(f"device/{device}/twin/edge_updated", _encode(body), cloud=True))
-    return Answer(tuple(sent), kept)
+        sent.append(_sent(device, "twin/update/document", {**base, "twin": outcome.document}))
+    if (delta := delta_body(kept, met or is_same)) is not None:
+        sent.append(_sent(device, "twin/update/delta", {"event_id": event_id(), "timestamp": now_ms, **delta}))
+    if cloud and outcome.synced:
+        body = {"event_id": event_id(), "timestamp": now_ms, "twin": outcome.synced}
+        sent.append(Sent(f"device/{device}/twin/edge_updated", write(body), cloud=True))
+    return Answer(tuple(sent), kept, event=event, delta=delta["delta"] if delta is not None else {})
+
+
+def is_same(_key: str, expected: str, actual: str) -> bool:
+    """Whether an expected text is the actual one, as KubeEdge compares them."""
+    return expected == actual
 
 
 def get(device: str, twins: Twins | None, payload: bytes, *, now_ms: int) -> Answer:
     """Answer a get."""
     try:
-        body = json.loads(payload)
-    except (ValueError, RecursionError):
-        text = payload.decode(errors="replace")
-        flaw = f"invalid character '{text[:1]}' looking for beginning of value"
-        reason = f'Unmarshal twin info {text} failed , err: &json.SyntaxError{{msg:"{flaw}", Offset:1}}'
-        return Answer((_error(device, "get/result", "", now_ms, 400, reason),))
-    event = str(body.get("event_id", "")) if isinstance(body, dict) else ""
+        event = event_of(read_object(payload))
+    except ValueError:
+        reason = f"Unmarshal twin info {payload.decode(errors='replace')} failed , err: {go_error(payload)}"
+        return refusal(device, "twin/get/result", "", now_ms, 400, reason)
     if twins is None:
         reason = f"Device {device} not found while getting twin"
-        return Answer((_error(device, "get/result", event, now_ms, 404, reason),))
-    found = {"event_id": event, "timestamp": now_ms, "twin": _shown(dict(twins))}
-    return Answer((_sent(device, "get/result", found),))
+        return refusal(device, "twin/get/result", event, now_ms, 404, reason)
+    found = {"event_id": event, "timestamp": now_ms, "twin": _shown(twins)}
+    return Answer((_sent(device, "twin/get/result", found),), event=event)
 
 
-def delta_body(twins: Twins) -> Json | None:
+def told(before: Twins, after: Twins, *, met: Met) -> Told:
+    """Compare twins before and after what others changed."""
+    document = {
+        key: {"last": unversioned(before[key]) if key in before else None, "current": unversioned(after[key])}
+        for key in sorted(after)
+        if after[key] is not before.get(key)
+        and not is_deleted(after[key])
+        and (key in before or _has_value(after[key]))
+    }
+    return Told(document, delta_body(after, met))
+
+
+def refusal(device: str, action: str, event: str, now_ms: int, code: int, reason: str) -> Answer:
+    """Answer with KubeEdge's error."""
+    body = {"event_id": event, "timestamp": now_ms, "code": code, "reason": reason}
+    return Answer((_sent(device, action, body),), refused=True, event=event)
+
+
+def delta_body(twins: Twins, met: Met) -> Json | None:
     """Every twin with something expected, and what differs; None if nothing differs."""
-    live = {key: twin for key, twin in twins.items() if not _is_deleted(twin) and _value(twin, "expected")}
-    delta = {key: _value(twin, "expected") for key, twin in live.items()}
-    delta = {key: value for key, value in delta.items() if value != _value(live[key], "actual")}
-    return {"twin": _shown(dict(live)), "delta": _sorted(delta)} if delta else None
+    live = {key: twins[key] for key in sorted(twins) if value_of(twins[key], "expected") and not is_deleted(twins[key])}
+    wanted = {key: value_of(twin, "expected") or "" for key, twin in live.items()}
+    delta = {key: value for key, value in wanted.items() if not met(key, value, value_of(live[key], "actual") or "")}
+    return {"twin": _shown(live), "delta": delta} if delta else None
 
 
 def restored(twins: Twins) -> Twins:
     """The twins as KubeEdge has them after a restart: an empty value is none."""
-    made = copy.deepcopy(twins)
-    for twin in made.values():
-        for half in ("expected", "actual"):
-            if not _value(twin, half):
-                twin.pop(half, None)
-    return made
+    return {
+        key: {name: part for name, part in twin.items() if name not in HALVES or value_of(twin, name)}
+        if any(half in twin and not value_of(twin, half) for half in HALVES)
+        else twin
+        for key, twin in twins.items()
+    }
 
 
-_KEY: Final = re.compile(r"[a-zA-Z0-9\-_.,:/@#]{1,128}")
-_VALUE: Final = re.compile(r"[a-zA-Z0-9\-_.,:/@#]{1,512}")
+def value_of(twin: Json, half: str) -> str | None:
+    """What is expected or actual, as text; None if nothing is."""
+    value: str | None = (twin.get(half) or _NOTHING).get("value")
+    return value
+
+
+def type_of(twin: Json) -> str:
+    """KubeEdge's name of the type."""
+    return str((twin.get("metadata") or _NOTHING).get("type", ""))
+
+
+def is_deleted(twin: Json) -> bool:
+    """Whether it is what a delete left behind."""
+    return type_of(twin) == "deleted"
+
+
+def unversioned(twin: Json) -> Json:
+    """The twin as MQTT shows it."""
+    return {name: twin[name] for name in _SHOWN if name in twin}
+
+
+def kind_of(type_: str) -> str:
+    """Which of int, float, boolean, string, deleted a type name means outside strict mode; empty if none."""
+    return _KINDS.get(type_.lower(), "")
+
+
+_NOTHING: Final[Json] = {}
 _INT: Final = re.compile(r"[+-]?[0-9]+")
-_ORDER: Final = ("expected", "actual", "optional", "metadata", "expected_version", "actual_version")
-_ALPHABET: Final = (
-    "The {0} of twin must only include upper or lowercase letters, number, english, and special letter"
-    " - _ . , : / @ # and the length of {0} should be less than {1} bytes"
+_FLOAT: Final = re.compile(
+    r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|0x([0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)p[+-]?[0-9]+|inf(inity)?|nan)",
+    re.IGNORECASE,
 )
-_UNREADABLE: Final = "Unmarshal update request body failed, please check the request"
+_SHOWN: Final = ("expected", "actual", "optional", "metadata")
+_ORDER: Final = (*_SHOWN, "expected_version", "actual_version")
+_STRICT_KINDS: Final = {
+    **{name: name for name in ("string", "int", "float", "boolean", "deleted")},
+    **{"": "string", "integer": "int"},
+}
+_KINDS: Final = {**_STRICT_KINDS, "double": "float", "bool": "boolean", "bytes": "string", "stream": "string"}
 
 
-def _decode(payload: bytes) -> tuple[str, dict[str, Json | None]]:
-    try:
-        body = json.loads(payload)
-    except (ValueError, RecursionError):
-        raise _BadValue(_UNREADABLE) from None
-    if not isinstance(body, dict) or not isinstance(body.get("event_id", ""), str):
-        raise _BadValue(_UNREADABLE)
-    twin = body.get("twin")
-    if twin is None:
-        raise _BadValue("Update twin error, key:twin does not exist")  # noqa: EM101  KubeEdge's own text
-    if not isinstance(twin, dict) or not all(one is None or _is_shaped(one) for one in twin.values()):
-        raise _BadValue(_UNREADABLE)
-    for key, one in twin.items():
-        if _KEY.fullmatch(key) is None:
-            raise _BadValue(_ALPHABET.format("key", 128))
-        texts = [value for half in ("expected", "actual") if (value := _value(one or {}, half))]
-        if any(_VALUE.fullmatch(text) is None for text in texts):
-            raise _BadValue(_ALPHABET.format("value", 512))
-    return body.get("event_id", ""), twin
-
-
-def _is_shaped(one: object) -> bool:
-    if not isinstance(one, dict) or not isinstance(one.get("optional"), bool | None):
-        return False
-    parts = [one.get(name) for name in _ORDER if name != "optional"]
-    if not all(part is None or isinstance(part, dict) for part in parts):
-        return False
-    halves = [half for name in ("expected", "actual") if (half := one.get(name)) is not None]
-    versions = [version for name in _ORDER[4:] if (version := one.get(name)) is not None]
-    return (
-        all(isinstance(half.get("value"), str) for half in halves)
-        and isinstance((one.get("metadata") or {}).get("type", ""), str)
-        and all(type(version.get(site, 0)) is int for version in versions for site in ("cloud", "edge"))
-    )
-
-
-def _apply(twins: Twins, key: str, wanted: Json | None, out: _Outcome, now_ms: int, sync: bool) -> None:
+def _apply(twins: dict[str, Json], key: str, wanted: Json | None, out: _Outcome, change: _Change) -> None:
     twin = twins.get(key)
     if twin is None:
-        _add(twins, key, wanted, out, now_ms, sync)
-    elif wanted is None:
-        if not sync:
-            _delete(twin, key, {}, out, sync)
-    elif sync and _type(wanted) == "deleted":
-        _delete(twin, key, wanted, out, sync)
+        _add(twins, key, wanted, out, change)
+        return
+    twin = dict(twin)
+    if wanted is None:
+        changed = not change.sync and _delete(twin, key, {}, out, change)
+    elif change.sync and type_of(wanted) == "deleted":
+        changed = _delete(twin, key, wanted, out, change)
     else:
-        _change(twin, key, wanted, out, now_ms, sync)
+        changed = _update(twin, key, wanted, out, change)
+    if changed:
+        twins[key] = twin
 
 
-def _add(twins: Twins, key: str, wanted: Json | None, out: _Outcome, now_ms: int, sync: bool) -> None:
+def _add(twins: dict[str, Json], key: str, wanted: Json | None, out: _Outcome, change: _Change) -> None:
     out.document[key] = {"last": None, "current": None}
     if wanted is None:
         return
     out.synced[key] = {}
-    made: Json = {"optional": wanted.get("optional") is not False, "metadata": {"type": _type(wanted) or "string"}}
-    for half in ("expected", "actual"):
-        value = _value(wanted, half)
+    made: Json = {"optional": wanted.get("optional") is not False, "metadata": _metadata(wanted)}
+    for half in HALVES:
+        value = value_of(wanted, half)
         if value is None:
             continue
-        version = _accepted({"cloud": 0, "edge": 0}, wanted.get(f"{half}_version"), sync)
+        version = _accepted({"cloud": 0, "edge": 0}, wanted.get(f"{half}_version"), change)
         if version is None:
             return
-        if flaw := _flaw(_type(made), value):
+        if flaw := _flaw(type_of(made), value, strict=change.strict):
             del out.document[key], out.synced[key]
-            if sync:
+            if change.sync:
                 return
             raise _BadValue(flaw)
         made[f"{half}_version"] = version
         if value:
-            made[half] = {"value": value, "metadata": {"timestamp": now_ms}}
+            made[half] = {"value": value, "metadata": {"timestamp": change.now_ms}}
     twins[key] = made
-    out.document[key]["current"] = None if _is_deleted(made) else _unversioned(made)
-    if sync:
+    out.document[key]["current"] = None if is_deleted(made) else unversioned(made)
+    if change.sync:
         del out.synced[key]
     else:
         out.synced[key] = _ordered(made)
-        out.result[key] = _unversioned(made)
+        out.result[key] = unversioned(made)
 
 
-def _delete(twin: Json, key: str, wanted: Json, out: _Outcome, sync: bool) -> None:
-    if not sync and not twin["optional"]:
-        return
-    last = _unversioned(twin)
-    if _is_deleted(twin):  # KubeEdge says so although nothing changed
+def _delete(twin: Json, key: str, wanted: Json, out: _Outcome, change: _Change) -> bool:
+    if not change.sync and not twin["optional"]:
+        return False
+    last = unversioned(twin)
+    if is_deleted(twin):  # KubeEdge says so although nothing changed
         out.document[key], out.synced[key] = {"last": last, "current": None}, {}
-        return
+        return False
     changed = False
-    for half in ("expected", "actual"):
+    for half in HALVES:
         stored = twin.get(f"{half}_version")
-        if stored is None:
+        if stored is None:  # KubeEdge counts from here on, and leaves the value alone
+            twin[f"{half}_version"] = {"cloud": 0, "edge": 0}
             continue
-        version = _accepted(stored, wanted.get(f"{half}_version"), sync, deleting=True)
+        version = _accepted(stored, wanted.get(f"{half}_version"), change, deleting=True)
         if version is None:
             out.synced[key] = _ordered(twin)
-            return
+            return True
         twin[half], twin[f"{half}_version"], twin["metadata"] = {}, version, {"type": "deleted"}
         changed = True
+        if not change.sync:
+            out.result[key], out.synced[key] = None, _ordered(twin)
     if changed:
         out.document[key] = {"last": last, "current": None}
-        if not sync:
-            out.result[key], out.synced[key] = None, _ordered(twin)
+    return True
 
 
-def _change(twin: Json, key: str, wanted: Json, out: _Outcome, now_ms: int, sync: bool) -> None:
-    revived = _is_deleted(twin)
-    last = None if revived else _unversioned(twin)
-    type_ = (_type(wanted) or "string") if revived else _type(twin)
+def _update(twin: Json, key: str, wanted: Json, out: _Outcome, change: _Change) -> bool:
+    revived = is_deleted(twin)
+    last = None if revived else unversioned(twin)
+    sync = change.sync
+    asked = wanted.get("metadata")
+    metadata = _metadata(wanted) if revived else twin["metadata"]
     said: Json = {}
     changed, allowed = False, True
-    for half in ("expected", "actual"):
-        value = _value(wanted, half)
+    for half in HALVES:
+        value = value_of(wanted, half)
         if value is None or not allowed:
             continue
-        if flaw := _flaw(type_, value):
+        # KubeEdge looks at the type only if there was a value before.
+        checked = not change.strict or half in twin
+        if checked and (flaw := _flaw(str(metadata.get("type", "")), value, strict=change.strict)):
             if sync:
                 continue
             raise _BadValue(flaw)
         stored = twin.get(f"{half}_version") or {"cloud": 0, "edge": 0}
-        version = _accepted(stored, wanted.get(f"{half}_version"), sync)
+        version = _accepted(stored, wanted.get(f"{half}_version"), change)
         if version is None:
             allowed = False
         else:
-            twin[half] = {"value": value, "metadata": {"timestamp": now_ms}}
+            twin[half] = {"value": value, "metadata": {"timestamp": change.now_ms}}
             twin[f"{half}_version"] = version
             changed = True
         if not sync or version is None:
@@ -255,21 +333,22 @@ def _change(twin: Json, key: str, wanted: Json, out: _Outcome, now_ms: int, sync
     if allowed and wanted.get("optional") is False and twin["optional"]:
         twin["optional"] = said["optional"] = False
         changed = True
-    if allowed and revived:
-        twin["metadata"] = said["metadata"] = {"type": type_}
+    if allowed and metadata != twin["metadata"]:
+        twin["metadata"] = said["metadata"] = metadata
         changed = True
-    changed = changed or (allowed and wanted.get("metadata") not in (None, twin["metadata"]))
+    changed = changed or (allowed and asked is not None and type_of(wanted) != type_of(twin))
     if changed:
-        out.document[key] = {"last": last, "current": _unversioned(twin)}
+        out.document[key] = {"last": last, "current": unversioned(twin)}
         if not sync:
-            out.result[key] = _unversioned(said)
+            out.result[key] = unversioned(said)
     if not allowed or (changed and not sync):
         out.synced[key] = _ordered(said)
+    return changed
 
 
-def _accepted(stored: Json, asked: Json | None, sync: bool, *, deleting: bool = False) -> Json | None:
+def _accepted(stored: Json, asked: Json | None, change: _Change, *, deleting: bool = False) -> Json | None:
     """The version after this change; None if it is refused."""
-    if not sync:
+    if not change.sync:
         return {"cloud": stored["cloud"], "edge": stored["edge"] + 1}
     if asked is None:
         return stored if deleting else None
@@ -277,64 +356,46 @@ def _accepted(stored: Json, asked: Json | None, sync: bool, *, deleting: bool = 
     return None if stored["cloud"] > asked["cloud"] or stored["edge"] > asked["edge"] else asked
 
 
-def _flaw(type_: str, value: str) -> str:
-    if type_ in ("", "string", "deleted"):
+def _flaw(type_: str, value: str, *, strict: bool) -> str:
+    kind = _STRICT_KINDS.get(type_, "") if strict else kind_of(type_)
+    if kind in ("string", "deleted"):
         return ""
-    if type_ in ("int", "integer"):
+    if kind == "int":
         whole = len(value) <= 512 and _INT.fullmatch(value) and -(2**63) <= int(value) < 2**63
         return "" if whole else "the value is not int or integer"
-    if type_ == "float":
-        try:
-            float(value)
-        except ValueError:
-            return "the value is not float"
-        return ""
-    if type_ == "boolean":
+    if kind == "float":
+        return "" if is_float(value) else "the value is not float"
+    if kind == "boolean":
         return "" if value in ("true", "false") else "the bool value must be true or false"
     return "the value type is not allowed"
 
 
-def _type(twin: Json) -> str:
-    return str((twin.get("metadata") or {}).get("type", ""))
+def is_float(text: str) -> bool:
+    """Whether Go's ParseFloat reads it: hexadecimal too, but nothing beyond the range of a double."""
+    if len(text) > 512 or _FLOAT.fullmatch(text) is None:
+        return False
+    return "n" in text.lower() or "x" in text.lower() or abs(float(text)) != float("inf")
 
 
-def _value(twin: Json, half: str) -> str | None:
-    value: str | None = (twin.get(half) or {}).get("value")
-    return value
+def _metadata(wanted: Json) -> Json:
+    asked = wanted.get("metadata")
+    if asked is None:
+        return {"type": "string"}
+    return {"type": asked["type"]} if asked.get("type") else {}
 
 
-def _is_deleted(twin: Json) -> bool:
-    return _type(twin) == "deleted"
+def _has_value(twin: Json) -> bool:
+    return "expected" in twin or "actual" in twin
 
 
 def _ordered(twin: Json) -> Json:
-    return {name: copy.deepcopy(twin[name]) for name in _ORDER if name in twin}
+    return {name: twin[name] for name in _ORDER if name in twin}
 
 
-def _unversioned(twin: Json) -> Json:
-    return {name: value for name, value in _ordered(twin).items() if not name.endswith("_version")}
+def _shown(twins: Mapping[str, Json | None]) -> dict[str, Any]:
+    live = ((key, twins[key]) for key in sorted(twins))
+    return {key: None if one is None else unversioned(one) for key, one in live if one is None or not is_deleted(one)}
 
 
-def _shown(twins: dict[str, Json | None]) -> Json:
-    live = {key: twin for key, twin in twins.items() if twin is None or not _is_deleted(twin)}
-    return {key: None if twin is None else _unversioned(twin) for key, twin in sorted(live.items())}
-
-
-def _sorted(found: dict[str, Any]) -> Json:
-    return dict(sorted(found.items()))
-
-
-def _error(device: str, suffix: str, event: str, now_ms: int, code: int, reason: str) -> Sent:
-    return _sent(device, suffix, {"event_id": event, "timestamp": now_ms, "code": code, "reason": reason})
-
-
-def _sent(device: str, suffix: str, body: Json) -> Sent:
-    return Sent(f"$hw/events/device/{device}/twin/{suffix}", _encode(body))
-
-
-def _encode(body: Json) -> bytes:
-    """Write compact JSON; a lone surrogate becomes U+FFFD, as in Go."""
-    return _SURROGATE.sub("\ufffd", json.dumps(body, ensure_ascii=False, separators=(",", ":"))).encode()
-
-
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+def _sent(device: str, action: str, body: Json) -> Sent:
+    return Sent(topics.kubeedge_device(device, action), write(body))

@@ -30,12 +30,13 @@ from twin.query.plan import (
     Reported,
     StartsWith,
     Tag,
-)
+)from twin.spec_text import NO_SPEC
 
 Parameter: TypeAlias = int | float | str | bytes
 
 _NULL_SQL: Final = "x'6e756c6c'"  # the JSON of null
 _BOOLEANS_SQL: Final = "(x'74727565', x'66616c7365')"  # the JSON of true and false
+_DOCUMENTED: Final = f"t.spec <> '{NO_SPEC}'"  # rows of the peer's that no document names yet wait aside
 _KEY: Final = "t.kind, t.namespace, t.name"
 _COLUMNS: Final = {
     **{column: f"t.{column}" for column in Column},
@@ -71,7 +72,9 @@ class _Compiler:
 
     def statement(self, plan: Plan, rows: int, after: TwinKey | None) -> Statement:
         columns = [self._shown(one.what) for one in plan.selected]
-        where = [] if plan.where is None else [self._condition(plan.where)]
+        where = [_DOCUMENTED]
+        if plan.where is not None:
+            where.append(self._condition(plan.where))
         if after is not None:
             where.append(f"({_KEY}) > ({self._bind_all((after.kind.value, after.namespace, after.name))})")
         groups = [self._value(one) for one in plan.group]
@@ -81,7 +84,7 @@ class _Compiler:
         if plan.pageable:
             columns.append(_KEY)
         sql = f"SELECT {', '.join(columns)} FROM twin t{''.join(self.join_sql)}"
-        sql += f" WHERE {' AND '.join(where)}" if where else ""
+        sql += f" WHERE {' AND '.join(where)}"
         sql += f" GROUP BY {', '.join(groups)}" if groups else ""
         sql += f" ORDER BY {', '.join(order)}" if order else ""
         return Statement(f"{sql} LIMIT {self._bind(rows)}", tuple(self.parameters))

@@ -9,6 +9,14 @@
     et/1/reply/<account>/<client>                      hub -> client     replies, by correlation data
 
 The reporter is the broker account, so that the broker's own ACL says who may report what.
+
+KubeEdge's dialect (<device> is <namespace>/<name> or <name>):
+
+    $hw/events/device/<device>/twin/<action>           update, get, cloud_updated; answers have one level more
+    $hw/events/device/<device>/state/<action>          update, get; the same
+    $hw/events/device/<device>/updated                 attributes, both ways
+    $hw/events/node/<node>/membership/<action>         get, detail, updated
+    $ke/events/device/<device>/data/update             readings as a time series
 """
 
 from __future__ import annotations
@@ -113,6 +121,77 @@ def is_reply(topic: str) -> bool:
         return False
     account, client = levels[3:]
     return NAME.fullmatch(account) is not None and PROPERTY.fullmatch(client) is not None
+
+
+# -- KubeEdge ----------------------------------------------------------------------------------------------------
+
+KUBEEDGE_REQUESTS: Final = tuple(
+    f"{root}/events/{rest}"
+    for root, rest in (
+        *(("$hw", f"device/{device}/{part}/+") for device in ("+", "+/+") for part in ("twin", "state")),
+        *(("$ke", f"device/{device}/data/update") for device in ("+", "+/+")),
+        ("$hw", "node/+/membership/get"),
+    )
+)
+"""What KubeEdge's own bus listens to."""
+KUBEEDGE_MORE_REQUESTS: Final = (
+    *(f"$hw/events/device/{device}/updated" for device in ("+", "+/+")),
+    "$hw/events/node/+/membership/detail",
+)
+"""What it knows and does not listen to on MQTT."""
+_KUBEEDGE_WRITES: Final = ("twin/update", "twin/get", "twin/cloud_updated", "state/update", "state/get", "updated")
+_KUBEEDGE_MEMBERSHIP_WRITES: Final = ("get", "detail")
+
+
+@dataclass(frozen=True, slots=True)
+class KubeEdgeTopic:
+    """About what a KubeEdge request is, ``<namespace>/<name>``, ``<name>`` or a node; and what it asks for."""
+
+    subject: str
+    action: str
+    """``twin/update`` and so on; ``membership/get``; ``data/update``."""
+
+
+def kubeedge_device(device: str, action: str) -> str:
+    """Topic of one device: ``twin/update/result`` and so on."""
+    return f"$hw/events/device/{device}/{action}"
+
+
+def kubeedge_readings(device: str) -> str:
+    """Topic on which a mapper sends a device's readings as a time series."""
+    return f"$ke/events/device/{device}/data/update"
+
+
+def kubeedge_node(node: str, action: str) -> str:
+    """Topic of a node's list of devices: ``membership/get/result`` and so on."""
+    return f"$hw/events/node/{node}/{action}"
+
+
+def kubeedge_writes(device: str) -> tuple[str, ...]:
+    """Every topic on which a program may speak about one device."""
+    return (*(kubeedge_device(device, action) for action in _KUBEEDGE_WRITES), kubeedge_readings(device))
+
+
+def kubeedge_answers(device: str) -> tuple[str, ...]:
+    """Filters over every topic of one device, and the one on which KubeEdge answers what it cannot read."""
+    return (kubeedge_device(device, "#"), kubeedge_readings(device), kubeedge_device("", "twin/update/result"))
+
+
+def kubeedge_membership_writes() -> tuple[str, ...]:
+    """Filters over the requests for the list of devices."""
+    return tuple(kubeedge_node("+", f"membership/{action}") for action in _KUBEEDGE_MEMBERSHIP_WRITES)
+
+
+def kubeedge_membership_answers() -> tuple[str, ...]:
+    """Filters over all that is said about the list of devices."""
+    return (kubeedge_node("+", "membership/#"),)
+
+
+def parse_kubeedge(topic: str) -> KubeEdgeTopic:
+    """Read a topic that matches one of the request filters."""
+    levels = topic.split("/")
+    cut = -1 if levels[-1] == "updated" else -2
+    return KubeEdgeTopic("/".join(levels[3:cut]), "/".join(levels[cut:]))
 
 
 _EXAMPLE: Final = TwinKey(Kind.DEVICE, "default", "tank")

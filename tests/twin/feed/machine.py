@@ -94,6 +94,14 @@ class FeedMachine(RuleBasedStateMachine):
         self.world.sides[site].clock.us = us
         self.world.restore(site, image)
 
+    @rule(site=SITES)
+    def recreate(self, site):
+        self.world.recreate(site)
+
+    @rule(site=SITES)
+    def document_arrives(self, site):
+        self.world.document_arrives(site)
+
     @rule()
     def resync(self):
         self.world.resync()
@@ -101,7 +109,8 @@ class FeedMachine(RuleBasedStateMachine):
     @rule(site=SITES, name=NAMES, us=CLOCKS, shape=st.sampled_from(["scalar", "object"]))
     def a_causally_later_write_wins(self, site, name, us, shape):
         self.world.resync()
-        self.world.sides[site].store.fuse = None
+        for side in self.world.sides.values():
+            side.store.fuse = None
         self.world.sides[site].clock.us = us
         number = self.world.edit(site, name, shape)
         self.world.resync()

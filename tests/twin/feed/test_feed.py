@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.twin.feed.world import NOW_US, SPEC, TANK, World
+from tests.twin.feed.world import NOW_US, TANK, Inline, World, spec
 from twin.document import DELETED, Slot
+from twin.engine import TwinEngine
 from twin.exchange import Ack, Digests, Frame, Row, Standing, Twins, Welcome, digest
 from twin.model import Section, Site
 
@@ -105,10 +106,51 @@ def test_a_failing_disk_sends_no_ack_and_the_frame_is_taken_later(met):
     assert give(met, CLOUD, frame) == [Ack(session(met), 9)]
 
 
-def test_rows_of_an_older_uid_are_dropped(met):
-    give(met, CLOUD, Frame(session(met), 0, 9, (frame_row(EDGE, 7, 9, uid="u0"),)))
-    assert met.sides[CLOUD].slots() == {}
+def test_rows_of_another_uid_do_not_touch_the_twin_and_wait_for_a_document_of_theirs(met):
+    met.edit(CLOUD, "b")
+    give(met, CLOUD, Frame(session(met), 0, 9, (frame_row(EDGE, 7, 9, uid="u2"),)))
+    assert {name for _, name, _ in met.sides[CLOUD].slots()} == {"b"}
     assert cursor(met, CLOUD) == 9
+    met.sides[CLOUD].take_document("u2")
+    assert [slot.value for slot in met.sides[CLOUD].slots().values()] == [7]
+
+
+def test_a_removed_twin_that_the_peer_still_writes_is_shown_to_nobody(met):
+    engine, told = met.sides[CLOUD].engine, []
+
+    async def remove():
+        await engine.remove(TANK).stored()
+
+    met.run(remove())
+    stops = [engine.watch(lambda key, names: told.append(key)), engine.watch_deltas(told.append)]
+    give(met, CLOUD, Frame(session(met), 0, 9, (frame_row(EDGE, 7, 9),)))
+    assert (TANK in engine, len(engine), list(engine), told) == (False, 0, [], [])
+    for stop in stops:
+        stop()
+    again = TwinEngine(met.sides[CLOUD].store, clock=met.sides[CLOUD].clock, executor=Inline(), site=CLOUD)
+    again.open()
+    assert (TANK in again, len(again.replica.rows(TANK, "u1"))) == (False, 1)
+
+
+def test_what_waits_for_its_document_is_offered_only_to_a_peer_that_mends_itself(met):
+    give(met, CLOUD, Frame(session(met), 0, 9, (frame_row(EDGE, 7, 9, uid="u2"),)))
+    (answer,) = give(met, CLOUD, Digests(session(met), ()))[1:]
+    assert answer.rows == ()
+    (answer,) = give(met, CLOUD, Digests(session(met), (), recovering=True))[2:]
+    assert [row.uid for row in answer.rows] == ["u2"]
+
+
+def test_a_wiped_edge_gets_back_what_waits_in_the_cloud_for_a_document_that_is_late(world):
+    world.resync()
+    world.recreate(EDGE)
+    number = world.edit(EDGE, "a")
+    world.quiesce()
+    world.sides[EDGE].clock.us = 0
+    world.restore(EDGE, None)
+    world.connect()
+    world.quiesce()
+    world.resync()
+    assert world.stands("a") == number
 
 
 def test_rows_that_come_before_the_twins_document_are_kept_for_it(met):
@@ -119,7 +161,7 @@ def test_rows_that_come_before_the_twins_document_are_kept_for_it(met):
     give(met, CLOUD, Frame(session(met), 0, 9, (frame_row(EDGE, 7, 9),)))
 
     async def document():
-        await met.sides[CLOUD].engine.define(SPEC).stored()
+        await met.sides[CLOUD].engine.define(spec("u1")).stored()
 
     met.run(document())
     assert [slot.value for slot in met.sides[CLOUD].slots().values()] == [7]
@@ -208,7 +250,7 @@ def test_a_recovery_cut_short_begins_anew(world):
 def test_digests_mend_a_row_that_the_feed_never_sent(world):
     world.edit(EDGE, "a")
     world.resync()
-    (row,) = world.sides[EDGE].engine.replica.rows(TANK)
+    (row,) = world.sides[EDGE].engine.replica.rows(TANK, "u1")
 
     async def slip_in():
         hidden = row._replace(property="b", slot=row.slot._replace(tick=1))
@@ -249,3 +291,60 @@ def test_a_welcome_that_nobody_asked_for_begins_no_session(met):
     before = session(met)
     give(met, EDGE, Welcome("old", "other", Standing((), frozenset(), 0, 0)))
     assert session(met) == before
+
+
+def sent_rows(world, site):
+    return [row for message in world.lines[site] if isinstance(message, Frame) for row in message.rows]
+
+
+def in_session(world):
+    """A new session: hello and welcome come through, and all that was on the line is lost."""
+    world.lines = {site: [] for site in Site}
+    world.connect()
+    world.deliver(EDGE)
+    world.deliver(CLOUD)
+
+
+def test_after_a_restart_only_what_the_peer_lacks_is_sent(world):
+    world.edit(EDGE, "a")
+    world.edit(EDGE, "b")
+    world.resync()
+    number = world.edit(EDGE, "c")
+    world.sides[EDGE].start()
+    in_session(world)
+    assert [row.slot.by for row in sent_rows(world, EDGE)] == [str(number)]
+
+
+def test_after_a_cut_the_first_frame_begins_where_the_peer_stands(met):
+    met.edit(EDGE, "a")
+    in_session(met)
+    (frame,) = met.lines[EDGE]
+    assert (frame.from_, len(frame.rows)) == (cursor(met, CLOUD), 1)
+
+
+def test_a_restored_site_gives_again_a_row_that_its_lost_history_had_overwritten_before_it_was_sent(world):
+    number = world.edit(EDGE, "a")
+    image = world.sides[EDGE].backup()
+    world.edit(EDGE, "b")
+    world.edit(EDGE, "c")
+    world.edit(EDGE, "a")
+    in_session(world)
+    world.deliver(EDGE)  # one frame of two rows, b and c: the cursor is now beyond the first a, which never went
+    world.lines = {site: [] for site in Site}
+    assert (Section.DESIRED, "a", EDGE) not in world.sides[CLOUD].slots()
+    world.restore(EDGE, image)
+    world.resync()
+    assert world.stands("a") == number
+
+
+def test_an_edit_made_while_a_wiped_site_is_mended_is_newer_than_all_it_ever_wrote(world):
+    world.edit(EDGE, "a")
+    world.resync()
+    world.sides[EDGE].clock.us = 0
+    world.restore(EDGE, None)
+    in_session(world)
+    number = world.edit(EDGE, "a")
+    world.quiesce()  # its former slots come in the same session
+    assert world.stands("a") == number
+    world.resync()
+    assert world.stands("a") == number

@@ -1,6 +1,7 @@
 """Two sites on real store files, a line between them that loses what it is told to, and what they must agree on."""
 
 import asyncio
+import contextlib
 import itertools
 import shutil
 import tempfile
@@ -16,16 +17,16 @@ from twin.sqlite_store import SqliteStore
 
 TANK = TwinKey(Kind.DEVICE, "plant", "tank")
 POLICIES = {"a": ConflictPolicy.LATEST, "b": ConflictPolicy.CLOUD, "c": ConflictPolicy.EDGE}
-SPEC = TwinSpec(
-    TANK,
-    "u1",
-    properties={
-        **{name: PropertySpec(name, access=Access.READ_WRITE, conflict=policy) for name, policy in POLICIES.items()},
-        "r": PropertySpec("r"),
-    },
-)
+PROPERTIES = {
+    **{name: PropertySpec(name, access=Access.READ_WRITE, conflict=policy) for name, policy in POLICIES.items()},
+    "r": PropertySpec("r"),
+}
 NOW_US = 1_700_000_000_000_000
 TEN_YEARS_US = 315_360_000_000_000
+
+
+def spec(uid):
+    return TwinSpec(TANK, uid, properties=PROPERTIES)
 
 
 class Inline(Executor):
@@ -85,6 +86,7 @@ class Side:
         self.clock = SideClock()
         self.dead = False
         self.store = None
+        self.uid = "u1"  # as the site's registry says, which no restore of the twins touches
         self.start()
 
     def start(self):
@@ -106,10 +108,21 @@ class Side:
         self.feed = Feed(self.engine.replica, send=send, nonce=self.world.nonce, frame_rows=2)
 
         async def begin():
-            self.engine.define(SPEC)
+            self.engine.define(spec(self.uid))
             await self.feed.open()
 
         self.world.run(begin())
+
+    def take_document(self, uid):
+        """The registry has the device with this uid now."""
+        self.uid = uid
+
+        async def define():
+            with contextlib.suppress(StoreError):  # then the next start does it
+                await self.engine.define(spec(uid)).stored()
+
+        self.world.run(define())
+        self.world.revive()
 
     def backup(self):
         return self.store._db.serialize()
@@ -124,10 +137,12 @@ class Side:
         self.start()
 
     def slots(self):
-        return {(row.section, row.property, row.site): row.slot for row in self.engine.replica.rows(TANK)}
+        return {(row.section, row.property, row.site): row.slot for row in self.engine.replica.rows(TANK, self.uid)}
 
-    def on_disk(self):
-        return {(key.section, key.property, key.site): slot for key, slot, _ in self.store.leaves()}
+    def on_disk(self, uid=None):
+        rows, _ = self.store.load()
+        ids = [row.id for row in rows if row.spec.uid == (uid or self.uid)]
+        return {(key.section, key.property, key.site): slot for key, slot, _ in self.store.leaves(ids)}
 
 
 class World:
@@ -141,7 +156,8 @@ class World:
         self.counter = itertools.count(1)
         self.up = True
         self.lines = {site: [] for site in Site}  # messages by their sender, oldest first
-        self.acknowledged = {}
+        self.uid = "u1"  # of the newest document; each site has it sooner or later
+        self.acknowledged = {}  # edits of the twin with this uid
         self.sides = {site: Side(self, site, self.folder) for site in Site}
 
     def run(self, coroutine):
@@ -189,14 +205,25 @@ class World:
 
         return self._acked(side, (Section.REPORTED, "r", Site.EDGE), number, write(), wait)
 
+    def recreate(self, site):
+        """Delete the device and make it again, in the registry of one site; the other hears of it later."""
+        self.uid = f"u{next(self.counter)}"
+        self.acknowledged = {}
+        self.sides[site].take_document(self.uid)
+
+    def document_arrives(self, site):
+        if self.sides[site].uid != self.uid:
+            self.sides[site].take_document(self.uid)
+
     def _acked(self, side, place, number, write, wait):
+        uid = side.uid
         try:
             self.run(write)
         except InvalidValue:
             return None
         except StoreError:
             wait = False
-        if wait and not side.dead:
+        if wait and not side.dead and uid == self.uid:
             self.acknowledged[place] = number
         self.revive()
         return number
@@ -225,7 +252,7 @@ class World:
     def restore(self, site, image):
         """After it, only what one of the two disks holds can still be asked for."""
         self.sides[site].restore(image)
-        disks = [side.on_disk() for side in self.sides.values()]
+        disks = [side.on_disk(self.uid) for side in self.sides.values()]
         for place in list(self.acknowledged):
             self.acknowledged[place] = max(int(disk[place].by) if place in disk else 0 for disk in disks)
 
@@ -235,20 +262,25 @@ class World:
         """With a line that works again, both sides must agree after a few rounds."""
         self.up = True
         edge, cloud = self.sides[Site.EDGE], self.sides[Site.CLOUD]
-        for _ in range(6):
+        for attempt in range(6):
             self.connect()
+            if attempt == 0:
+                self.quiesce()  # rows may come before their document
+                for site in Site:
+                    self.document_arrives(site)
             for _ in range(3):
-                self._quiesce()
+                self.quiesce()
                 if edge.feed.caught_up and cloud.feed.caught_up and edge.feed._session == cloud.feed._session:
                     if self.digests:
                         edge.feed.compare()
-                        self._quiesce()
+                        self.quiesce()
                     return self.check()
                 self.run(edge.feed.retry())
                 self.run(cloud.feed.retry())
         raise AssertionError("the sites do not come to an end")
 
-    def _quiesce(self):
+    def quiesce(self):
+        """Deliver all that is on the line, and what it gives rise to."""
         for _ in range(400):
             if not any(self.lines.values()):
                 return
