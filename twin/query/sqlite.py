@@ -30,7 +30,8 @@ from twin.query.plan import (
     Reported,
     StartsWith,
     Tag,
-)from twin.spec_text import NO_SPEC
+)
+from twin.spec_text import NO_SPEC
 
 Parameter: TypeAlias = int | float | str | bytes
 

@@ -30,6 +30,13 @@ def test_labels_and_values_choose_together(fleet, ask):
     assert ask(text) == [["tank", 81.5]]
 
 
+def test_twins_that_no_document_names_are_not_found(fleet, store, ask):
+    row = fleet.batch.twins[1]
+    spec = TwinSpec(TwinKey(Kind.DEVICE, "plant", "waiting"), "u99")
+    store.write(Batch(twins={99: TwinRow(99, spec, 0, documented=False)}, versions={99: 0}))
+    assert ask("SELECT name FROM twins WHERE name IN ('waiting', 'tank')") == [[row.spec.key.name]]
+
+
 @pytest.mark.parametrize(
     ("condition", "names"),
     [

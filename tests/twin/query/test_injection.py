@@ -100,7 +100,7 @@ BYTES = ("x'6e756c6c'", "x'74727565'", "x'66616c7365'")
 
 
 def assert_made_of_known_words(sql):
-    bare = re.sub(r"'(text|integer|real|edge|cloud|good|uncertain|bad|/)'", "", sql)
+    bare = re.sub(r"'(null|text|integer|real|edge|cloud|good|uncertain|bad|/)'", "", sql)
     for literal in BYTES:
         bare = bare.replace(literal, "")
     assert not re.search(r"['\"`;\[\]\\#@$:{}]|--|/\*", bare), sql
