@@ -37,6 +37,8 @@ from twin.link import LinkState, Message
 from twin.link.mqtt import MqttLink
 from twin.link.options import LOCAL_RETRY_BASE_S, LOCAL_RETRY_CAP_S, MqttOptions
 from twin.model import DEFAULT_NAMESPACE, Kind, PropertySpec, Quality, Reason, TwinKey, TwinSpec, Value, ValueType
+from twin.query.reader import SqliteReader
+from twin.query.verb import QueryVerb
 from twin.wire import topics
 from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, ChildStatus, StatusReply, StatusRequest, Verb
 from twin.wire.codec import decode, encode
@@ -70,6 +72,7 @@ class Gateway:
             parts.link,
             {
                 **TwinVerbs(parts.engine, parts.link, clock).verbs(),
+                **QueryVerb(SqliteReader(folder.database)).verbs(),
                 Verb.APPLY: Served(ApplyRequest, self._apply),
                 Verb.STATUS: Served(StatusRequest, self._answer_status),
             },

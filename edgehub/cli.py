@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "diff": Entry("edgehub.commands.documents:diff", "Show what apply would change."),
     "get": Entry("edgehub.commands.get:get", "Show twins."),
     "set": Entry("edgehub.commands.set:set_", "Write desired values and wait for the device."),
+    "query": Entry("edgehub.commands.query:query", "Ask for twins with a query in SQL."),
     "watch": Entry("edgehub.commands.watch:watch", "Follow twins as they change."),
     "explain": Entry("edgehub.commands.explain:explain", "Say why a property has the value it has."),
     "status": Entry("edgehub.commands.status:status", "Show how the gateway is."),

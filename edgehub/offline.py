@@ -12,9 +12,11 @@ from twin.clock import SystemClock
 from twin.document import TwinDocument
 from twin.engine import TwinEngine
 from twin.model import TwinKey
+from twin.query.reader import SqliteReader
+from twin.query.verb import answer
 from twin.sqlite_store import SqliteStore
 from twin.view import twin_body
-from twin.wire.api import ApplyReply, ApplyRequest, TwinBody
+from twin.wire.api import ApplyReply, ApplyRequest, QueryReply, QueryRequest, TwinBody
 
 
 def stored_twins(folder: StateFolder) -> dict[TwinKey, TwinBody]:
@@ -34,6 +36,18 @@ def stored_twins(folder: StateFolder) -> dict[TwinKey, TwinBody]:
         finally:
             store.close()
     return dict(sorted(found.items()))
+
+
+def query_stored(folder: StateFolder, request: QueryRequest) -> QueryReply:
+    """Answer a query from the twins as the last hub left them. Raises as the verb does."""
+    folder.make()
+    with open_documents(folder.registry, _gateway()):
+        store = SqliteStore(folder.database)
+        store.open()  # brings an older file up to date
+        try:
+            return answer(SqliteReader(folder.database), request)
+        finally:
+            store.close()
 
 
 def apply_offline(folder: StateFolder, request: ApplyRequest) -> ApplyReply:

@@ -34,6 +34,8 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
     api.TwinList,
     api.SetRequest,
     api.SetReply,
+    api.QueryRequest,
+    api.QueryReply,
     api.WatchRequest,
     api.WatchEvent,
     api.ExplainRequest,

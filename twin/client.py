@@ -26,6 +26,8 @@ from twin.wire.api import (
     ExplainReply,
     ExplainRequest,
     GetRequest,
+    QueryReply,
+    QueryRequest,
     Reply,
     SetReply,
     SetRequest,
@@ -88,6 +90,10 @@ class TwinClient:
         """Write desired values and return the new version; they are on disk then. Raises Refused."""
         request = SetRequest(twin=twin, desired=dict(desired), unset=list(unset), version=version)
         return (await self._ask(Verb.SET, request, SetReply)).version
+
+    async def query(self, text: str, *, limit: int = 1000, after: str = "") -> QueryReply:
+        """Ask for a page of rows of the twins that fit. Raises InvalidQuery with the position, QueryAborted."""
+        return await self._ask(Verb.QUERY, QueryRequest(query=text, limit=limit, after=after), QueryReply)
 
     async def explain(self, twin: str, name: str) -> ExplainReply:
         """Why a property has the value it has."""

@@ -7,12 +7,14 @@ EdgetwinError                 code, remedy, and the text that says what failed a
 ├── Refused                   a change the rules do not allow; nothing was stored
 │   ├── UnknownTwin
 │   ├── UnknownProperty
+│   ├── InvalidQuery
 │   ├── InvalidValue
 │   ├── NotTheReporter
 │   └── VersionMismatch
 ├── StoreError                the disk did not take it; nothing is acknowledged
 │   ├── StoreCorrupt
 │   └── StoreTooNew
+├── QueryAborted              a query that took too long, or had to wait too long
 ├── LinkError                 no connection to the broker
 │   └── RequestTimeout        connected, but no answer
 └── InvalidDocuments          documents that people wrote, with every problem found in them
@@ -84,6 +86,12 @@ class InvalidValue(Refused):
     code = "invalid_value"
 
 
+class InvalidQuery(Refused):
+    """A query outside the language; the text has the position and the reason."""
+
+    code = "invalid_query"
+
+
 class NotTheReporter(Refused):
     """A reported value from another than the device's gateway."""
 
@@ -112,6 +120,12 @@ class StoreTooNew(StoreError):
     """A store written by a later release."""
 
     code = "store_too_new"
+
+
+class QueryAborted(EdgetwinError):
+    """A query that took too long, or had to wait too long for others."""
+
+    code = "query_aborted"
 
 
 class LinkError(EdgetwinError):

@@ -119,9 +119,13 @@ class SqliteStore:
             db.execute("BEGIN IMMEDIATE")
             for twin in batch.dropped:  # first, because a new twin of this batch may bear the same name and uid
                 db.execute("DELETE FROM twin WHERE id = ?", (twin,))
+                db.execute("DELETE FROM label WHERE twin = ?", (twin,))
             if batch.twins:
                 rows = [row for row in batch.twins.values() if row.id not in batch.dropped]
                 db.executemany(_PUT_TWIN, map(_twin_parameters, rows))
+                db.executemany("DELETE FROM label WHERE twin = ?", [(row.id,) for row in rows])
+                labels = [(row.id, name, value) for row in rows for name, value in row.spec.labels]
+                db.executemany("INSERT INTO label (twin, name, value) VALUES (?, ?, ?)", labels)
             if batch.reported:
                 versions = batch.versions
                 db.executemany(
@@ -207,8 +211,10 @@ _REBUILD: Final = "Move the file aside, with its -wal and -shm; twins are rebuil
 
 _TWINS: Final = "SELECT id, kind, namespace, name, uid, version, spec FROM twin ORDER BY id"
 _PUT_TWIN: Final = (
-    "INSERT INTO twin (id, kind, namespace, name, uid, version, spec) VALUES (?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (id) DO UPDATE SET version = excluded.version, spec = excluded.spec"
+    "INSERT INTO twin (id, kind, namespace, name, uid, version, spec, model, gateway)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET version = excluded.version, spec = excluded.spec,"
+    " model = excluded.model, gateway = excluded.gateway"
 )
 _PUT_LEAF: Final = (
     "INSERT OR REPLACE INTO leaf (twin, section, property, site, value, tick, seen, by, at, quality, reason, version)"
@@ -233,9 +239,9 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _twin_parameters(row: TwinRow) -> tuple[object, ...]:
-    key = row.spec.key
-    text = text_of(row.spec) if row.documented else NO_SPEC
-    return (row.id, key.kind, key.namespace, key.name, row.spec.uid, row.version, text)
+    spec, key = row.spec, row.spec.key
+    text = text_of(spec) if row.documented else NO_SPEC
+    return (row.id, key.kind, key.namespace, key.name, spec.uid, row.version, text, spec.model, spec.gateway)
 
 
 def _desired_parameters(place: tuple[int, str, Site], slot: Slot, batch: Batch) -> tuple[object, ...]:

@@ -19,6 +19,7 @@ from tests.bench import (
     twin_engine,
     twin_mqtt,
     twin_order,
+    twin_query,
     twin_recovery,
     twin_set,
 )
@@ -34,6 +35,7 @@ BENCHES: Final = (
     Bench("twin.mqtt", twin_mqtt.throughput, long=True),
     Bench("twin.latency", twin_mqtt.latency),
     Bench("twin.order", twin_order.order),
+    Bench("twin.query", twin_query.queries),
     Bench("twin.recovery", twin_recovery.recovery),
     Bench("twin.set", twin_set.round_trip),
     Bench("twin.dialects", twin_dialects.dialects),

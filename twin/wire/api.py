@@ -1,4 +1,4 @@
-"""Requests and replies of the API: the verbs get, set, watch, explain, apply and status.
+"""Requests and replies of the API: the verbs get, set, query, watch, explain, apply and status.
 
 A request goes to ``et/1/api/<verb>`` with a response topic and correlation data; each reply is a ``Reply`` there.
 ``watch`` answers with many replies under one correlation: first the twins as they are, then each change.
@@ -20,6 +20,7 @@ class Verb(StrEnum):
 
     GET = "get"
     SET = "set"
+    QUERY = "query"
     WATCH = "watch"
     EXPLAIN = "explain"
     APPLY = "apply"
@@ -88,6 +89,23 @@ class SetReply(Wire):
     """The new version; the values are on disk."""
 
     version: int
+
+
+class QueryRequest(Wire):
+    """Ask for rows of the twins that fit a query; ``after`` continues an answer that comes in the order of the keys."""
+
+    query: str
+    limit: Annotated[int, Field(ge=1, le=10_000, description="rows of one answer, beside the query's own LIMIT")] = 1000
+    after: Annotated[str, Field(description="`after` of the page before")] = ""
+
+
+class QueryReply(Wire):
+    """Rows of JSON values, null where there is none. ``more``: others fit; ``after`` continues, if the order allows."""
+
+    columns: list[str]
+    rows: list[list[Any]] = Field(default_factory=list)
+    more: bool = False
+    after: str = ""
 
 
 class WatchRequest(Wire):

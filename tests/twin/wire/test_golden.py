@@ -52,6 +52,16 @@ MESSAGES = {
     "get-reply": api.TwinList(twins=[BODY], after="device/plant/tank"),
     "set-request": api.SetRequest(twin="plant/tank", desired={"valve": 40}, unset=["mode"], version=6),
     "set-reply": api.SetReply(version=7),
+    "query-request": api.QueryRequest(
+        query="SELECT name, reported.level FROM twins WHERE tags.area = 'hall-2'", limit=50, after="device/plant/pump"
+    ),
+    "query-reply": api.QueryReply(
+        columns=["name", "reported.level"],
+        rows=[["tank", 41.0], ["ü", None], ["note", {"a": [1, True]}]],
+        more=True,
+        after="device/plant/tank",
+    ),
+    "query-reply-empty": api.QueryReply(columns=["count"]),
     "watch-request": api.WatchRequest(namespace="plant", renew=True),
     "watch-event": api.WatchEvent(twin="device/plant/tank", body=BODY, desired=["valve"], reported=["level"]),
     "watch-event-ready": api.WatchEvent(ready=True),
