@@ -22,7 +22,7 @@ HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 
 HOMES = {
     "paho": ("twin/link/",),
-    "sqlite3": ("twin/sqlite_store.py", "twin/migrations/"),
+    "sqlite3": ("twin/sqlite_", "twin/migrations/"),
     "tinydb": ("edgehub/registry.py", "edgehub/storage.py"),
     # The demo plant stands for the world outside; it runs in a process of its own.
     "pymodbus": ("mappers/modbus/", "edgehub/demo/plant.py"),

@@ -8,7 +8,8 @@ EdgetwinError                 code, remedy, and the text that says what failed a
 │   ├── UnknownTwin
 │   ├── UnknownProperty
 │   ├── InvalidValue
-│   └── VersionMismatch
+│   ├── VersionMismatch
+│   └── HistoryOff
 ├── StoreError                the disk did not take it; nothing is acknowledged
 │   ├── StoreCorrupt
 │   └── StoreTooNew
@@ -87,6 +88,12 @@ class VersionMismatch(Refused):
     """The caller's version is not the current one."""
 
     code = "version_mismatch"
+
+
+class HistoryOff(Refused):
+    """The property keeps no history, and none is left from before."""
+
+    code = "history_off"
 
 
 class StoreError(EdgetwinError):

@@ -6,15 +6,18 @@ from collections.abc import Mapping
 
 from twin.document import DELETED, Leaf, Slot, SlotValue
 from twin.merge import standing
-from twin.model import Access, ConflictPolicy, TwinSpec, Value
+from twin.model import Access, ConflictPolicy, Keep, TwinSpec, Value
 from twin.store import TwinRow
 from twin.validate import Rule
 
 
 class ResidentTwin:
-    """One twin in memory. ``said`` is what its documents desire as far as that is on disk."""
+    """One twin in memory. ``said`` is what its documents desire as far as that is on disk.
 
-    __slots__ = ("delta_touched", "desired", "id", "reported", "rules", "said", "spec", "version")
+    ``kept`` names the properties with history, and whether unchanged readings are kept too.
+    """
+
+    __slots__ = ("delta_touched", "desired", "id", "kept", "reported", "rules", "said", "spec", "version")
 
     def __init__(self, row: TwinRow) -> None:
         self.id = row.id
@@ -29,6 +32,11 @@ class ResidentTwin:
         """Follow the documents."""
         self.spec = spec
         self.rules = {name: Rule(one) for name, one in spec.properties.items()}
+        self.kept = {
+            name: one.history.keep is Keep.ALL
+            for name, one in spec.properties.items()
+            if one.history.keep is not Keep.OFF
+        }
 
     def forget(self) -> None:
         """Drop all leaves, to have them read back from the store."""

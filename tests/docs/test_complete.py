@@ -22,6 +22,7 @@ from edgehub.settings import Settings, load_settings
 from mappers.modbus.config import ModbusConnection, ModbusDevice, ModbusPoint
 from twin.errors import EdgetwinError
 from twin.manifest.kinds import ConnectionSpec, DeviceModelSpec, DeviceProperty, DeviceSpec, Metadata, ModelProperty
+from twin.manifest.kinds import History as HistoryKeys
 from twin.manifest.kinds import Report as ReportKeys
 from twin.model import DEFAULT_NAMESPACE, Kind, Reason, TwinKey
 from twin.wire import topics
@@ -46,7 +47,9 @@ def test_every_setting_is_on_the_page_with_its_default(pages):
 
 
 def test_no_setting_is_on_the_page_that_does_not_exist(pages):
-    shown = set(re.findall(r"^\| `((?:gateway|broker|log)\.\w+)`", pages["docs/operations.md"].text, re.MULTILINE))
+    shown = set(
+        re.findall(r"^\| `((?:gateway|broker|history|log)\.\w+)`", pages["docs/operations.md"].text, re.MULTILINE)
+    )
     assert shown == {path for path, _ in settings_keys()}
 
 
@@ -124,7 +127,7 @@ def test_every_message_of_the_wire_has_a_schema(schemas):
         if isinstance(one, type) and issubclass(one, messages.Wire) and one is not messages.Wire
     }
     parts = {"Mark", "ErrorBody", "RefusedReport", "DesiredValue", "LeafBody", "TwinBody", "SlotBody", "DocumentSource"}
-    parts |= {"DocumentChange", "ChildStatus"}
+    parts |= {"DocumentChange", "ChildStatus", "ReadingBody", "GapBody"}
     assert defined - parts - {model.__name__ for model in schemas.MESSAGES} == set()
 
 
@@ -140,7 +143,16 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
     [
         (
             "docs/documents.md",
-            (Metadata, DeviceModelSpec, ModelProperty, ReportKeys, DeviceSpec, DeviceProperty, ConnectionSpec),
+            (
+                Metadata,
+                DeviceModelSpec,
+                ModelProperty,
+                ReportKeys,
+                HistoryKeys,
+                DeviceSpec,
+                DeviceProperty,
+                ConnectionSpec,
+            ),
         ),
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),
     ],

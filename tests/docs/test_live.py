@@ -14,7 +14,7 @@ import pytest
 
 from mappers.sdk import NotConnected, Point, Reason, ValueType, WriteRefused
 
-BESIDE_THE_DEMO = ("get", "set", "explain", "status", "watch", "diff", "account", "check-config")
+BESIDE_THE_DEMO = ("get", "set", "explain", "history", "status", "watch", "diff", "account", "check-config")
 
 
 def test_every_command_of_the_pages_runs_beside_the_demo(pages, demo):
