@@ -23,6 +23,7 @@ from edgehub import accounts
 from edgehub.dialects import Dialects
 from edgehub.documents import Documents, open_documents
 from edgehub.health import HealthFile
+from edgehub.history import HistoryKeeper
 from edgehub.local_broker import BrokerAccess, open_broker
 from edgehub.settings import Settings
 from edgehub.state import CliAccess, StateFolder
@@ -33,12 +34,14 @@ from twin.api import ApiServer, Caller, Served, TwinVerbs
 from twin.clock import Clock
 from twin.engine import TwinEngine
 from twin.errors import EdgetwinError, StoreError
+from twin.history_verb import HistoryVerb
 from twin.link import LinkState, Message
 from twin.link.mqtt import MqttLink
 from twin.link.options import LOCAL_RETRY_BASE_S, LOCAL_RETRY_CAP_S, MqttOptions
 from twin.model import DEFAULT_NAMESPACE, Kind, PropertySpec, Quality, Reason, TwinKey, TwinSpec, Value, ValueType
 from twin.query.reader import SqliteReader
 from twin.query.verb import QueryVerb
+from twin.sqlite_history import SqliteHistory
 from twin.wire import topics
 from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, ChildStatus, StatusReply, StatusRequest, Verb
 from twin.wire.codec import decode, encode
@@ -73,6 +76,7 @@ class Gateway:
             {
                 **TwinVerbs(parts.engine, parts.link, clock).verbs(),
                 **QueryVerb(SqliteReader(folder.database)).verbs(),
+                **HistoryVerb(parts.engine, parts.history).verbs(),
                 Verb.APPLY: Served(ApplyRequest, self._apply),
                 Verb.STATUS: Served(StatusRequest, self._answer_status),
             },
@@ -90,7 +94,7 @@ class Gateway:
         folder.make()
         async with AsyncExitStack() as stack:
             documents = stack.enter_context(open_documents(folder.registry, settings.gateway_name))
-            engine, alarms = await _open_engine(folder, clock, stack)
+            engine, history, alarms = await _open_engine(settings, folder, clock, stack)
             supervisor = await stack.enter_async_context(Supervisor(clock=clock, rng=rng))
             access = await stack.enter_async_context(open_broker(settings.broker, folder, supervisor, clock))
             options = MqttOptions(
@@ -100,7 +104,7 @@ class Gateway:
             )
             link = await stack.enter_async_context(MqttLink(options, rng=rng))
             await link.connected(CONNECT_S)
-            parts = _Parts(engine, link, documents, access, alarms)
+            parts = _Parts(engine, history, link, documents, access, alarms)
             gateway = cls(settings, folder, clock, parts, supervisor=supervisor)
             await gateway._open(stack)
             yield gateway
@@ -261,6 +265,7 @@ class Gateway:
 @dataclass(frozen=True, slots=True)
 class _Parts:
     engine: TwinEngine
+    history: SqliteHistory
     link: MqttLink
     documents: Documents
     access: BrokerAccess
@@ -268,14 +273,21 @@ class _Parts:
     """What went wrong at start and was mended; shown until the next start."""
 
 
-async def _open_engine(folder: StateFolder, clock: Clock, stack: AsyncExitStack) -> tuple[TwinEngine, tuple[str, ...]]:
+async def _open_engine(
+    settings: Settings, folder: StateFolder, clock: Clock, stack: AsyncExitStack
+) -> tuple[TwinEngine, SqliteHistory, tuple[str, ...]]:
     opened = open_state(folder)
     stack.callback(opened.store.close)
     stack.callback(copier(opened.store, folder))
+    history = SqliteHistory(folder.database, clock)
+    history.open()
+    stack.callback(history.close)
     executor = stack.enter_context(ThreadPoolExecutor(1, "commit"))
     engine = TwinEngine(opened.store, clock=clock, executor=executor)
     engine.open()
     stack.push_async_callback(engine.close)
     copying = asyncio.create_task(keep_copies(opened.store, folder, executor), name="copies of the twins")
     stack.callback(copying.cancel)
-    return engine, opened.alarms
+    keeper = HistoryKeeper(history, settings.history.limits, clock, executor, folder.path)
+    stack.callback(asyncio.create_task(keeper.keep(), name="history").cancel)
+    return engine, history, opened.alarms

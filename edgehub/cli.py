@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "query": Entry("edgehub.commands.query:query", "Ask for twins with a query in SQL."),
     "watch": Entry("edgehub.commands.watch:watch", "Follow twins as they change."),
     "explain": Entry("edgehub.commands.explain:explain", "Say why a property has the value it has."),
+    "history": Entry("edgehub.commands.history:history", "Show the readings that were kept of a property."),
     "status": Entry("edgehub.commands.status:status", "Show how the gateway is."),
     "account": Entry("edgehub.commands.account:account", "Make logins for programs of yours."),
     "check-config": Entry(

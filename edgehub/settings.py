@@ -21,6 +21,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from twin.errors import EdgetwinError, InvalidName
+from twin.history import Limits
+from twin.manifest.fields import parsed_duration_ms
 from twin.model import NAME, NAME_RULE, TwinKey
 
 PREFIX: Final = "EDGETWIN_"
@@ -107,6 +109,29 @@ class DialectSettings(_Section):
     kubeedge: KubeEdgeSettings = KubeEdgeSettings()
 
 
+class HistorySettings(_Section):
+    """How much of the readings is kept."""
+
+    max_bytes: Annotated[int, Field(ge=0, description="of all history together")] = 128 * 1024 * 1024
+    max_age: Annotated[str, Field(description="greatest age of readings whose property gives none")] = "30d"
+    min_free_bytes: Annotated[int, Field(ge=0, description="free space below which history gives way")] = (
+        64 * 1024 * 1024
+    )
+
+    @field_validator("max_age")
+    @classmethod
+    def _is_duration(cls, max_age: str) -> str:
+        if not parsed_duration_ms(max_age):
+            message = f"{max_age!r} is not a duration; write 12h or 30d, at most 366d"
+            raise ValueError(message)
+        return max_age
+
+    @property
+    def limits(self) -> Limits:
+        """The same for the kernel."""
+        return Limits(self.max_bytes, parsed_duration_ms(self.max_age) or 0, self.min_free_bytes)
+
+
 class LogSettings(_Section):
     """What the hub says."""
 
@@ -121,6 +146,7 @@ class Settings(_Section):
     gateway: GatewaySettings = GatewaySettings()
     broker: BrokerSettings = BrokerSettings()
     dialects: DialectSettings = DialectSettings()
+    history: HistorySettings = HistorySettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -18,7 +18,7 @@ from edgehub.settings import Settings
 from mappers.sdk.config import HostSettings
 from twin.manifest.fields import Deadband
 from twin.manifest.kinds import KINDS, OURS
-from twin.model import NAME, PROPERTY
+from twin.model import NAME, PROPERTY, Drop, Keep
 from twin.wire import api, messages
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "docs" / "schemas"
@@ -40,6 +40,8 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
     api.WatchEvent,
     api.ExplainRequest,
     api.ExplainReply,
+    api.HistoryRequest,
+    api.HistoryReply,
     api.ApplyRequest,
     api.ApplyReply,
     api.StatusRequest,
@@ -47,8 +49,10 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
 )
 
 _DURATION: Final = {
-    "description": "a duration such as 500ms, 10s, 5m, 1h; a plain number is milliseconds, from 1000000 up nanoseconds",
-    "anyOf": [{"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"}, {"type": "number", "minimum": 0}],
+    "description": (
+        "a duration such as 500ms, 10s, 5m, 1h, 7d; a plain number is milliseconds, from 1000000 up nanoseconds"
+    ),
+    "anyOf": [{"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"}, {"type": "number", "minimum": 0}],
 }
 _NUMBER_OR_TEXT: Final = {"description": "a number; KubeEdge writes it as a string", "type": ["number", "string"]}
 _WRITTEN: Final[dict[str, dict[str, Any]]] = {
@@ -59,6 +63,8 @@ _WRITTEN: Final[dict[str, dict[str, Any]]] = {
         "description": 'in units of the property, or percent of its range as "2%"',
         "anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}],
     },
+    "_keep": {"description": "in any case", "enum": [one.value for one in Keep]},
+    "_drop": {"description": "in any case", "enum": [one.value for one in Drop]},
     "_name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
     "_property_name": {"type": "string", "pattern": f"^{PROPERTY.pattern}$"},
 }

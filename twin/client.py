@@ -26,6 +26,8 @@ from twin.wire.api import (
     ExplainReply,
     ExplainRequest,
     GetRequest,
+    HistoryReply,
+    HistoryRequest,
     QueryReply,
     QueryRequest,
     Reply,
@@ -98,6 +100,10 @@ class TwinClient:
     async def explain(self, twin: str, name: str) -> ExplainReply:
         """Why a property has the value it has."""
         return await self._ask(Verb.EXPLAIN, ExplainRequest(twin=twin, property=name), ExplainReply)
+
+    async def history(self, request: HistoryRequest) -> HistoryReply:
+        """One page of readings. Raises UnknownTwin, UnknownProperty, HistoryOff."""
+        return await self._ask(Verb.HISTORY, request, HistoryReply)
 
     async def apply(
         self, sources: Sequence[DocumentSource], *, mode: ApplyMode = ApplyMode.APPLY, dry_run: bool = False

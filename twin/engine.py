@@ -24,7 +24,7 @@ from twin.model import Quality, Reason, Section, Site, TwinKey, TwinSpec, Value
 from twin.replica import Replica
 from twin.resident import ResidentTwin
 from twin.residents import OWNER, Residents
-from twin.store import Batch, NoteKey, Store
+from twin.store import Batch, KeptReading, NoteKey, Store
 from twin.tick import Ticker
 from twin.validate import Rule
 
@@ -192,6 +192,7 @@ class TwinEngine:
             self._ticker.last = tick
             twin.version += 1
             commit.batch.versions[twin_id] = twin.version
+        self._keep(twin, values, marks, first, at, by)
         self._commits.start()
         if refused is None:
             return Reported(commit)
@@ -265,6 +266,26 @@ class TwinEngine:
             message = f"{key}: only its gateway writes reported"
             raise NotTheReporter(message, remedy="Write desired instead.")
         return self._known(key)
+
+    def _keep(
+        self,
+        twin: ResidentTwin,
+        values: Mapping[str, Value],
+        marks: Mapping[str, PropertyMark],
+        after: int,
+        at: int,
+        by: str,
+    ) -> None:
+        """Take what a report brought into the history; what changed a leaf has a greater tick than ``after``."""
+        for name, unchanged_too in twin.kept.items():
+            readings, slot = self._commits.open.batch.readings, twin.reported.get(name)
+            if slot is None or not (name in values or name in marks):
+                continue
+            if slot.tick > after:
+                readings.append(KeptReading(twin.id, name, slot))
+            elif unchanged_too and name in values and not twin.violation(name, values[name]):
+                again = slot._replace(value=values[name], tick=self._ticker.take(after), by=by, at=at)
+                readings.append(KeptReading(twin.id, name, again))
 
     def _write_desired(self, twin: ResidentTwin, changes: Mapping[str, SlotValue], *, by: str) -> None:
         batch = self._commits.open.batch

@@ -10,7 +10,8 @@ EdgetwinError                 code, remedy, and the text that says what failed a
 │   ├── InvalidQuery
 │   ├── InvalidValue
 │   ├── NotTheReporter
-│   └── VersionMismatch
+│   ├── VersionMismatch
+│   └── HistoryOff
 ├── StoreError                the disk did not take it; nothing is acknowledged
 │   ├── StoreCorrupt
 │   └── StoreTooNew
@@ -102,6 +103,12 @@ class VersionMismatch(Refused):
     """The caller's version is not the current one."""
 
     code = "version_mismatch"
+
+
+class HistoryOff(Refused):
+    """The property keeps no history, and none is left from before."""
+
+    code = "history_off"
 
 
 class StoreError(EdgetwinError):

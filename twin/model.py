@@ -104,6 +104,21 @@ class ConflictPolicy(StrEnum):
     EDGE = "edge"
 
 
+class Keep(StrEnum):
+    """Which readings of a property go into the history."""
+
+    OFF = "off"
+    CHANGES = "changes"  # those that the report policy lets through to the twin
+    ALL = "all"  # every reading that is taken, also an unchanged one
+
+
+class Drop(StrEnum):
+    """What makes room when the history is full."""
+
+    OLDEST = "oldest"  # the oldest readings go
+    THIN = "thin"  # older readings are thinned out, several times, before they go
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class TwinKey:
     """Names one twin in the whole cloud, written ``kind/namespace/name``."""
@@ -152,6 +167,15 @@ class ReportPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryPolicy:
+    """What is kept of a property's readings; ``max_age_ms`` 0 is the gateway's own limit."""
+
+    keep: Keep = Keep.OFF
+    drop: Drop = Drop.OLDEST
+    max_age_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PropertySpec:
     """What the device model says of one property. Limits are None where there are none."""
 
@@ -166,6 +190,7 @@ class PropertySpec:
     tolerance: float = 0.0
     conflict: ConflictPolicy = ConflictPolicy.LATEST
     report: ReportPolicy = field(default_factory=ReportPolicy)
+    history: HistoryPolicy = field(default_factory=HistoryPolicy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from twin.document import DELETED, Leaf, Slot, SlotValue
 from twin.merge import standing
-from twin.model import Access, ConflictPolicy, PropertySpec, TwinSpec, Value
+from twin.model import Access, ConflictPolicy, Keep, PropertySpec, TwinSpec, Value
 from twin.store import TwinRow
 from twin.validate import Rule
 
@@ -15,17 +15,23 @@ from twin.validate import Rule
 class Rules(dict[str, Rule]):
     """What a device model asks of the properties, made ready for many checks; shared by the twins of one model."""
 
-    __slots__ = ("__weakref__", "properties")
+    __slots__ = ("__weakref__", "kept", "properties")
 
     def __init__(self, properties: dict[str, PropertySpec]) -> None:
         super().__init__((name, Rule(one)) for name, one in properties.items())
         self.properties = properties
+        self.kept = {
+            name: one.history.keep is Keep.ALL for name, one in properties.items() if one.history.keep is not Keep.OFF
+        }
 
 
 class ResidentTwin:
-    """One twin in memory. ``said`` is what its documents desire as far as that is on disk."""
+    """One twin in memory. ``said`` is what its documents desire as far as that is on disk.
 
-    __slots__ = ("delta_touched", "desired", "documented", "id", "reported", "rules", "said", "spec", "version")
+    ``kept`` names the properties with history, and whether unchanged readings are kept too.
+    """
+
+    __slots__ = ("delta_touched", "desired", "documented", "id", "kept", "reported", "rules", "said", "spec", "version")
 
     def __init__(self, row: TwinRow, rules: Rules) -> None:
         self.id = row.id
@@ -41,6 +47,7 @@ class ResidentTwin:
         """Follow the documents. ``rules`` are those of the spec's properties."""
         self.spec = spec if spec.properties is rules.properties else replace(spec, properties=rules.properties)
         self.rules = rules
+        self.kept = rules.kept
 
     @property
     def row(self) -> TwinRow:

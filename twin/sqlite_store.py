@@ -1,12 +1,10 @@
-"""Twins and leaves in SQLite: WAL, synchronous=FULL, one writer. The only place that imports sqlite3.
+"""Twins and leaves in SQLite: WAL, synchronous=FULL, one writer. Only the modules twin/sqlite_* import sqlite3.
 
 A batch is written in one transaction, from one thread at a time; when ``write`` returns, it is on disk.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from importlib import resources
@@ -14,11 +12,13 @@ from pathlib import Path
 from sys import intern
 from typing import Any, Final
 
-from twin.document import DELETED, Slot, SlotValue, Tombstone
-from twin.errors import StoreCorrupt, StoreError, StoreTooNew
+from twin.document import Slot
+from twin.errors import StoreError, StoreTooNew
 from twin.exchange import Row, Run
-from twin.model import Kind, Quality, Reason, Section, Site, TwinKey, TwinSpec
+from twin.model import Kind, Reason, Section, Site, TwinKey, TwinSpec
 from twin.spec_text import NO_SPEC, SpecReader, text_of
+from twin.sqlite_history import put_history
+from twin.sqlite_rows import QUALITIES, QUALITY_SQL, REASONS, from_sql, reading_of, store_error, to_sql
 from twin.store import Batch, FeedState, LeafKey, TwinRow
 
 
@@ -39,7 +39,7 @@ class SqliteStore:
             # The commit thread and the loop take turns, never at the same time.
             db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         except (sqlite3.Error, OSError) as error:
-            raise _store_error(error, self._path) from error
+            raise store_error(error, self._path) from error
         try:
             _refuse_later_schema(db, self._path)
             self._path.chmod(0o600)
@@ -52,7 +52,7 @@ class SqliteStore:
             _migrate(db)
         except (sqlite3.Error, OSError) as error:
             db.close()
-            raise _store_error(error, self._path) from error
+            raise store_error(error, self._path) from error
         except StoreError:
             db.close()
             raise
@@ -62,7 +62,7 @@ class SqliteStore:
         """All twins, and the site's last tick. Raises StoreError."""
         db = self._opened()
         read = SpecReader().read
-        with _reading(self._path):
+        with reading_of(self._path):
             twins = [
                 TwinRow(
                     id_, read(text) or TwinSpec(TwinKey(Kind(kind), namespace, name), uid), version, text != NO_SPEC
@@ -76,7 +76,7 @@ class SqliteStore:
         """Slots with the version they were written in: of the given twins, or of all. Raises StoreError."""
         query = "SELECT twin, section, property, site, value, tick, seen, by, at, quality, reason, version FROM leaf"
         db = self._opened()
-        with _reading(self._path):
+        with reading_of(self._path):
             if twins is None:
                 yield from map(_leaf, db.execute(query))
                 return
@@ -85,7 +85,7 @@ class SqliteStore:
 
     def rows_after(self, site: Site, tick: int, limit: int) -> list[Row]:
         """The slots of one site with a greater tick, in tick order, at most so many. Raises StoreError."""
-        with _reading(self._path):
+        with reading_of(self._path):
             return [
                 Row(TwinKey(Kind(kind), namespace, name), uid, place.section, place.property, place.site, slot)
                 for kind, namespace, name, uid, *leaf in self._opened().execute(
@@ -97,7 +97,7 @@ class SqliteStore:
     def feed(self) -> FeedState:
         """Runs and cursors. Raises StoreError."""
         db = self._opened()
-        with _reading(self._path):
+        with reading_of(self._path):
             found = db.execute("SELECT site, id, first FROM run ORDER BY first, id").fetchall()
             cursors = {_SITES[site]: cursor for site, cursor in db.execute("SELECT site, cursor FROM feed")}
             tops = {
@@ -109,7 +109,7 @@ class SqliteStore:
 
     def notes(self, owner: str) -> dict[str, str]:
         """The notes of one owner, by name. Raises StoreError."""
-        with _reading(self._path):
+        with reading_of(self._path):
             return dict(self._opened().execute("SELECT name, text FROM note WHERE owner = ?", (owner,)))
 
     def write(self, batch: Batch) -> None:
@@ -136,9 +136,9 @@ class SqliteStore:
                             0,
                             name,
                             0,
-                            _to_sql(slot[0]),
+                            to_sql(slot[0]),
                             *slot[1:5],
-                            *_QUALITY_SQL[slot[5]],
+                            *QUALITY_SQL[slot[5]],
                             slot[6],
                             versions[twin],
                         )
@@ -151,6 +151,7 @@ class SqliteStore:
                 )
             for twin in batch.dropped:
                 db.execute("DELETE FROM leaf WHERE twin = ?", (twin,))
+            put_history(db, batch)
             for site, cursor in batch.cursors.items():
                 db.execute("INSERT OR REPLACE INTO feed (site, cursor) VALUES (?, ?)", (_SITES.index(site), cursor))
             for (site, run), first in batch.runs.items():
@@ -169,7 +170,7 @@ class SqliteStore:
         except (sqlite3.Error, ValueError, OverflowError) as error:  # the latter two: a value that cannot be written
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            raise _store_error(error, self._path) from error
+            raise store_error(error, self._path) from error
 
     def copy_to(self, path: Path) -> None:
         """Make a whole copy of what is on disk, in place of an older one. Raises StoreError; the older one stays."""
@@ -185,7 +186,7 @@ class SqliteStore:
             fresh.replace(path)
         except (sqlite3.Error, OSError) as error:
             fresh.unlink(missing_ok=True)
-            raise _store_error(error, path) from error
+            raise store_error(error, path) from error
 
     def close(self) -> None:
         """Let go of the files."""
@@ -202,12 +203,6 @@ class SqliteStore:
 
 _SITES: Final = (Site.EDGE, Site.CLOUD)
 _SECTIONS: Final = (Section.REPORTED, Section.DESIRED)
-_QUALITIES: Final = (Quality.GOOD, Quality.UNCERTAIN, Quality.BAD)
-_QUALITY_SQL: Final = {quality: (number,) for number, quality in enumerate(_QUALITIES)}
-_REASONS: Final = {reason.value: reason for reason in Reason}
-_NATIVE: Final = frozenset({float, str})
-_MAX_INT64: Final = 2**63 - 1
-_REBUILD: Final = "Move the file aside, with its -wal and -shm; twins are rebuilt from reports."
 
 _TWINS: Final = "SELECT id, kind, namespace, name, uid, version, spec FROM twin ORDER BY id"
 _PUT_TWIN: Final = (
@@ -227,17 +222,6 @@ _ROWS_AFTER: Final = (
 )
 
 
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _store_error(error, path) from error
-    except ValueError as error:  # whole pages, but what they hold is not ours
-        message = f"{path}: {error}"
-        raise StoreCorrupt(message, remedy=_REBUILD) from error
-
-
 def _twin_parameters(row: TwinRow) -> tuple[object, ...]:
     spec, key = row.spec, row.spec.key
     text = text_of(spec) if row.documented else NO_SPEC
@@ -246,13 +230,13 @@ def _twin_parameters(row: TwinRow) -> tuple[object, ...]:
 
 def _desired_parameters(place: tuple[int, str, Site], slot: Slot, batch: Batch) -> tuple[object, ...]:
     twin, name, site = place
-    quality = _QUALITY_SQL[slot.quality][0]
+    quality = QUALITY_SQL[slot.quality][0]
     return (
         twin,
         1,
         name,
         _SITES.index(site),
-        _to_sql(slot.value),
+        to_sql(slot.value),
         *slot[1:5],
         quality,
         slot.reason,
@@ -260,27 +244,10 @@ def _desired_parameters(place: tuple[int, str, Site], slot: Slot, batch: Batch) 
     )
 
 
-def _to_sql(value: SlotValue) -> object:
-    kind = type(value)
-    if kind in _NATIVE or (kind is int and abs(value) <= _MAX_INT64):  # type: ignore[arg-type]  # kind is int
-        return value
-    return None if isinstance(value, Tombstone) else json.dumps(value, ensure_ascii=False).encode()
-
-
-def _from_sql(stored: object) -> SlotValue:
-    if stored is None:
-        return DELETED
-    if isinstance(stored, bytes):
-        value: SlotValue = json.loads(stored)
-        return value
-    assert isinstance(stored, int | float | str)
-    return stored
-
-
 def _leaf(row: tuple[Any, ...]) -> tuple[LeafKey, Slot, int]:
     twin, section, name, site, value, tick, seen, by, at, quality, reason, version = row
     key = LeafKey(twin, _SECTIONS[section], intern(name), _SITES[site])
-    slot = Slot(_from_sql(value), tick, seen, intern(by), at, _QUALITIES[quality], _REASONS.get(reason, Reason.NONE))
+    slot = Slot(from_sql(value), tick, seen, intern(by), at, QUALITIES[quality], REASONS.get(reason, Reason.NONE))
     return key, slot, version
 
 
@@ -312,12 +279,3 @@ def _migrate(db: sqlite3.Connection) -> None:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-
-
-def _store_error(error: Exception, path: Path) -> StoreError:
-    text = f"{path}: {error}"
-    if isinstance(error, sqlite3.OperationalError | OSError):
-        return StoreError(text, remedy="Check free space, permissions and the disk's health; nothing was acknowledged.")
-    if type(error) is sqlite3.DatabaseError:  # its subclasses are faults of ours, not of the file
-        return StoreCorrupt(text, remedy=_REBUILD)
-    return StoreError(text)

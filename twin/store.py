@@ -37,6 +37,14 @@ class NoteKey(NamedTuple):
     name: str
 
 
+class KeptReading(NamedTuple):
+    """A reading for the history: twin, property, and the slot that it made or repeated."""
+
+    twin: int
+    property: str
+    slot: Slot
+
+
 @dataclass(slots=True)
 class Batch:
     """What one transaction writes. Later writes of one place replace earlier ones, so each place costs one row."""
@@ -56,10 +64,19 @@ class Batch:
     """First ticks of runs: our own new one, or a peer's that was met."""
     notes: dict[NoteKey, str | None] = field(default_factory=dict)
     """What others keep beside the twins; None deletes."""
+    readings: list[KeptReading] = field(default_factory=list)
+    """What goes into the history, in the order of ticks."""
 
     def __bool__(self) -> bool:
         return bool(
-            self.twins or self.reported or self.desired or self.dropped or self.cursors or self.runs or self.notes
+            self.twins
+            or self.reported
+            or self.desired
+            or self.dropped
+            or self.cursors
+            or self.runs
+            or self.notes
+            or self.readings
         )
 
 

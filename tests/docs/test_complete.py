@@ -24,6 +24,7 @@ from mappers.modbus.config import ModbusConnection, ModbusDevice, ModbusPoint
 from mappers.opcua.config import OpcuaConnection, OpcuaDevice, OpcuaPoint
 from twin.errors import EdgetwinError
 from twin.manifest.kinds import ConnectionSpec, DeviceModelSpec, DeviceProperty, DeviceSpec, Metadata, ModelProperty
+from twin.manifest.kinds import History as HistoryKeys
 from twin.manifest.kinds import Report as ReportKeys
 from twin.model import DEFAULT_NAMESPACE, Kind, Reason, TwinKey
 from twin.wire import topics
@@ -52,7 +53,9 @@ def test_every_setting_is_on_the_page_with_its_default(pages):
 
 def test_no_setting_is_on_the_page_that_does_not_exist(pages):
     shown = set(
-        re.findall(r"^\| `((?:gateway|broker|dialects|log)\.[\w.]+)`", pages["docs/operations.md"].text, re.MULTILINE)
+        re.findall(
+            r"^\| `((?:gateway|broker|dialects|history|log)\.[\w.]+)`", pages["docs/operations.md"].text, re.MULTILINE
+        )
     )
     assert shown == {path for path, _ in settings_keys()}
 
@@ -131,7 +134,7 @@ def test_every_message_of_the_wire_has_a_schema(schemas):
         if isinstance(one, type) and issubclass(one, messages.Wire) and one is not messages.Wire
     }
     parts = {"Mark", "ErrorBody", "RefusedReport", "DesiredValue", "LeafBody", "TwinBody", "SlotBody", "DocumentSource"}
-    parts |= {"DocumentChange", "ChildStatus"}
+    parts |= {"DocumentChange", "ChildStatus", "ReadingBody", "GapBody"}
     assert defined - parts - {model.__name__ for model in schemas.MESSAGES} == set()
 
 
@@ -147,7 +150,16 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
     [
         (
             "docs/documents.md",
-            (Metadata, DeviceModelSpec, ModelProperty, ReportKeys, DeviceSpec, DeviceProperty, ConnectionSpec),
+            (
+                Metadata,
+                DeviceModelSpec,
+                ModelProperty,
+                ReportKeys,
+                HistoryKeys,
+                DeviceSpec,
+                DeviceProperty,
+                ConnectionSpec,
+            ),
         ),
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),
         ("docs/opcua.md", (OpcuaConnection, OpcuaDevice, OpcuaPoint)),

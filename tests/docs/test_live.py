@@ -14,7 +14,9 @@ import pytest
 
 from mappers.sdk import NotConnected, Point, Reason, ValueType, WriteRefused
 
-BESIDE_THE_DEMO = ("get", "set", "explain", "status", "watch", "diff", "account", "check-config", "query")
+BESIDE_THE_DEMO = (
+    *("get", "set", "explain", "history", "status", "watch", "diff", "account", "check-config", "query"),
+)
 
 
 def test_every_command_of_the_pages_runs_beside_the_demo(pages, demo):

@@ -13,15 +13,15 @@ from pydantic_core import PydanticCustomError
 
 from twin.errors import shown
 from twin.manifest.problems import suggestion
-from twin.model import NAME, NAME_RULE, PROPERTY, PROPERTY_RULE, Access, ConflictPolicy, ValueType
+from twin.model import NAME, NAME_RULE, PROPERTY, PROPERTY_RULE, Access, ConflictPolicy, Drop, Keep, ValueType
 
 REFUSED: Final = "refused"  # pydantic's error type for what a validator here refuses; its context has the remedy
 NANOSECONDS_FROM: Final = (
     1_000_000  # KubeEdge cycles: 2000 is two seconds, 10000000000 is ten (kubeedge.md section 2.1)
 )
 
-_UNITS_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
-_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_UNITS_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _DURATION_REMEDY: Final = "Write a duration such as 500ms, 10s, 5m or 1h; a plain number is milliseconds."
 _MAX_DURATION_MS: Final = 366 * 24 * _UNITS_MS["h"]
 
@@ -52,6 +52,15 @@ def shown_value(value: object) -> str:
 def is_nanoseconds(value: object) -> bool:
     """Whether a duration was written as a plain number so large that it means nanoseconds."""
     return _is_number(value) and value >= NANOSECONDS_FROM  # type: ignore[operator]  # _is_number says so
+
+
+def parsed_duration_ms(text: str) -> int | None:
+    """Milliseconds of a duration such as 500ms, 10s, 5m, 1h or 30d; None if it is not one of 0 to 366 days."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        return None
+    duration_ms = round(float(match[1]) * _UNITS_MS[match[2]])
+    return duration_ms if duration_ms <= _MAX_DURATION_MS else None
 
 
 def _refuse(value: object, fault: str, remedy: str) -> NoReturn:
@@ -91,6 +100,14 @@ def _access(value: object) -> Access:
 
 def _conflict(value: object) -> ConflictPolicy:
     return _choice(ConflictPolicy, value)
+
+
+def _keep(value: object) -> Keep:
+    return _choice(Keep, value)
+
+
+def _drop(value: object) -> Drop:
+    return _choice(Drop, value)
 
 
 def _limit(value: object) -> float | None:
@@ -152,6 +169,8 @@ PropertyName = Annotated[str, BeforeValidator(_property_name), Field(examples=["
 Type = Annotated[ValueType, BeforeValidator(_type), Field(examples=["FLOAT"])]
 AccessMode = Annotated[Access, BeforeValidator(_access), Field(examples=["ReadWrite"])]
 Conflict = Annotated[ConflictPolicy, BeforeValidator(_conflict), Field(examples=["latest"])]
+KeepField = Annotated[Keep, BeforeValidator(_keep), Field(examples=["changes"])]
+DropField = Annotated[Drop, BeforeValidator(_drop), Field(examples=["oldest"])]
 Limit = Annotated[float | None, BeforeValidator(_limit), Field(examples=[100])]
 Tolerance = Annotated[float, BeforeValidator(_tolerance), Field(examples=[0.1])]
 DeadbandField = Annotated[Deadband, BeforeValidator(_deadband), Field(examples=[0.5])]

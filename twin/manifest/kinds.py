@@ -12,15 +12,17 @@ from twin.manifest.fields import (
     Conflict,
     Deadband,
     DeadbandField,
+    DropField,
     DurationMs,
     FreeMap,
+    KeepField,
     Limit,
     Name,
     PropertyName,
     Tolerance,
     Type,
 )
-from twin.model import DEFAULT_NAMESPACE, Access, ConflictPolicy
+from twin.model import DEFAULT_NAMESPACE, Access, ConflictPolicy, Drop
 
 OURS: Final = "edgetwin.dev/v1"
 KUBEEDGE: Final = "devices.kubeedge.io/v1beta1"
@@ -66,6 +68,14 @@ class Report(Part):
     max_interval_ms: DurationMs = Field(0, alias="maxInterval")
 
 
+class History(Part):
+    """What is kept of the readings of a property; see twin.model.HistoryPolicy."""
+
+    keep: KeepField
+    drop: DropField = Drop.OLDEST
+    max_age_ms: DurationMs = Field(0, alias="maxAge", examples=["7d"])
+
+
 class Visitor(Part):
     """How a mapper reaches a property; ``config_data`` is the protocol's own."""
 
@@ -88,6 +98,7 @@ class ModelProperty(Part):
     tolerance: Tolerance = 0.0
     conflict: Conflict = ConflictPolicy.LATEST
     report: Report | None = None
+    history: History | None = None
 
 
 class DeviceModelSpec(Part):
@@ -122,6 +133,7 @@ class DeviceProperty(Part):
     report_to_cloud: StrictBool = Field(True, examples=["true"])
     push_method: FreeMap | None = None
     report: Report | None = None
+    history: History | None = None
     conflict: Conflict | None = None
     tolerance: Tolerance | None = None
 

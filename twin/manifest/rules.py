@@ -13,7 +13,7 @@ from twin.model import PropertySpec, Value, ValueType
 from twin.validate import violation
 
 _NUMERIC: Final = (ValueType.INT, ValueType.FLOAT, ValueType.DOUBLE)
-_DURATION_KEYS: Final = ("collectCycle", "reportCycle", "minInterval", "maxInterval")
+_DURATION_KEYS: Final = ("collectCycle", "reportCycle", "minInterval", "maxInterval", "maxAge")
 
 
 def broken_rules(document: Document) -> Iterator[Problem]:
@@ -88,5 +88,5 @@ def _nanoseconds(document: Document, value: Value, path: KeyPath) -> Iterator[Pr
         if key in _DURATION_KEYS and is_nanoseconds(one):
             text = f"{one} is read as nanoseconds, as plain numbers from 1000000 up are"
             yield document.problem((*path, key), text, "Write the unit, for example 10s.")
-        elif key in ("properties", "report", "stateReport"):
+        elif key in ("properties", "report", "history", "stateReport"):
             yield from _nanoseconds(document, one, (*path, key))

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from twin.manifest.document import Document
-from twin.manifest.kinds import DeviceModelSpec, DeviceProperty, DeviceSpec, ModelProperty, Report, Visitor
+from twin.manifest.kinds import DeviceModelSpec, DeviceProperty, DeviceSpec, History, ModelProperty, Report, Visitor
 from twin.manifest.problems import KeyPath, Problem, suggestion
-from twin.model import Access, Kind, PropertySpec, ReportPolicy, TwinKey, TwinSpec, Value, ValueType
+from twin.model import Access, HistoryPolicy, Kind, PropertySpec, ReportPolicy, TwinKey, TwinSpec, Value, ValueType
 from twin.validate import violation
 
 _WHOLE: Final = re.compile(r"[-+]?[0-9]{1,40}")
@@ -92,9 +92,10 @@ def _unknown(said: DeviceModelSpec, device: Document, wanted: DeviceSpec) -> Ite
 
 
 def _property(one: ModelProperty, instance: DeviceProperty | None) -> PropertySpec:
-    report, tolerance, conflict = one.report, one.tolerance, one.conflict
+    report, tolerance, conflict, history = one.report, one.tolerance, one.conflict, one.history
     if instance is not None:
         report = instance.report or report
+        history = instance.history or history
         tolerance = tolerance if instance.tolerance is None else instance.tolerance
         conflict = instance.conflict or conflict
     return PropertySpec(
@@ -109,6 +110,7 @@ def _property(one: ModelProperty, instance: DeviceProperty | None) -> PropertySp
         tolerance=tolerance,
         conflict=conflict,
         report=_policy(report),
+        history=_history(history),
     )
 
 
@@ -122,6 +124,10 @@ def _policy(report: Report | None) -> ReportPolicy:
         min_interval_ms=report.min_interval_ms,
         max_interval_ms=report.max_interval_ms,
     )
+
+
+def _history(history: History | None) -> HistoryPolicy:
+    return HistoryPolicy(history.keep, history.drop, history.max_age_ms) if history else HistoryPolicy()
 
 
 def _deadband(spec: PropertySpec, model: Document, device: Document, own: KeyPath) -> Iterator[Problem]:

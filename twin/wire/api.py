@@ -1,4 +1,4 @@
-"""Requests and replies of the API: the verbs get, set, query, watch, explain, apply and status.
+"""Requests and replies of the API: the verbs get, set, query, watch, explain, history, apply and status.
 
 A request goes to ``et/1/api/<verb>`` with a response topic and correlation data; each reply is a ``Reply`` there.
 ``watch`` answers with many replies under one correlation: first the twins as they are, then each change.
@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from twin.model import Quality, Reason, Site
+from twin.history import Why
+from twin.model import Drop, Keep, Quality, Reason, Site
 from twin.wire.messages import ErrorBody, Millis, Wire
 
 
@@ -23,6 +24,7 @@ class Verb(StrEnum):
     QUERY = "query"
     WATCH = "watch"
     EXPLAIN = "explain"
+    HISTORY = "history"
     APPLY = "apply"
     STATUS = "status"
 
@@ -163,6 +165,51 @@ class ExplainReply(Wire):
     reported: LeafBody | None = None
     pending: bool
     rules: list[str]
+
+
+class HistoryRequest(Wire):
+    """Ask for the readings of one property between two times, both included, oldest first.
+
+    ``after`` continues a page; it is what the page before gave.
+    """
+
+    twin: str
+    property: str
+    since: Millis = 0
+    until: Millis = 2**53 - 1
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    after: Annotated[str, Field(pattern=r"^([0-9]{1,16}:[0-9]{1,19})?$")] = ""
+
+
+class ReadingBody(Wire):
+    """One reading."""
+
+    at: Millis
+    value: Any = None
+    quality: Quality = Quality.GOOD
+    reason: Reason = Reason.NONE
+
+
+class GapBody(Wire):
+    """How many readings were dropped between two times, both included, and why; thinning leaves others between them."""
+
+    since: Millis
+    until: Millis
+    count: int
+    why: Why
+
+
+class HistoryReply(Wire):
+    """A page of readings, and every gap that touches the time asked for; ``after`` is empty on the last page."""
+
+    twin: str
+    property: str
+    unit: str = ""
+    keep: Keep = Keep.OFF
+    drop: Drop = Drop.OLDEST
+    readings: list[ReadingBody] = Field(default_factory=list)
+    gaps: list[GapBody] = Field(default_factory=list)
+    after: str = ""
 
 
 class DocumentSource(Wire):

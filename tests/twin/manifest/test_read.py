@@ -74,7 +74,15 @@ def test_a_key_without_a_value_counts_as_left_out(read) -> None:
 
 @pytest.mark.parametrize(
     ("text", "cycle_ms"),
-    [("500ms", 500), ("10s", 10_000), ("1.5m", 90_000), ("1h", 3_600_000), ("999999", 999_999), ("1000000", 1)],
+    [
+        ("500ms", 500),
+        ("10s", 10_000),
+        ("1.5m", 90_000),
+        ("1h", 3_600_000),
+        ("7d", 604_800_000),
+        ("999999", 999_999),
+        ("1000000", 1),
+    ],
 )
 def test_durations(read, text: str, cycle_ms: int) -> None:
     (document,) = read(

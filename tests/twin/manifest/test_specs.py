@@ -6,7 +6,7 @@ import pytest
 
 from twin.manifest.kinds import Visitor
 from twin.manifest.specs import converted, device_twin, visitor_of
-from twin.model import Access, ConflictPolicy, ReportPolicy, ValueType
+from twin.model import Access, ConflictPolicy, Drop, HistoryPolicy, Keep, ReportPolicy, ValueType
 
 pytestmark = pytest.mark.fast
 
@@ -40,6 +40,23 @@ def test_the_spec_of_a_twin(good) -> None:
     assert temperature.report == ReportPolicy(deadband=0.5, max_interval_ms=60_000)
     assert (setpoint.access, setpoint.tolerance, setpoint.conflict) == (Access.READ_WRITE, 0.2, ConflictPolicy.EDGE)
     assert twin.desired == {"setpoint": 41.5, "mode": "off"}
+
+
+def test_history_is_off_until_the_model_or_the_device_asks_for_it_and_the_device_goes_over_the_model(read) -> None:
+    model, device = read(
+        "apiVersion: edgetwin.dev/v1\nkind: DeviceModel\nmetadata: {name: m}\nspec:\n  properties:\n"
+        "    - {name: none, type: INT}\n"
+        "    - {name: said, type: INT, history: {keep: ALL, drop: thin, maxAge: 2d}}\n"
+        "    - {name: over, type: INT, history: {keep: all, drop: thin, maxAge: 2d}}\n"
+        "---\napiVersion: edgetwin.dev/v1\nkind: Device\nmetadata: {name: d}\n"
+        "spec: {deviceModelRef: {name: m}, properties: [{name: over, history: {keep: off}}]}"
+    ).documents
+    properties = device_twin(model, device, "u").spec.properties
+    assert {name: one.history for name, one in properties.items()} == {
+        "none": HistoryPolicy(Keep.OFF),
+        "said": HistoryPolicy(Keep.ALL, Drop.THIN, 172_800_000),
+        "over": HistoryPolicy(Keep.OFF),
+    }
 
 
 def test_a_kubeedge_string_becomes_a_value_of_the_type(good) -> None:

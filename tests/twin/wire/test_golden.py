@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from twin.errors import InvalidMessage
-from twin.model import Quality, Reason, Site
+from twin.history import Why
+from twin.model import Drop, Keep, Quality, Reason, Site
 from twin.wire import api, messages
 from twin.wire.codec import decode, encode
 from twin.wire.messages import Ack, Delta, DesiredValue, ErrorBody, MapperState, Mark, RefusedReport, Report
@@ -80,6 +81,22 @@ MESSAGES = {
         pending=True,
         rules=["type INT", "access ReadWrite"],
     ),
+    "history-request": api.HistoryRequest(
+        twin="plant/tank", property="level", since=AT, until=AT + 1, limit=2, after=f"{AT}:{AT * 1000}"
+    ),
+    "history-reply": api.HistoryReply(
+        twin="device/plant/tank",
+        property="level",
+        unit="%",
+        keep=Keep.CHANGES,
+        drop=Drop.THIN,
+        readings=[
+            api.ReadingBody(at=AT, value=41.5),
+            api.ReadingBody(at=AT + 1, value=41.5, quality=Quality.BAD, reason=Reason.TIMEOUT),
+        ],
+        gaps=[api.GapBody(since=AT - 9, until=AT - 1, count=7, why=Why.SPACE)],
+        after=f"{AT + 1}:{AT * 1000 + 1}",
+    ),
     "apply-request": api.ApplyRequest(
         sources=[api.DocumentSource(name="tank.yaml", text="kind: Device\n")], mode=api.ApplyMode.DIFF, dry_run=True
     ),
@@ -122,7 +139,7 @@ def test_an_old_message_is_read_as_it_always_was(name):
 def test_every_message_has_its_file_and_every_file_its_message():
     assert {file.stem for file in GOLDEN.iterdir()} == set(MESSAGES)
     parts = {"Wire", "Mark", "ErrorBody", "RefusedReport", "DesiredValue", "LeafBody", "TwinBody", "SlotBody"}
-    parts |= {"DocumentSource", "DocumentChange", "ChildStatus"}
+    parts |= {"DocumentSource", "DocumentChange", "ChildStatus", "ReadingBody", "GapBody"}
     defined = {
         name
         for module in (messages, api)

@@ -1,0 +1,278 @@
+"""The history in SQLite, beside the leaves: appended in their commit, packed and kept within limits between commits.
+
+    reading  the tail: one row a reading, one append each, because a row in its place would touch a page a property
+    span     up to 512 neighbouring readings of one property, packed
+    gap      what was dropped
+
+The limits are kept in pieces of a few milliseconds, each a transaction of its own, on the thread of the commits.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from heapq import merge
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, Final
+
+from twin.clock import Clock
+from twin.document import Tombstone
+from twin.errors import StoreError
+from twin.history import Gap, HistoryPage, HistoryQuery, Limits, Reading, Why, allowed_bytes, merged
+from twin.history_pack import unpack
+from twin.model import Drop, Keep, Reason
+from twin.sqlite_rows import QUALITIES, QUALITY_SQL, REASONS, from_sql, reading_of, store_error, to_sql
+from twin.sqlite_spans import SPAN_COLUMNS, Span, append_readings, cut, first_in_queue, shrink, sweep
+from twin.store import Batch, KeptReading, TwinRow
+
+PIECE_S: Final = 0.01
+"""How long one piece may hold up a commit, about."""
+PACK_FROM: Final = 4096
+"""Rows of the tail from which it is packed; a reader goes through all of them."""
+TAIL_BYTES: Final = 64
+"""What a row of the tail is counted as."""
+
+_TAIL: Final = (
+    "SELECT series.id, at, tick, value, quality, reason FROM reading"
+    " JOIN series ON series.twin = reading.twin AND series.property = reading.property"
+    " WHERE tick <= ? ORDER BY series.id LIMIT ?"
+)
+_TOO_OLD: Final = (
+    f"SELECT {SPAN_COLUMNS}, max_age_ms FROM series JOIN span ON span.series = series.id"
+    " WHERE first < :now - (CASE max_age_ms WHEN 0 THEN :age ELSE max_age_ms END) * 17 / 16 LIMIT 64"
+)
+
+
+def put_history(db: sqlite3.Connection, batch: Batch) -> None:
+    """Write what a batch has for the history, in its transaction: series, readings, and the end of dropped twins."""
+    if batch.twins:
+        _put_series(db, (row for row in batch.twins.values() if row.id not in batch.dropped))
+    if batch.readings:
+        _put_readings(db, batch.readings)
+    if batch.dropped:  # last, so that a reading of this batch goes too
+        _drop_series(db, batch.dropped)
+
+
+class SqliteHistory:
+    """The history in the file of a SqliteStore, with connections of its own; the store must be open."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._db: sqlite3.Connection | None = None
+        self._pack_up_to = 0
+        self._target_bytes: int | None = None
+
+    def open(self) -> None:
+        """Connect. Raises StoreError."""
+        try:
+            db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            # What is moved here is on disk already; it need not be synced before the next commit does it.
+            db.execute("PRAGMA synchronous=NORMAL")
+            db.execute("PRAGMA busy_timeout=5000")
+        except sqlite3.Error as error:
+            raise store_error(error, self._path) from error
+        self._db = db
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def newest_ms(self) -> int | None:
+        """Time of the newest reading. Raises StoreError."""
+        with reading_of(self._path):
+            query = "SELECT max(at) FROM (SELECT max(last) AS at FROM span UNION ALL SELECT max(at) FROM reading)"
+            newest: int | None = self._opened().execute(query).fetchone()[0]
+        return newest
+
+    def read(self, query: HistoryQuery) -> HistoryPage:
+        """Readings that are on disk. May be called from any thread. Raises StoreError."""
+        with reading_of(self._path):
+            db = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            try:
+                db.execute("BEGIN")  # one moment for spans, tail and gaps
+                return _page(db, query)
+            finally:
+                db.close()
+
+    def tend(self, limits: Limits, *, now_ms: int | None, free_bytes: int, flush: bool) -> bool:
+        """Do one small piece of what keeps the limits; whether there is more to do. Raises StoreError.
+
+        ``now_ms`` None drops nothing by age; ``flush`` packs the tail however short it is. Runs between commits.
+        """
+        db = self._opened()
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            more = self._piece(db, limits, now_ms, free_bytes, flush=flush)
+            db.execute("COMMIT")
+        except (sqlite3.Error, ValueError) as error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise store_error(error, self._path) from error
+        return more
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._db is None:
+            message = f"the history in {self._path} is not open"
+            raise StoreError(message)
+        return self._db
+
+    def _piece(
+        self, db: sqlite3.Connection, limits: Limits, now_ms: int | None, free_bytes: int, *, flush: bool
+    ) -> bool:
+        until_s = self._clock.monotonic_s() + PIECE_S
+        rows, newest = db.execute("SELECT count(*), max(tick) FROM reading").fetchone()
+        if rows and (flush or rows >= PACK_FROM) and not self._pack_up_to:
+            self._pack_up_to = newest
+        if sweep(db):
+            return True
+        if self._pack_up_to:
+            if self._pack(db, until_s):
+                return True
+            self._pack_up_to = 0
+        if self._make_room(db, limits, free_bytes, until_s):
+            return True
+        return now_ms is not None and self._drop_old(db, limits, now_ms, until_s)
+
+    def _pack(self, db: sqlite3.Connection, until_s: float) -> bool:
+        """Move readings of the tail into spans; whether some are left."""
+        rows = db.execute(_TAIL, (self._pack_up_to, 4 * PACK_FROM)).fetchall()
+        packed: list[tuple[int]] = []
+        for series, group in groupby(rows, key=lambda row: row[0]):
+            readings = sorted(_reading(row[1:]) for row in group)
+            append_readings(db, series, readings)
+            packed += [(one.tick,) for one in readings]
+            if self._clock.monotonic_s() >= until_s:
+                break
+        db.executemany("DELETE FROM reading WHERE tick = ?", packed)
+        if not rows:  # of a series that is gone: nobody can ask for them
+            db.execute("DELETE FROM reading WHERE tick <= ?", (self._pack_up_to,))
+        return bool(rows)
+
+    def _make_room(self, db: sqlite3.Connection, limits: Limits, free_bytes: int, until_s: float) -> bool:
+        """Thin and drop spans, the first in the queue first, until a sixteenth below the limit; whether to go on."""
+        tail_rows = db.execute("SELECT count(*) FROM reading").fetchone()[0]
+        used = db.execute("SELECT coalesce(sum(bytes), 0) FROM span").fetchone()[0] + tail_rows * TAIL_BYTES
+        free = free_bytes + db.execute("PRAGMA freelist_count").fetchone()[0] * _page_bytes(db)
+        limit = allowed_bytes(limits, used_bytes=used, free_bytes=free)
+        if used > limit:
+            self._target_bytes = limit - limit // 16
+        if self._target_bytes is None:
+            return False
+        while used > self._target_bytes:
+            span = first_in_queue(db)
+            if span is None:
+                self._target_bytes = None
+                if tail_rows:
+                    self._pack_up_to = db.execute("SELECT max(tick) FROM reading").fetchone()[0]
+                return bool(tail_rows)
+            used += shrink(db, span) - span.size_bytes
+            if self._clock.monotonic_s() >= until_s:
+                return True
+        self._target_bytes = None
+        return False
+
+    def _drop_old(self, db: sqlite3.Connection, limits: Limits, now_ms: int, until_s: float) -> bool:
+        """Drop readings that are too old, in portions of a sixteenth of the age; whether some are left."""
+        found = db.execute(_TOO_OLD, {"now": now_ms, "age": limits.max_age_ms}).fetchall()
+        for *columns, max_age_ms in found:
+            cut(db, Span(*columns), now_ms - (max_age_ms or limits.max_age_ms))
+            if self._clock.monotonic_s() >= until_s:
+                break
+        return bool(found)
+
+
+def _put_series(db: sqlite3.Connection, rows: Iterable[TwinRow]) -> None:
+    """See to the series of twins that are written: one for each property with history, with its policy."""
+    db.executemany(
+        "INSERT INTO series (twin, property, thin, max_age_ms) VALUES (?, ?, ?, ?) ON CONFLICT (twin, property)"
+        " DO UPDATE SET thin = excluded.thin, max_age_ms = excluded.max_age_ms",
+        [
+            (row.id, name, one.history.drop is Drop.THIN, one.history.max_age_ms)
+            for row in rows
+            for name, one in row.spec.properties.items()
+            if one.history.keep is not Keep.OFF
+        ],
+    )
+
+
+def _put_readings(db: sqlite3.Connection, readings: Iterable[KeptReading]) -> None:
+    """Append readings to the tail."""
+    db.executemany(
+        "INSERT INTO reading (tick, twin, property, at, value, quality, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (slot[1], twin, name, slot[4], to_sql(slot[0]), *QUALITY_SQL[slot[5]], slot[6])
+            for twin, name, slot in readings
+        ],
+    )
+
+
+def _drop_series(db: sqlite3.Connection, twins: Iterable[int]) -> None:
+    """Forget all that twins have; the spans, which nothing leads to any more, are deleted piece by piece."""
+    ids = json.dumps(list(twins))
+    theirs = "twin IN (SELECT value FROM json_each(?))"
+    db.execute(f"INSERT OR IGNORE INTO series_removed SELECT id FROM series WHERE {theirs}", (ids,))
+    db.execute(f"DELETE FROM gap WHERE series IN (SELECT id FROM series WHERE {theirs})", (ids,))
+    db.execute(f"DELETE FROM series WHERE {theirs}", (ids,))
+    db.execute(f"DELETE FROM reading WHERE {theirs}", (ids,))
+
+
+def _page_bytes(db: sqlite3.Connection) -> int:
+    size: int = db.execute("PRAGMA page_size").fetchone()[0]
+    return size
+
+
+def _page(db: sqlite3.Connection, query: HistoryQuery) -> HistoryPage:
+    key = query.key
+    series = db.execute(
+        "SELECT series.id, twin.id FROM twin JOIN series ON series.twin = twin.id"
+        " WHERE kind = ? AND namespace = ? AND name = ? AND uid = ? AND property = ?",
+        (key.kind, key.namespace, key.name, query.uid, query.property),
+    ).fetchone()
+    if series is None:
+        return HistoryPage((), (), more=False)
+    since = max(query.since, query.after.at) if query.after else query.since
+    within = (since, query.until)
+    found = list(islice(_between(db, series[0], series[1], query, since), query.limit + 1))
+    gaps = db.execute(
+        "SELECT first, last, count, why FROM gap WHERE series = ? AND last >= ? AND first <= ? ORDER BY first",
+        (series[0], *within),
+    )
+    shown = tuple(Gap(first, last, count, Why(why)) for first, last, count, why in gaps)
+    return HistoryPage(tuple(found[: query.limit]), shown, more=len(found) > query.limit)
+
+
+def _between(db: sqlite3.Connection, series: int, twin: int, query: HistoryQuery, since: int) -> Iterator[Reading]:
+    spans = db.execute(
+        "SELECT first, packed FROM span WHERE series = ? AND last >= ? AND first <= ? ORDER BY first",
+        (series, since, query.until),
+    )
+    tail = sorted(
+        map(
+            _reading,
+            db.execute(
+                "SELECT at, tick, value, quality, reason FROM reading"
+                " WHERE twin = ? AND property = ? AND at BETWEEN ? AND ?",
+                (twin, query.property, since, query.until),
+            ),
+        )
+    )
+    runs: Iterator[tuple[int, Iterable[Reading]]] = ((first, unpack(packed)) for first, packed in spans)
+    if tail:
+        runs = merge(runs, [(tail[0].at, tail)], key=lambda run: run[0])
+    for one in merged(runs):
+        if one.at > query.until:
+            return
+        if one.at >= since and (query.after is None or (one.at, one.tick) > query.after):
+            yield one
+
+
+def _reading(row: Any) -> Reading:
+    at, tick, value, quality, reason = row
+    stored = from_sql(value)
+    assert not isinstance(stored, Tombstone)  # reported has none
+    return Reading(at, tick, stored, QUALITIES[quality], REASONS.get(reason, Reason.NONE))

@@ -1,0 +1,118 @@
+"""Spans of the history in SQLite: neighbouring readings of one property in one row, and what becomes of them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from twin.history import MAX_THINNED, Gap, Reading, Why, thinned, worth_thinning
+from twin.history_pack import pack, unpack
+
+FULL: Final = 512
+"""Readings of a span."""
+SPAN_BYTES: Final = 64
+"""What a span takes besides its packed readings, index and all."""
+SPAN_COLUMNS: Final = "span.id, series, first, last, count, bytes, thinned, packed, thin"
+
+_MERGE_UP_TO: Final = 8
+"""A span takes readings in while it has at most so many times as many; so each is packed a few times, not for ever."""
+_PUT_SPAN: Final = "INSERT INTO span (series, first, last, count, bytes, thinned, packed) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_PUT_GAP: Final = (
+    "INSERT INTO gap (series, why, first, last, count, change)"
+    " VALUES (?, ?, ?, ?, ?, (SELECT coalesce(max(change), 0) + 1 FROM gap)) ON CONFLICT (series, why) DO UPDATE SET"
+    " first = min(first, excluded.first), last = max(last, excluded.last), count = count + excluded.count,"
+    " change = excluded.change"
+)
+
+
+class Span(NamedTuple):
+    """A row of the table, with the drop policy of its series."""
+
+    id: int
+    series: int
+    first: int
+    last: int
+    readings: int
+    size_bytes: int
+    thinned: int
+    packed: bytes
+    thin: int
+
+
+def append_readings(db: sqlite3.Connection, series: int, readings: Sequence[Reading]) -> None:
+    """Put readings into spans; the newest span takes them in if there is room."""
+    newest = db.execute(
+        "SELECT id, count, thinned FROM span WHERE series = ? ORDER BY first DESC LIMIT 1", (series,)
+    ).fetchone()
+    if newest is not None:
+        id_, count, thinned_ = newest
+        if not thinned_ and count + len(readings) <= FULL and count <= _MERGE_UP_TO * len(readings):
+            packed = db.execute("SELECT packed FROM span WHERE id = ?", (id_,)).fetchone()[0]
+            _rewrite(db, id_, sorted([*unpack(packed), *readings]))
+            return
+    for start in range(0, len(readings), FULL):
+        _put_span(db, series, readings[start : start + FULL], 0)
+
+
+def _put_span(db: sqlite3.Connection, series: int, readings: Sequence[Reading], times_thinned: int) -> int:
+    """Add a span at the end of the queue; its bytes."""
+    packed = pack(readings)
+    bytes_ = len(packed) + SPAN_BYTES
+    row = (series, readings[0].at, readings[-1].at, len(readings), bytes_, times_thinned, packed)
+    db.execute(_PUT_SPAN, row)
+    return bytes_
+
+
+def _rewrite(db: sqlite3.Connection, id_: int, readings: Sequence[Reading]) -> None:
+    packed = pack(readings)
+    db.execute(
+        "UPDATE span SET first = ?, last = ?, count = ?, bytes = ?, packed = ? WHERE id = ?",
+        (readings[0].at, readings[-1].at, len(readings), len(packed) + SPAN_BYTES, packed, id_),
+    )
+
+
+def _put_gap(db: sqlite3.Connection, series: int, gap: Gap) -> None:
+    db.execute(_PUT_GAP, (series, gap.why, gap.first, gap.last, gap.readings))
+
+
+def first_in_queue(db: sqlite3.Connection) -> Span | None:
+    row = db.execute(f"SELECT {SPAN_COLUMNS} FROM span JOIN series ON series.id = series ORDER BY span.id LIMIT 1")
+    found = row.fetchone()
+    return None if found is None else Span(*found)
+
+
+def shrink(db: sqlite3.Connection, span: Span) -> int:
+    """Thin a span and send it to the end of the queue, or drop it; the bytes that are left of it."""
+    db.execute("DELETE FROM span WHERE id = ?", (span.id,))
+    if span.thin and span.thinned < MAX_THINNED:
+        kept = thinned(unpack(span.packed))
+        if worth_thinning(span.readings, len(kept)):
+            _put_gap(db, span.series, Gap(span.first, span.last, span.readings - len(kept), Why.THIN))
+            return _put_span(db, span.series, kept, span.thinned + 1)
+    _put_gap(db, span.series, Gap(span.first, span.last, span.readings, Why.SPACE))
+    return 0
+
+
+def cut(db: sqlite3.Connection, span: Span, oldest_ms: int) -> None:
+    """Drop the readings of a span before a time."""
+    if span.last < oldest_ms:
+        db.execute("DELETE FROM span WHERE id = ?", (span.id,))
+        _put_gap(db, span.series, Gap(span.first, span.last, span.readings, Why.AGE))
+        return
+    readings = unpack(span.packed)
+    kept = [one for one in readings if one.at >= oldest_ms]
+    gone = readings[: len(readings) - len(kept)]
+    _rewrite(db, span.id, kept)
+    _put_gap(db, span.series, Gap(gone[0].at, gone[-1].at, len(gone), Why.AGE))
+
+
+def sweep(db: sqlite3.Connection) -> bool:
+    """Delete some spans of a removed series; whether there was one."""
+    row = db.execute("SELECT id FROM series_removed LIMIT 1").fetchone()
+    if row is None:
+        return False
+    gone = db.execute("DELETE FROM span WHERE id IN (SELECT id FROM span WHERE series = ? LIMIT 256)", row)
+    if not gone.rowcount:
+        db.execute("DELETE FROM series_removed WHERE id = ?", row)
+    return True
