@@ -192,7 +192,8 @@ class TwinEngine:
             self._ticker.last = tick
             twin.version += 1
             commit.batch.versions[twin_id] = twin.version
-        self._keep(twin, values, marks, first, at, by)
+        if twin.kept:
+            self._keep(twin, values, marks, times, after=first, at=at, by=by)
         self._commits.start()
         if refused is None:
             return Reported(commit)
@@ -272,6 +273,8 @@ class TwinEngine:
         twin: ResidentTwin,
         values: Mapping[str, Value],
         marks: Mapping[str, PropertyMark],
+        times: Mapping[str, int],
+        *,
         after: int,
         at: int,
         by: str,
@@ -284,7 +287,7 @@ class TwinEngine:
             if slot.tick > after:
                 readings.append(KeptReading(twin.id, name, slot))
             elif unchanged_too and name in values and not twin.violation(name, values[name]):
-                again = slot._replace(value=values[name], tick=self._ticker.take(after), by=by, at=at)
+                again = slot._replace(value=values[name], tick=self._ticker.take(after), by=by, at=times.get(name, at))
                 readings.append(KeptReading(twin.id, name, again))
 
     def _write_desired(self, twin: ResidentTwin, changes: Mapping[str, SlotValue], *, by: str) -> None:
