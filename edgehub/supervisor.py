@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import random
@@ -25,7 +24,6 @@ RESTART_BASE_S: Final = 0.1
 RESTART_CAP_S: Final = 5.0
 LINE_BYTES: Final = 8192
 
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _DRAIN_S: Final = 1.0  # a grandchild may hold the output pipe open for ever
 
 log = logging.getLogger(__name__)
@@ -38,12 +36,6 @@ class ChildError(EdgetwinError):
     """A child process that cannot be started."""
 
     code = "child"
-
-
-class ParentGone(EdgetwinError):
-    """The process that started us has ended already."""
-
-    code = "parent_gone"
 
 
 def info_level(_line: str) -> int:
@@ -69,20 +61,6 @@ class _Running:
     process: asyncio.subprocess.Process
     output: asyncio.StreamReader
     pipe: asyncio.ReadTransport
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when the thread that started it ends. Linux only.
-
-    Raises ParentGone if the parent ended before this call, which the kernel would not tell us.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    if os.getppid() != parent_pid:
-        message = f"the parent process {parent_pid} has ended before process {os.getpid()} was ready"
-        raise ParentGone(message, remedy="Nothing: start the hub again, it starts its children.")
 
 
 class Lines:

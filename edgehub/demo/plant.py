@@ -30,7 +30,8 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edgehub.demo.process import Cooler, CoolerCommands, Tank, TankCommands, step_cooler, step_tank
-from edgehub.supervisor import PARENT_ENV, ParentGone, die_with_parent
+from edgehub.supervisor import PARENT_ENV
+from twin.parent import ParentGone, die_with_parent
 
 DOCUMENTS: Final = Path(__file__).with_name("plant.yaml")
 PORT_PLACEHOLDER: Final = "${PLANT_PORT}"

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from random import Random
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -26,10 +25,9 @@ from twin.errors import LinkError
 from twin.link import Link, LinkState, Will
 from twin.link.mqtt import MqttLink
 from twin.link.options import LOCAL_RETRY_BASE_S, LOCAL_RETRY_CAP_S, MqttOptions
+from twin.parent import ParentGone, die_with_parent
 from twin.wire import codec, topics
 from twin.wire.messages import MapperState
-
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
 class HostArguments(BaseModel):
@@ -82,7 +80,11 @@ async def serve(arguments: HostArguments, registry: Registry) -> None:
 def main() -> None:
     """Read who we are, then serve."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    _die_with_parent()
+    # So that no two hosts ever write to one device.
+    try:
+        die_with_parent(os.getppid())
+    except ParentGone as error:
+        sys.exit(str(error))
     line = sys.stdin.readline()
     try:
         arguments = HostArguments.model_validate_json(line)
@@ -109,19 +111,6 @@ def _birth(link: Link, topic: str) -> Iterator[None]:
         yield
     finally:
         stop()
-
-
-def _die_with_parent() -> None:
-    """Have the kernel kill us when the parent ends, so that no two hosts ever write to one device.
-
-    Without Linux the hub's own care must do.
-    """
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the parent has ended")
 
 
 if __name__ == "__main__":

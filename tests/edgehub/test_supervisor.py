@@ -152,7 +152,7 @@ async def test_a_child_ends_when_its_supervising_process_is_killed(tmp_path, how
     child_code = "import time; print('up', flush=True); time.sleep(60)"
     if how == "prctl":
         child_code = (
-            "import os; from edgehub.supervisor import PARENT_ENV, die_with_parent;"
+            "import os; from edgehub.supervisor import PARENT_ENV; from twin.parent import die_with_parent;"
             "die_with_parent(int(os.environ[PARENT_ENV]));" + child_code
         )
     report = tmp_path / "pid"
@@ -194,7 +194,7 @@ asyncio.run(main())
 
 async def test_dying_with_a_parent_that_is_gone_is_refused():
     code = (
-        "from edgehub.supervisor import ParentGone, die_with_parent\n"
+        "from twin.parent import ParentGone, die_with_parent\n"
         "try:\n    die_with_parent(999999999)\nexcept ParentGone:\n    raise SystemExit(7)"
     )
     child = await asyncio.create_subprocess_exec(PYTHON, "-c", code, cwd=Path(__file__).parents[2])

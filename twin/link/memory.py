@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from twin.errors import LinkError
-from twin.link import Handler, LinkState, Message, StateHandler, Unsubscribe, Will
+from twin.link import Handler, LinkState, Message, Unsubscribe, Will
 from twin.link.mqtt import MAX_WAITING
+from twin.link.states import StatefulLink
 from twin.link.topic_match import Route, Routes, checked_filter, checked_topic, matches
 
 log = logging.getLogger(__name__)
@@ -127,17 +128,15 @@ class MemoryBroker:
         return self._ports.setdefault(id(link), _Port(link))
 
 
-class MemoryLink:
+class MemoryLink(StatefulLink):
     """A Link to a MemoryBroker."""
 
     def __init__(self, broker: MemoryBroker, will: Will | None = None) -> None:
+        super().__init__("in memory", "in memory")
         self._broker = broker
         self._routes = Routes()
-        self._state = LinkState.CLOSED
-        self._state_handlers: list[StateHandler] = []
         self._unacked: deque[_Out] = deque()  # written to the wire, not yet read by the broker
         self._waiting: deque[_Out] = deque()
-        self._up = asyncio.Event()
         self.will = will
 
     async def __aenter__(self) -> Self:
@@ -152,30 +151,6 @@ class MemoryLink:
             await asyncio.sleep(0)
         self._broker.detach(self)
         self._enter(LinkState.CLOSED)
-
-    @property
-    def state(self) -> LinkState:
-        """The state right now."""
-        return self._state
-
-    def on_state(self, handler: StateHandler) -> Unsubscribe:
-        """Tell the handler each change of state."""
-        self._state_handlers.append(handler)
-
-        def stop() -> None:
-            if handler in self._state_handlers:
-                self._state_handlers.remove(handler)
-
-        return stop
-
-    async def connected(self, timeout_s: float) -> None:
-        """Wait until the link is up. Raises LinkError when the time is over."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._up.wait()
-        except TimeoutError:
-            message = f"no connection to the broker in memory within {timeout_s:g} s"
-            raise LinkError(message, remedy="Open the link, or restore it if it was cut.") from None
 
     def publish(
         self,
@@ -239,6 +214,9 @@ class MemoryLink:
             self._enter(LinkState.CONNECTING)
             asyncio.get_running_loop().call_soon(self._connect)
 
+    def _remedy(self, failure: str) -> str:  # noqa: ARG002  there is one
+        return "Open the link, or restore it if it was cut."
+
     def _connect(self) -> None:
         if self._state is not LinkState.CONNECTING:
             return
@@ -267,17 +245,3 @@ class MemoryLink:
                 self._unacked.popleft()
         if self._unacked:
             asyncio.get_running_loop().call_soon(self._flush)
-
-    def _enter(self, state: LinkState) -> None:
-        if state is self._state:
-            return
-        self._state = state
-        if state is LinkState.UP:
-            self._up.set()
-        else:
-            self._up.clear()
-        for handler in tuple(self._state_handlers):
-            try:
-                handler(state)
-            except Exception:
-                log.exception("a state handler of a link in memory failed")

@@ -12,12 +12,13 @@ from collections import deque
 from typing import Final, Self
 
 from twin.errors import LinkError, TooLarge
-from twin.link import Handler, LinkState, StateHandler, Unsubscribe
+from twin.link import Handler, LinkState, Unsubscribe
 from twin.link.backoff import Backoff
 from twin.link.options import MqttOptions as MqttOptions  # options and link are imported together
 from twin.link.options import TlsOptions as TlsOptions
 from twin.link.options import options_from_url as options_from_url
 from twin.link.session import Outgoing, Session
+from twin.link.states import StatefulLink
 from twin.link.topic_match import Routes, checked_filter, checked_topic
 
 MAX_WAITING: Final = 1000  # qos 1 messages that a link which is down takes
@@ -30,20 +31,18 @@ _AUTH_REASONS: Final = ("Bad user name or password", "Not authorized", "Banned",
 log = logging.getLogger(__name__)
 
 
-class MqttLink:
+class MqttLink(StatefulLink):
     """A Link to an MQTT 5 broker."""
 
     def __init__(self, options: MqttOptions, *, rng: random.Random | None = None) -> None:
+        super().__init__(options.client_id, f"{options.host}:{options.port}")
         self._options = options
         self._rng = rng if rng is not None else random.Random()
         self._backoff = Backoff(options.retry_base_s, options.retry_cap_s, self._rng)
-        self._state = LinkState.CLOSED
-        self._state_handlers: list[StateHandler] = []
         self._routes = Routes()
         self._waiting: deque[Outgoing] = deque()
         self._task: asyncio.Task[None] | None = None
         self._session: Session | None = None
-        self._up = asyncio.Event()
         self._closing = False
         self._failure = ""
         self._refused: set[str] = set()
@@ -66,30 +65,6 @@ class MqttLink:
             task.cancel()
             await asyncio.wait({task})
         self._enter(LinkState.CLOSED)
-
-    @property
-    def state(self) -> LinkState:
-        """The state right now."""
-        return self._state
-
-    def on_state(self, handler: StateHandler) -> Unsubscribe:
-        """Tell the handler each change of state."""
-        self._state_handlers.append(handler)
-
-        def stop() -> None:
-            if handler in self._state_handlers:
-                self._state_handlers.remove(handler)
-
-        return stop
-
-    async def connected(self, timeout_s: float) -> None:
-        """Wait until the link is up and its subscriptions are granted. Raises LinkError when the time is over."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._up.wait()
-        except TimeoutError:
-            message = self._failure or f"no connection to the broker {self._where} within {timeout_s:g} s"
-            raise LinkError(message, remedy=_remedy(message)) from None
 
     def publish(
         self,
@@ -118,7 +93,9 @@ class MqttLink:
             return
         unacked = len(session.unacked) if session is not None else 0
         if len(self._waiting) + unacked >= (MAX_UNACKED if session is not None else MAX_WAITING):
-            message = f"{len(self._waiting) + unacked} messages wait for the broker {self._where}, no room for {topic}"
+            message = (
+                f"{len(self._waiting) + unacked} messages wait for the broker {self._broker_name}, no room for {topic}"
+            )
             raise LinkError(message, remedy="Publish less until the link is up, or keep only the newest value.")
         self._waiting.append(outgoing)
         if session is not None:
@@ -139,13 +116,9 @@ class MqttLink:
             refusal = await self._session.subscribe(route)
             if refusal:
                 stop()
-                message = f"the broker {self._where} refuses the subscription to {topic_filter}: {refusal}"
+                message = f"the broker {self._broker_name} refuses the subscription to {topic_filter}: {refusal}"
                 raise LinkError(message, remedy="Check the ACL of this account, and that the broker is not overloaded.")
         return stop
-
-    @property
-    def _where(self) -> str:
-        return f"{self._options.host}:{self._options.port}"
 
     async def _run(self) -> None:
         if self._options.first_delay_s:
@@ -161,7 +134,7 @@ class MqttLink:
             except (OSError, LinkError) as error:
                 if self._closing:
                     return
-                self._tell_failure(f"no connection to the broker {self._where}: {_text(error)}")
+                self._tell_failure(f"no connection to the broker {self._broker_name}: {_text(error)}")
             finally:
                 self._session = None
                 session.close()
@@ -173,30 +146,24 @@ class MqttLink:
     def came_up(self) -> None:
         """A session is up."""
         if self._failure:
-            log.info("link %s to %s is up again", self._options.client_id, self._where)
+            log.info("link %s to %s is up again", self._options.client_id, self._broker_name)
         else:
-            log.debug("link %s to %s is up", self._options.client_id, self._where)
+            log.debug("link %s to %s is up", self._options.client_id, self._broker_name)
         self._failure = ""
         self._enter(LinkState.UP)
+
+    def _why_down(self) -> str:
+        return self._failure
+
+    def _remedy(self, failure: str) -> str:
+        if any(reason in failure for reason in _AUTH_REASONS):
+            return "Check user name, password and client id, and that the broker knows this account."
+        return super()._remedy(failure)
 
     def _tell_failure(self, failure: str) -> None:
         level = logging.DEBUG if failure == self._failure else logging.WARNING
         self._failure = failure
-        log.log(level, "link %s: %s. %s", self._options.client_id, failure, _remedy(failure))
-
-    def _enter(self, state: LinkState) -> None:
-        if state is self._state:
-            return
-        self._state = state
-        if state is LinkState.UP:
-            self._up.set()
-        else:
-            self._up.clear()
-        for handler in tuple(self._state_handlers):
-            try:
-                handler(state)
-            except Exception:
-                log.exception("a state handler of link %s failed", self._options.client_id)
+        log.log(level, "link %s: %s. %s", self._options.client_id, failure, self._remedy(failure))
 
     def dropped_one(self) -> None:
         """Count a message that went nowhere."""
@@ -206,13 +173,7 @@ class MqttLink:
         """Log a refused topic, once."""
         if topic not in self._refused and len(self._refused) < _REFUSED_TOPICS:
             self._refused.add(topic)
-            log.warning("the broker %s refuses messages to %s: %s", self._where, topic, reason)
-
-
-def _remedy(failure: str) -> str:
-    if any(reason in failure for reason in _AUTH_REASONS):
-        return "Check user name, password and client id, and that the broker knows this account."
-    return "Check that the broker runs, its address, and the network; the link keeps trying."
+            log.warning("the broker %s refuses messages to %s: %s", self._broker_name, topic, reason)
 
 
 def _text(error: Exception) -> str:
