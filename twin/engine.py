@@ -129,6 +129,14 @@ class TwinEngine:
         twin = self._known(key)
         return TwinDocument(twin.spec, twin.version, dict(twin.desired), live(twin.reported))
 
+    def spec(self, key: TwinKey) -> TwinSpec:
+        """What the documents say of the twin. Raises UnknownTwin."""
+        return self._known(key).spec
+
+    def version(self, key: TwinKey) -> int:
+        """The twin's version as it stands now. Raises UnknownTwin."""
+        return self._known(key).version
+
     def delta(self, key: TwinKey) -> dict[str, Slot]:
         """What is desired and not yet reported. Raises UnknownTwin."""
         twin = self._known(key)

@@ -77,7 +77,7 @@ async def test_a_deleted_reading_is_a_tombstone_that_nobody_sees_but_the_feed(ta
     assert twin_body(engine.document(key)).delta == {"valve": 5}
     assert explanation(engine.document(key), key, "valve").reported is None
     assert tank.on_disk()[1]["reported", "valve", "edge"].value is DELETED
-    rows = {(row.section, row.property): row.slot.value for row in engine.replica.rows(key)}
+    rows = {(row.section, row.property): row.slot.value for row in engine.replica.rows(key, "u1")}
     assert rows[Section.REPORTED, "valve"] is DELETED
     reopened = await tank.reopen()
     assert reported(reopened, key) == {"level": 1.0}
@@ -141,7 +141,7 @@ def test_what_was_reported_last_stands_and_rows_carry_it_to_the_other_site(tmp_p
             stands.pop(name, None) if value is DELETED else stands.update({name: value})
             if value is DELETED:
                 assert name not in edge.document(SHADOW).reported
-        rows = edge.replica.rows(SHADOW)
+        rows = edge.replica.rows(SHADOW, "")
         for order in (rows, rows[::-1], rows):
             await cloud.replica.merge(order).stored()
         await edge.settled()

@@ -11,7 +11,7 @@ Names of shadows that are not in our alphabet are escaped with `-`: `-w` is W, `
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from twin.errors import InvalidName
@@ -32,6 +32,11 @@ class Things:
     def __init__(self, table: Mapping[str, TwinKey]) -> None:
         self._devices = dict(table)
         self._things = {key: thing for thing, key in table.items()}
+
+    @property
+    def named(self) -> Collection[TwinKey]:
+        """The devices that the table names."""
+        return self._things.keys()
 
     def device(self, thing: str) -> TwinKey | None:
         """The device that a thing is, known here or not; None if no device can bear that name."""
