@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from edgehub.mosquitto_conf import Account, Rule, TopicAccess
-from twin.model import DEFAULT_NAMESPACE, TwinKey
+from twin.dialects.aws_names import Things
+from twin.model import DEFAULT_NAMESPACE, Kind, TwinKey
 from twin.wire import topics
 
 HUB: Final = "hub"
@@ -19,8 +20,11 @@ def client_account(name: str, password: str) -> Account:
     return Account(name, password, _api_rules(name))
 
 
-def program_account(name: str, hashed: str, devices: Iterable[TwinKey]) -> Account:
-    """A program of the user's: the API, and reports and deltas of the named devices only, KubeEdge's topics too."""
+def program_account(name: str, hashed: str, devices: Iterable[TwinKey], things: Things | None = None) -> Account:
+    """A program of the user's: the API, reports and deltas of the named devices only, and the dialects' topics of them.
+
+    Without ``things`` AWS's topics are not served.
+    """
     rules = [*_api_rules(name), Rule(TopicAccess.READ, topics.ack(name))]
     rules += [Rule(TopicAccess.WRITE, topic) for topic in topics.kubeedge_membership_writes()]
     rules += [Rule(TopicAccess.READ, topic) for topic in topics.kubeedge_membership_answers()]
@@ -28,7 +32,9 @@ def program_account(name: str, hashed: str, devices: Iterable[TwinKey]) -> Accou
         rules.append(Rule(TopicAccess.WRITE, topics.report(name, key)))
         rules.append(Rule(TopicAccess.READ, topics.delta(key)))
         rules += kubeedge_rules(key)
-    return Account(name, rules=tuple(rules), hashed=hashed)
+        if things is not None and key.kind is Kind.DEVICE:
+            rules += aws_rules(things.thing(key))
+    return Account(name, rules=tuple(rules), hashed=hashed, outside=True)
 
 
 def mapper_account(name: str, password: str) -> Account:
@@ -57,6 +63,12 @@ def kubeedge_rules(key: TwinKey) -> list[Rule]:
             *(Rule(TopicAccess.READ, topic) for topic in topics.kubeedge_answers(form)),
         )
     ]
+
+
+def aws_rules(thing: str) -> list[Rule]:
+    """What a program may ask of one thing's shadows, and hear of them; answers are the hub's to give."""
+    asking = [Rule(TopicAccess.WRITE, topic) for topic in topics.aws_requests(thing)]
+    return [*asking, Rule(TopicAccess.READ, topics.aws_shadows(thing))]
 
 
 def _api_rules(name: str) -> tuple[Rule, ...]:

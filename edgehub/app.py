@@ -32,6 +32,7 @@ from edgehub.supervisor import Child, Supervisor
 from edgehub.twins import LocalTwins
 from twin.api import ApiServer, Caller, Served, TwinVerbs
 from twin.clock import Clock
+from twin.dialects.aws_names import device_of
 from twin.engine import TwinEngine
 from twin.errors import EdgetwinError, StoreError
 from twin.history_verb import HistoryVerb
@@ -96,7 +97,8 @@ class Gateway:
             documents = stack.enter_context(open_documents(folder.registry, settings.gateway_name))
             engine, history, alarms = await _open_engine(settings, folder, clock, stack)
             supervisor = await stack.enter_async_context(Supervisor(clock=clock, rng=rng))
-            access = await stack.enter_async_context(open_broker(settings.broker, folder, supervisor, clock))
+            things = settings.dialects.aws.names() if settings.dialects.aws.enabled else None
+            access = await stack.enter_async_context(open_broker(settings.broker, folder, supervisor, clock, things))
             options = MqttOptions(
                 *(access.host, access.port, "edgetwin-hub", access.hub.name, access.hub.password),
                 retry_base_s=LOCAL_RETRY_BASE_S,
@@ -186,11 +188,11 @@ class Gateway:
     # -- documents -----------------------------------------------------------------------------------------------
 
     async def _project(self) -> None:
-        """Make the twins what the documents say. What the documents do not name is removed."""
+        """Make the twins what the documents say. What they do not name is removed, but for shadows of named devices."""
         said = self._dialects.completed((*self._parts.documents.specs(), self._own_spec()))
         specs = {spec.key: spec for spec in said}
         for key in list(self._engine):
-            if key not in specs:
+            if key not in specs and device_of(key) not in specs:
                 self._engine.remove(key)
         for spec in specs.values():
             self._engine.define(spec)

@@ -15,8 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from edgehub.mosquitto_conf import Account, BrokerPlan, acl_text, mosquitto_conf, new_password, password_text
+from edgehub.mosquitto_conf import (
+    NO_RULES_YET,
+    Account,
+    BrokerPlan,
+    TlsPlan,
+    acl_text,
+    mosquitto_conf,
+    new_password,
+    password_text,
+)
 from edgehub.private_file import write_private
+from edgehub.settings import TlsSettings
 from edgehub.supervisor import Child, ChildRunner, Supervisor
 from twin.clock import Clock
 from twin.errors import EdgetwinError
@@ -79,12 +89,13 @@ async def choose_port(wanted: int, *, clock: Clock, previous: int | None = None,
 
 def can_bind(host: str, port: int) -> bool:
     """Whether a listener can be opened there right now, as Mosquitto would (with SO_REUSEADDR)."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            if error.errno in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
                 return False
             raise
         return True
@@ -124,6 +135,7 @@ class Broker:
         accounts: Sequence[Account],
         user: str,
         supervisor: Supervisor,
+        tls: TlsSettings | None = None,
         start_timeout_s: float = 10.0,
     ) -> None:
         self._binary = binary
@@ -133,7 +145,7 @@ class Broker:
         self._supervisor = supervisor
         self._start_timeout_s = start_timeout_s
         self._runner: ChildRunner | None = None
-        self._plan = BrokerPlan(port, folder / "passwords", folder / "acl", user)
+        self._plan = BrokerPlan(port, folder / "passwords", folder / "acl", user, tls=_tls_plan(tls, folder))
 
     @property
     def host(self) -> str:
@@ -152,6 +164,10 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         """Write the files and start the child. Raises BrokerError if it does not come up."""
+        tls = self._plan.tls
+        if tls is not None and not can_bind(tls.host, tls.port):
+            message = f"broker.tls.listen: port {tls.port} on {tls.host} is taken, or the address is not of this host"
+            raise BrokerError(message, remedy="Choose another port, or end the program that listens there.")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._write_accounts()
         conf = self._folder / "mosquitto.conf"
@@ -188,6 +204,9 @@ class Broker:
     def _write_accounts(self) -> None:
         write_private(self._plan.password_file, password_text(self._accounts))
         write_private(self._plan.acl_file, acl_text(self._accounts))
+        if self._plan.tls is not None:
+            outside = [account for account in self._accounts if account.outside]
+            write_private(self._plan.tls.acl_file, NO_RULES_YET + acl_text(outside))
 
     async def _answering(self) -> None:
         """Wait until the port is our child's: it takes the hub's password and, unlike an open broker, no other."""
@@ -196,6 +215,15 @@ class Broker:
             await _accepts(self.host, self.port, self._hub) and not await _accepts(self.host, self.port, stranger)
         ):
             await asyncio.sleep(0.02)
+
+
+def _tls_plan(tls: TlsSettings | None, folder: Path) -> TlsPlan | None:
+    if tls is None or not tls.listen:
+        return None
+    host, port = tls.address
+    cafile = Path(tls.cafile).absolute() if tls.cafile else None
+    files = Path(tls.certfile).absolute(), Path(tls.keyfile).absolute(), cafile
+    return TlsPlan(host, port, *files, tls.require_certificate, folder / "acl-certificates")
 
 
 def line_level(line: str) -> int:

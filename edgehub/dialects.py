@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 
+from edgehub.aws import AwsShadows
 from edgehub.kubeedge import KubeEdge
 from edgehub.settings import Settings
 from edgehub.twins import LocalTwins
@@ -20,6 +21,8 @@ class Dialects:
     def __init__(self, engine: TwinEngine, link: Link, clock: Clock, settings: Settings, twins: LocalTwins) -> None:
         kubeedge = settings.dialects.kubeedge
         self._twins = twins
+        aws = settings.dialects.aws
+        self._aws = AwsShadows(engine, link, clock, aws, settings.gateway_name, twins.counters) if aws.enabled else None
         self._kubeedge = (
             KubeEdge(engine, link, clock, kubeedge, settings.gateway_name, twins.counters) if kubeedge.enabled else None
         )
@@ -28,6 +31,8 @@ class Dialects:
         """Take what the dialects keep on disk, before the documents make the twins. Raises StoreError."""
         if self._kubeedge is not None:
             self._kubeedge.load()
+        if self._aws is not None:
+            self._aws.load()
 
     def completed(self, specs: Iterable[TwinSpec]) -> list[TwinSpec]:
         """The specs of the documents with the properties that messages added."""
@@ -42,8 +47,13 @@ class Dialects:
             await self._kubeedge.open()
             stack.push_async_callback(self._kubeedge.close)
             self._twins.follow_deltas(self._kubeedge.delta_changed)
+        if self._aws is not None:
+            await self._aws.open()
+            stack.callback(self._aws.close)
 
     def projected(self) -> None:
         """Follow the documents, whose twins have just been made."""
         if self._kubeedge is not None:
             self._kubeedge.projected()
+        if self._aws is not None:
+            self._aws.projected()

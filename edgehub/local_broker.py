@@ -15,12 +15,14 @@ from urllib.parse import urlsplit
 
 from edgehub import accounts
 from edgehub.broker import DEFAULT_PORT, Broker, choose_port, find_mosquitto
+from edgehub.broker_tls import check_tls
 from edgehub.logins import Logins
 from edgehub.mosquitto_conf import Account, full_access, new_password
 from edgehub.settings import BrokerSettings
 from edgehub.state import CliAccess, StateFolder
 from edgehub.supervisor import Supervisor
 from twin.clock import Clock
+from twin.dialects.aws_names import Things
 from twin.errors import EdgetwinError
 
 log = logging.getLogger(__name__)
@@ -42,14 +44,20 @@ class BrokerAccess:
 
 @asynccontextmanager
 async def open_broker(
-    settings: BrokerSettings, folder: StateFolder, supervisor: Supervisor, clock: Clock
+    settings: BrokerSettings, folder: StateFolder, supervisor: Supervisor, clock: Clock, things: Things | None
 ) -> AsyncIterator[BrokerAccess]:
-    """Start the own broker, or take the named one. Raises BrokerError if there is none to start."""
+    """Start the own broker, or take the named one. Raises BrokerError if there is none to start.
+
+    ``things`` says what devices are called on AWS's topics, if those are served. Raises InvalidSettings for bad TLS.
+    """
     if settings.url:
+        if settings.tls.listen:
+            log.warning("broker.tls is not used: it is for the own Mosquitto, and broker.url names another broker")
         parts = urlsplit(settings.url)
         login = Account(settings.username, settings.password.get_secret_value())
         yield BrokerAccess(parts.hostname or "", parts.port or DEFAULT_PORT, login, login, login)
         return
+    check_tls(settings.tls)
     candidates: list[str | Path] = ["mosquitto", "/usr/sbin/mosquitto", UNPACKED_MOSQUITTO]
     mosquitto = await find_mosquitto([settings.mosquitto] if settings.mosquitto else candidates)
     hub = full_access(accounts.HUB, new_password())
@@ -60,28 +68,31 @@ async def open_broker(
         folder=folder.run,
         port=await choose_port(settings.port, clock=clock, previous=_port_of_last_run(folder)),
         hub=hub,
-        accounts=(cli, mapper, *_programs(folder)),
+        accounts=(cli, mapper, *_programs(folder, things)),
         user=pwd.getpwuid(os.geteuid()).pw_name,
         supervisor=supervisor,
+        tls=settings.tls,
     )
     async with broker:
-        following = asyncio.create_task(_follow_logins(broker, (cli, mapper), folder), name="logins")
+        following = asyncio.create_task(_follow_logins(broker, (cli, mapper), folder, things), name="logins")
         try:
             yield BrokerAccess(broker.host, broker.port, hub, cli, mapper)
         finally:
             following.cancel()
 
 
-def _programs(folder: StateFolder) -> list[Account]:
+def _programs(folder: StateFolder, things: Things | None) -> list[Account]:
     """The accounts of the user's programs; a file that cannot be read is an alarm in the log, not an end."""
     try:
-        return [login.account() for login in Logins.read(folder.logins).logins]
+        return [login.account(things) for login in Logins.read(folder.logins).logins]
     except EdgetwinError as error:
         log.warning("programs of the user's cannot log in: %s", error)
         return []
 
 
-async def _follow_logins(broker: Broker, fixed: tuple[Account, ...], folder: StateFolder) -> None:
+async def _follow_logins(
+    broker: Broker, fixed: tuple[Account, ...], folder: StateFolder, things: Things | None
+) -> None:
     """Give the broker the logins that the user makes and deletes; their file is the only message."""
     seen = _changed_ns(folder.logins)
     while True:
@@ -89,7 +100,7 @@ async def _follow_logins(broker: Broker, fixed: tuple[Account, ...], folder: Sta
         changed = _changed_ns(folder.logins)
         if changed != seen:
             seen = changed
-            broker.set_accounts([*fixed, *_programs(folder)])
+            broker.set_accounts([*fixed, *_programs(folder, things)])
 
 
 def _changed_ns(path: Path) -> int:

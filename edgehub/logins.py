@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgehub import accounts
 from edgehub.mosquitto_conf import SALT_BYTES, Account, new_password, password_hash
 from edgehub.private_file import write_private
+from twin.dialects.aws_names import Things
 from twin.errors import EdgetwinError
 from twin.model import TwinKey, checked_name
 
@@ -35,9 +36,10 @@ class Login(BaseModel):
     hashed: str
     devices: tuple[str, ...] = ()
 
-    def account(self) -> Account:
-        """The broker account of this login."""
-        return accounts.program_account(self.name, self.hashed, [TwinKey.parse(device) for device in self.devices])
+    def account(self, things: Things | None = None) -> Account:
+        """The broker account of this login; ``things`` says what its devices are called on AWS's topics, if served."""
+        keys = [TwinKey.parse(device) for device in self.devices]
+        return accounts.program_account(self.name, self.hashed, keys, things)
 
 
 class Logins(BaseModel):

@@ -14,16 +14,17 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
+from twin.dialects.aws_names import THING, THING_RULE, Things
 from twin.errors import EdgetwinError, InvalidName
 from twin.history import Limits
 from twin.manifest.fields import parsed_duration_ms
-from twin.model import NAME, NAME_RULE, TwinKey
+from twin.model import NAME, NAME_RULE, Kind, TwinKey
 
 PREFIX: Final = "EDGETWIN_"
 _TOPIC_NAME: Final = re.compile(r"[^/+#\s\0]{1,128}(/[^/+#\s\0]{1,128})?")
@@ -54,6 +55,44 @@ class GatewaySettings(_Section):
         return name
 
 
+class TlsSettings(_Section):
+    """A further listener of the own Mosquitto, with TLS."""
+
+    listen: Annotated[str, Field(description="host:port of the listener; empty: none")] = ""
+    certfile: Annotated[str, Field(description="the broker's certificate, PEM")] = ""
+    keyfile: Annotated[str, Field(description="the key of that certificate, PEM")] = ""
+    cafile: Annotated[str, Field(description="the CA that signs the clients' certificates, PEM")] = ""
+    require_certificate: Annotated[
+        bool, Field(description="admit by certificate, its common name is the account; else by password")
+    ] = True
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the listener."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, listen: str) -> str:
+        host, _, port = listen.rpartition(":")
+        if listen and not (host and not host.startswith("-") and port.isdecimal() and 1 <= int(port) <= 65535):
+            message = f"{listen!r} is not host:port; write 0.0.0.0:8883"
+            raise ValueError(message)
+        return listen
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        needed = {"certfile": self.certfile, "keyfile": self.keyfile}
+        if self.require_certificate:
+            needed["cafile"] = self.cafile
+        missing = [name for name, path in needed.items() if not path]
+        if self.listen and missing:
+            message = f"broker.tls.listen needs {', '.join(missing)} beside it"
+            raise ValueError(message)
+        return self
+
+
 class BrokerSettings(_Section):
     """Which broker the gateway uses."""
 
@@ -62,6 +101,7 @@ class BrokerSettings(_Section):
     password: Annotated[SecretStr, Field(description="password on the broker of url")] = SecretStr("")
     port: Annotated[int, Field(ge=1, le=65535, description="of the own mosquitto; the next free one if taken")] = 1883
     mosquitto: Annotated[str, Field(description="path of the mosquitto program; searched for if empty")] = ""
+    tls: TlsSettings = TlsSettings()
 
     @field_validator("url")
     @classmethod
@@ -103,9 +143,49 @@ class KubeEdgeSettings(_Section):
         return names
 
 
+class AwsSettings(_Section):
+    """AWS's Device Shadow topics on the local broker."""
+
+    enabled: Annotated[bool, Field(description="serve $aws/things")] = True
+    things: Annotated[dict[str, str], Field(description="name of a thing -> namespace/name of a device here")] = {}
+    in_flight: Annotated[int, Field(ge=1, le=1000, description="requests of one shadow at once")] = 10
+    max_state_bytes: Annotated[int, Field(ge=64, le=65536, description="size of one shadow's state")] = 8192
+
+    @field_validator("things", mode="before")
+    @classmethod
+    def _is_json_in_the_environment(cls, things: object) -> object:
+        return json.loads(things) if isinstance(things, str) else things
+
+    @field_validator("things")
+    @classmethod
+    def _are_things(cls, things: dict[str, str]) -> dict[str, str]:
+        devices: dict[TwinKey, str] = {}
+        for thing, device in things.items():
+            if THING.fullmatch(thing) is None:
+                message = f"{thing!r} is not the name of a thing; use {THING_RULE}"
+                raise ValueError(message)
+            try:
+                key = TwinKey.parse(device)
+            except InvalidName as error:
+                raise ValueError(error.message) from None
+            if key.kind is not Kind.DEVICE:
+                message = f"{device!r} is not a device; write name or namespace/name"
+                raise ValueError(message)
+            if key in devices:
+                message = f"{thing!r} and {devices[key]!r} are the same device; a device is one thing"
+                raise ValueError(message)
+            devices[key] = thing
+        return things
+
+    def names(self) -> Things:
+        """Which device a thing is."""
+        return Things({thing: TwinKey.parse(device) for thing, device in self.things.items()})
+
+
 class DialectSettings(_Section):
     """Other people's topics on the local broker."""
 
+    aws: AwsSettings = AwsSettings()
     kubeedge: KubeEdgeSettings = KubeEdgeSettings()
 
 

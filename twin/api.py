@@ -172,8 +172,10 @@ class TwinVerbs:
         await self._engine.settled()
         key = TwinKey.parse(request.twin)
         document = self._engine.document(key)
-        if request.property not in document.spec.properties and request.property not in document.reported:
-            known = ", ".join(sorted(document.spec.properties))
+        if not any(
+            request.property in known for known in (document.spec.properties, document.reported, document.desired)
+        ):
+            known = ", ".join(sorted({*document.spec.properties, *document.reported, *document.desired}))
             text = f"{key}: there is no property {request.property!r}"
             raise UnknownProperty(text, remedy=f"It has {known}." if known else "It has none.")
         return explanation(document, key, request.property)

@@ -90,11 +90,17 @@ class GroupCommit:
         if self._running is None:
             self._running = asyncio.get_running_loop().create_task(self._run(), name="group commit")
 
+    def tail(self) -> Commit | None:
+        """The commit after which all that was changed so far is on disk; None if it is already."""
+        if self._running is None and not self.open.pending:
+            return None
+        self.start()
+        return self.open
+
     async def settled(self) -> None:
         """Wait until all that was changed so far is on disk. Raises the StoreError that kept it from there."""
-        if self._running is not None or self.open.pending:
-            commit = self.open
-            self.start()
+        commit = self.tail()
+        if commit is not None:
             await commit.stored()
 
     async def close(self) -> None:

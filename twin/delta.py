@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from twin.deadband import same
-from twin.document import Leaf, Slot
+from twin.document import DELETED, Leaf, Slot
 from twin.merge import standing, value_of
 from twin.model import ConflictPolicy, PropertySpec, Value
 
@@ -25,6 +25,6 @@ def delta(
 
 def met(desired: Value, reported: Slot | None, tolerance: float) -> bool:
     """Whether the reported value equals the desired one; numbers may differ by the tolerance."""
-    if reported is None:
+    if reported is None or reported.value is DELETED:
         return False
     return same(value_of(reported), desired, tolerance)

@@ -42,6 +42,11 @@ class Slot(NamedTuple):
     reason: Reason = Reason.NONE
 
 
+def live(reported: Mapping[str, Slot]) -> dict[str, Slot]:
+    """The reported slots without those that were deleted."""
+    return {name: slot for name, slot in reported.items() if slot.value is not DELETED}
+
+
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """One desired property: a slot for each site, None where that site never wrote."""
@@ -66,3 +71,4 @@ class TwinDocument:
     version: int
     desired: Mapping[str, Leaf] = field(default_factory=dict)
     reported: Mapping[str, Slot] = field(default_factory=dict)
+    """Without tombstones; only the feed, which has to carry them, sees those."""

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Final
 
 from twin.clock import Clock
 from twin.commit import Commit, GroupCommit
 from twin.deadband import equal, same
 from twin.delta import delta
-from twin.document import DELETED, Leaf, Slot, SlotValue, TwinDocument
+from twin.document import DELETED, Leaf, Slot, SlotValue, TwinDocument, live
 from twin.errors import InvalidValue, NotTheReporter, Refused, StoreError, UnknownProperty, UnknownTwin, VersionMismatch
 from twin.model import Quality, Reason, Section, Site, TwinKey, TwinSpec, Value
 from twin.replica import Replica
@@ -29,6 +30,8 @@ from twin.tick import Ticker
 from twin.validate import Rule
 
 log = logging.getLogger(__name__)
+
+_NOTHING: Final[Mapping[str, SlotValue]] = {}
 
 Watcher = Callable[[TwinKey, frozenset[tuple[Section, str]]], None]
 """Told after a commit: which twin, and which properties; none when the twin itself was made, changed or removed.
@@ -98,7 +101,8 @@ class TwinEngine:
         if twin is not None and twin.spec == spec and not newly_said:
             return self._join()
         twin = self._residents.define(spec, commit.batch)
-        self._write_desired(twin, newly_said, by="document")
+        if newly_said or not spec.open:  # the first update of a shadow makes version 1
+            self._write_desired(twin, newly_said, by="document")
         commit.batch.twins[twin.id] = twin.row
         return self._join()
 
@@ -123,7 +127,15 @@ class TwinEngine:
     def document(self, key: TwinKey) -> TwinDocument:
         """The twin as it stands now. Raises UnknownTwin. To answer with it, wait for ``settled`` first."""
         twin = self._known(key)
-        return TwinDocument(twin.spec, twin.version, dict(twin.desired), dict(twin.reported))
+        return TwinDocument(twin.spec, twin.version, dict(twin.desired), live(twin.reported))
+
+    def spec(self, key: TwinKey) -> TwinSpec:
+        """What the documents say of the twin. Raises UnknownTwin."""
+        return self._known(key).spec
+
+    def version(self, key: TwinKey) -> int:
+        """The twin's version as it stands now. Raises UnknownTwin."""
+        return self._known(key).version
 
     def delta(self, key: TwinKey) -> dict[str, Slot]:
         """What is desired and not yet reported. Raises UnknownTwin."""
@@ -152,12 +164,13 @@ class TwinEngine:
         """
         twin = self._reporting(key)
         commit = self._commits.open
-        rules, reported, desired, twin_id = twin.rules, twin.reported, twin.desired, twin.id
+        rules, any_rule = twin.rules, twin.any_rule
+        reported, desired, twin_id = twin.reported, twin.desired, twin.id
         changed = commit.batch.reported
         refused: list[str] | None = None
         first = tick = self._ticker.floor(self._clock.now_us())
         for name, value in values.items():
-            rule = rules.get(name)
+            rule = rules.get(name, any_rule)
             if (
                 rule is None or not (rule.plain and type(value) in rule.types and rule.low <= value <= rule.high)  # type: ignore[operator]  # plain: numbers only
             ) and (broken := twin.violation(name, value)):
@@ -181,11 +194,11 @@ class TwinEngine:
         for name in marks.keys() - values.keys() if marks else ():
             last = reported.get(name)
             mark = marks[name]
-            if name not in rules:
+            if name not in rules and any_rule is None:
                 refused = [*(refused or ()), twin.violation(name, None)]
             elif last is None or not _same_quality(last, mark):
                 tick += 1
-                value = None if last is None else last.value  # type: ignore[assignment]  # reported has no tombstones
+                value = None if last is None or last.value is DELETED else last.value
                 read_at = times.get(name, at)
                 reported[name] = changed[twin_id, name] = Slot(value, tick, 0, by, read_at, mark.quality, mark.reason)
         if tick != first:
@@ -213,15 +226,34 @@ class TwinEngine:
         Raises UnknownTwin, VersionMismatch if ``version`` is not the current one, UnknownProperty or InvalidValue
         naming every property that is wrong.
         """
-        twin = self._known(key)
+        changes: dict[str, SlotValue] = {**values, **dict.fromkeys(unset, DELETED)}
+        return self.update(key, desired=changes, by=by, version=version)
+
+    def update(
+        self,
+        key: TwinKey,
+        *,
+        desired: Mapping[str, SlotValue] = _NOTHING,
+        reported: Mapping[str, SlotValue] = _NOTHING,
+        by: str,
+        version: int | None = None,
+    ) -> Commit:
+        """Write both halves as one version, all or none; DELETED deletes, and nothing is held back as unchanged.
+
+        Raises as ``set_desired`` does, and as ``report`` if there is any ``reported``.
+        """
+        twin = self._reporting(key) if reported else self._known(key)
         if version is not None and version != twin.version:
             message = f"{key} is at version {twin.version}, not {version}"
             raise VersionMismatch(message, remedy="Get the twin again and decide anew.")
-        changes: dict[str, SlotValue] = {**values, **dict.fromkeys(unset, DELETED)}
-        broken = [text for name, value in changes.items() if (text := twin.not_settable(name, value))]
+        broken = [text for name, value in desired.items() if (text := twin.not_settable(name, value))]
+        broken += [text for name, value in reported.items() if (text := twin.not_reportable(name, value))]
         if broken:
             raise _refusal(key, broken)
-        self._write_desired(twin, changes, by=by)
+        self._write_reported(twin, reported, by=by)
+        self._write_desired(twin, desired, by=by)
+        if not desired and not reported:  # no leaf of it will hold the new version
+            self._commits.open.batch.twins[twin.id] = twin.row
         return self._join()
 
     # -- notes ---------------------------------------------------------------------------------------------------
@@ -239,6 +271,15 @@ class TwinEngine:
         return self._join()
 
     # -- waiting and watching ------------------------------------------------------------------------------------
+
+    def on_disk(self, key: TwinKey) -> bool:
+        """Whether the twin in memory holds nothing that the open commit has still to write; for watchers."""
+        twin = self._twins.get(key)
+        return twin is None or twin.id not in self._commits.open.batch.versions
+
+    def tail(self) -> Commit | None:
+        """The commit after which all that was changed so far is on disk; None if it is already."""
+        return self._commits.tail()
 
     async def settled(self) -> None:
         """Wait until all that was changed so far is on disk. Raises the StoreError that kept it from there."""
@@ -302,6 +343,12 @@ class TwinEngine:
         twin.version += 1
         twin.delta_touched = True
         batch.versions[twin.id] = twin.version
+
+    def _write_reported(self, twin: ResidentTwin, changes: Mapping[str, SlotValue], *, by: str) -> None:
+        now_us = self._clock.now_us()
+        for name, value in changes.items():
+            slot = Slot(value, self._ticker.take(now_us), 0, by, now_us // 1000)
+            twin.reported[name] = self._commits.open.batch.reported[twin.id, name] = slot
 
     def _join(self) -> Commit:
         self._commits.start()
@@ -416,7 +463,7 @@ def _same_quality(last: Slot, mark: PropertyMark | None) -> bool:
 
 
 def _unchanged(last: Slot, value: Value, at: int, rule: Rule) -> bool:
-    if not same(last.value, value, rule.deadband):  # type: ignore[arg-type]  # reported has no tombstones
+    if not same(last.value, value, rule.deadband):  # type: ignore[arg-type]  # a tombstone equals no value
         return False
     repeat_ms = rule.spec.report.max_interval_ms
     return not rule.spec.report.always and not (repeat_ms and abs(at - last.at) >= repeat_ms)

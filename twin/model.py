@@ -74,6 +74,7 @@ class Kind(StrEnum):
     ROUTE = "route"
     MAPPER = "mapper"
     GATEWAY = "gateway"
+    SHADOW = "shadow"  # a named shadow of a device: no model, any property, any JSON value
 
 
 class ValueType(StrEnum):
@@ -207,6 +208,11 @@ class TwinSpec:
     labels: tuple[tuple[str, str], ...] = ()
     properties: dict[str, PropertySpec] = field(default_factory=dict)
     desired: dict[str, Value] = field(default_factory=dict)
+
+    @property
+    def open(self) -> bool:
+        """Whether properties without a spec are taken, with any JSON value: a kind's own nature, on both sites."""
+        return self.key.kind is Kind.SHADOW
 
 
 def checked_name(text: str, what: str) -> str:

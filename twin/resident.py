@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 from twin.document import DELETED, Leaf, Slot, SlotValue
+from twin.errors import shown
 from twin.merge import standing
-from twin.model import Access, ConflictPolicy, Keep, PropertySpec, TwinSpec, Value
+from twin.model import (
+    PROPERTY,
+    PROPERTY_RULE,
+    Access,
+    ConflictPolicy,
+    Keep,
+    PropertySpec,
+    TwinSpec,
+    Value,
+    ValueType,
+)
 from twin.store import TwinRow
 from twin.validate import Rule
+
+_ANY: Final = Rule(PropertySpec("any", ValueType.JSON, Access.READ_WRITE))
 
 
 class Rules(dict[str, Rule]):
@@ -31,7 +45,19 @@ class ResidentTwin:
     ``kept`` names the properties with history, and whether unchanged readings are kept too.
     """
 
-    __slots__ = ("delta_touched", "desired", "documented", "id", "kept", "reported", "rules", "said", "spec", "version")
+    __slots__ = (
+        "any_rule",
+        "delta_touched",
+        "desired",
+        "documented",
+        "id",
+        "kept",
+        "reported",
+        "rules",
+        "said",
+        "spec",
+        "version",
+    )
 
     def __init__(self, row: TwinRow, rules: Rules) -> None:
         self.id = row.id
@@ -48,6 +74,8 @@ class ResidentTwin:
         self.spec = spec if spec.properties is rules.properties else replace(spec, properties=rules.properties)
         self.rules = rules
         self.kept = rules.kept
+        self.any_rule = _ANY if spec.open else None
+        """The rule of properties that the spec does not name; None if there may be none."""
 
     @property
     def row(self) -> TwinRow:
@@ -62,21 +90,29 @@ class ResidentTwin:
 
     def violation(self, name: str, value: Value) -> str:
         """Why the property cannot have the value; empty if it can."""
-        rule = self.rules.get(name)
+        rule = self.rules.get(name, self.any_rule)
         if rule is None:
             return f"{name}: {self._unknown_property()}"
+        if rule is _ANY and PROPERTY.fullmatch(name) is None:
+            return f"{shown(name, 60)} is no name of a property; use {PROPERTY_RULE}"
         broken = rule.violation(value)
         return f"{name}: {broken}" if broken else ""
 
     def not_settable(self, name: str, value: SlotValue) -> str:
         """Why the value cannot be desired of the property, or its desired value not be unset; empty if it can."""
-        rule = self.rules.get(name)
+        rule = self.rules.get(name, self.any_rule)
         if rule is None:
             return f"{name}: {self._unknown_property()}"
         if rule.spec.access is Access.READ_ONLY:
             return f"{name}: it is ReadOnly"
         if value is DELETED:
             return "" if self._stands(name) else f"{name}: nothing is desired of it"
+        return self.violation(name, value)
+
+    def not_reportable(self, name: str, value: SlotValue) -> str:
+        """Why the value cannot be reported of the property, or what was reported not be deleted; empty if it can."""
+        if value is DELETED:
+            return "" if name in self.reported else f"{name}: nothing is reported of it"
         return self.violation(name, value)
 
     def _stands(self, name: str) -> bool:

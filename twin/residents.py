@@ -68,9 +68,9 @@ class Residents:
         return twin
 
     def awaiting(self, key: TwinKey, uid: str, batch: Batch) -> ResidentTwin:
-        """Make a twin whose document has not come yet."""
+        """Make a twin whose document has not come yet, or that needs none."""
         twin = self._made(TwinSpec(key, uid))
-        twin.documented = False
+        twin.documented = twin.spec.open  # a kind of its own nature needs none
         self._place(twin)
         batch.twins[twin.id] = twin.row
         if len(self._awaited) > self._max_awaited:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgehub.broker_tls import check_tls
 from edgehub.commands.session import ExitCode, print_error
 from edgehub.settings import load_settings, settings_keys, state_folder, variable_of
 from twin.errors import EdgetwinError
@@ -24,6 +25,7 @@ def check_config(
     """
     try:
         loaded = load_settings(config, os.environ)
+        check_tls(loaded.settings.broker.tls)
     except EdgetwinError as error:
         print_error(error)
         raise typer.Exit(ExitCode.REFUSED) from None

@@ -56,6 +56,15 @@ def _kubeedge_number(answer: bytes) -> int:
     return int(body["event_id"])
 
 
+def _aws(number: int) -> bytes:
+    state = {"reported": plant.values(0, number % 800_000)}
+    return json.dumps({"state": state, "clientToken": str(number)}, separators=(",", ":")).encode()
+
+
+def _aws_number(answer: bytes) -> int:
+    return int(json.loads(answer)["clientToken"])
+
+
 NATIVE: Final = Way("native", f"et/1/report/load/device/{_PLACE}", "et/1/ack/load", _native, _native_number)
 DIALECTS: Final = (
     Way(
@@ -64,6 +73,13 @@ DIALECTS: Final = (
         f"$hw/events/device/{_PLACE}/twin/update/result",
         _kubeedge,
         _kubeedge_number,
+    ),
+    Way(
+        "aws",
+        f"$aws/things/{plant.NAMESPACE}:{plant.name(0)}/shadow/update",
+        f"$aws/things/{plant.NAMESPACE}:{plant.name(0)}/shadow/update/accepted",
+        _aws,
+        _aws_number,
     ),
 )
 """A dialect more is a ``Way`` more."""

@@ -41,6 +41,7 @@ def test_the_config_is_as_agreed():
     settings = [line for line in mosquitto_conf(plan).splitlines() if line and not line.startswith("#")]
     assert settings == [
         "user edgetwin",
+        "per_listener_settings true",
         "listener 1883 127.0.0.1",
         "allow_anonymous false",
         "password_file /state/run/passwords",

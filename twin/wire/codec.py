@@ -42,6 +42,28 @@ def decode_report(payload: bytes, *, what: str) -> Report:
     return report
 
 
+def load_json(payload: bytes, *, what: str) -> Any:
+    """Parse JSON of a foreign shape. Raises InvalidMessage for keys that stand twice and numbers that are not finite.
+
+    Raises ValueError or RecursionError for bytes that are no JSON at all.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            message = f"{what}: key {shown(twice)} stands twice in one object"
+            raise InvalidMessage(message, remedy="Send each key once.")
+        return found
+
+    def refuse(constant: str) -> None:
+        message = f"{what}: {constant} is not JSON"
+        raise InvalidMessage(message, remedy="Send a finite number, or null.")
+
+    return json.loads(payload, object_pairs_hook=unique, parse_constant=refuse)
+
+
 def encode(message: BaseModel) -> bytes:
     """Turn a message into JSON; keys at their default are left out."""
     return message.__pydantic_serializer__.to_json(message, exclude_defaults=True)
@@ -67,18 +89,4 @@ def _parsed(model: type[M], payload: bytes, what: str, max_bytes: int) -> M:
 
 def _refuse_traps(payload: bytes, what: str) -> None:
     """Parse again with a look at every object and constant, which pydantic's parser does not offer."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            message = f"{what}: key {shown(twice)} stands twice in one object"
-            raise InvalidMessage(message, remedy="Send each key once.")
-        return found
-
-    def refuse(constant: str) -> None:
-        message = f"{what}: {constant} is not JSON"
-        raise InvalidMessage(message, remedy="Send a finite number, or null.")
-
-    json.loads(payload, object_pairs_hook=unique, parse_constant=refuse)
+    load_json(payload, what=what)

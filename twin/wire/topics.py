@@ -17,6 +17,11 @@ KubeEdge's dialect (<device> is <namespace>/<name> or <name>):
     $hw/events/device/<device>/updated                 attributes, both ways
     $hw/events/node/<node>/membership/<action>         get, detail, updated
     $ke/events/device/<device>/data/update             readings as a time series
+
+AWS's dialect:
+
+    $aws/things/<thing>/shadow/<action>                  get, update, delete; answers have one level more
+    $aws/things/<thing>/shadow/name/<shadow>/<action>    the same for a named shadow
 """
 
 from __future__ import annotations
@@ -192,6 +197,41 @@ def parse_kubeedge(topic: str) -> KubeEdgeTopic:
     levels = topic.split("/")
     cut = -1 if levels[-1] == "updated" else -2
     return KubeEdgeTopic("/".join(levels[3:cut]), "/".join(levels[cut:]))
+
+
+# -- AWS IoT Device Shadow ---------------------------------------------------------------------------------------
+
+_AWS_ACTIONS: Final = ("get", "update", "delete")
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowTopic:
+    """Of which thing, which shadow (empty: the classic one), and what is asked for."""
+
+    thing: str
+    shadow: str
+    action: str
+
+
+def aws_shadow(thing: str, shadow: str, action: str) -> str:
+    """Topic of one shadow: ``update``, ``update/accepted`` and so on."""
+    return f"$aws/things/{thing}/shadow/{f'name/{shadow}/' if shadow else ''}{action}"
+
+
+def aws_requests(thing: str = "+") -> tuple[str, ...]:
+    """Filters over all that may be asked of a thing's shadows, or of every thing's."""
+    return tuple(aws_shadow(thing, shadow, action) for shadow in ("", "+") for action in _AWS_ACTIONS)
+
+
+def aws_shadows(thing: str) -> str:
+    """Filter over all topics of a thing's shadows."""
+    return f"$aws/things/{thing}/shadow/#"
+
+
+def parse_aws(topic: str) -> ShadowTopic:
+    """Read a topic that matches one of the request filters."""
+    levels = topic.split("/")
+    return ShadowTopic(levels[2], levels[5] if len(levels) == 7 else "", levels[-1])
 
 
 _EXAMPLE: Final = TwinKey(Kind.DEVICE, "default", "tank")

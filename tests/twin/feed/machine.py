@@ -36,6 +36,10 @@ class FeedMachine(RuleBasedStateMachine):
     def report(self, wait):
         self.world.report(wait)
 
+    @rule(wait=st.booleans())
+    def unreport(self, wait):
+        self.world.unreport(wait)
+
     @rule(site=SITES, us=CLOCKS)
     def set_clock(self, site, us):
         self.world.sides[site].clock.us = us

@@ -8,6 +8,7 @@ import tempfile
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
+from twin.document import DELETED
 from twin.engine import TwinEngine
 from twin.errors import InvalidValue, StoreError
 from twin.feed import Feed
@@ -214,6 +215,19 @@ class World:
     def document_arrives(self, site):
         if self.sides[site].uid != self.uid:
             self.sides[site].take_document(self.uid)
+
+    def unreport(self, wait=True):
+        """Delete what was reported; as for the other deletes, the number is in ``by``."""
+        number = next(self.counter)
+        side = self.sides[Site.EDGE]
+
+        async def write():
+            commit = side.engine.update(TANK, reported={"r": DELETED}, by=str(number))
+            if wait:
+                await commit.stored()
+                await side.feed.changed()
+
+        return self._acked(side, (Section.REPORTED, "r", Site.EDGE), number, write(), wait)
 
     def _acked(self, side, place, number, write, wait):
         uid = side.uid
