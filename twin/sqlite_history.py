@@ -13,7 +13,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from heapq import merge
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,17 +27,17 @@ from twin.sqlite_rows import QUALITIES, QUALITY_SQL, REASONS, from_sql, reading_
 from twin.sqlite_spans import SPAN_COLUMNS, Span, append_readings, cut, first_in_queue, shrink, sweep
 from twin.store import Batch, KeptReading, TwinRow
 
-PIECE_S: Final = 0.01
+PIECE_S: Final = 0.005
 """How long one piece may hold up a commit, about."""
-PACK_FROM: Final = 4096
+PACK_FROM: Final = 16_384
 """Rows of the tail from which it is packed; a reader goes through all of them."""
 TAIL_BYTES: Final = 64
 """What a row of the tail is counted as."""
 
+_LOADED_AT_ONCE: Final = 4096
 _TAIL: Final = (
-    "SELECT series.id, at, tick, value, quality, reason FROM reading"
-    " JOIN series ON series.twin = reading.twin AND series.property = reading.property"
-    " WHERE tick <= ? ORDER BY series.id LIMIT ?"
+    "SELECT twin, property, at, tick, value, quality, reason FROM reading"
+    " WHERE tick > ? AND tick <= ? ORDER BY tick LIMIT ?"
 )
 _TOO_OLD: Final = (
     f"SELECT {SPAN_COLUMNS}, max_age_ms FROM series JOIN span ON span.series = series.id"
@@ -62,7 +62,9 @@ class SqliteHistory:
         self._path = path
         self._clock = clock
         self._db: sqlite3.Connection | None = None
-        self._pack_up_to = 0
+        self._loaded: dict[tuple[int, str], list[Reading]] = {}
+        self._loaded_to = 0
+        self._load_to = 0
         self._target_bytes: int | None = None
 
     def open(self) -> None:
@@ -110,6 +112,8 @@ class SqliteHistory:
             more = self._piece(db, limits, now_ms, free_bytes, flush=flush)
             db.execute("COMMIT")
         except (sqlite3.Error, ValueError) as error:
+            self._loaded.clear()  # it is all in the tail still
+            self._loaded_to = self._load_to = 0
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise store_error(error, self._path) from error
@@ -126,36 +130,42 @@ class SqliteHistory:
     ) -> bool:
         until_s = self._clock.monotonic_s() + PIECE_S
         rows, newest = db.execute("SELECT count(*), max(tick) FROM reading").fetchone()
-        if rows and (flush or rows >= PACK_FROM) and not self._pack_up_to:
-            self._pack_up_to = newest
-        if sweep(db):
+        if rows and (flush or rows >= PACK_FROM) and not self._loaded:
+            self._load_to = newest
+        if self._loaded_to < self._load_to:
+            self._load(db)
             return True
-        if self._pack_up_to:
-            if self._pack(db, until_s):
-                return True
-            self._pack_up_to = 0
-        if self._make_room(db, limits, free_bytes, until_s):
+        if self._loaded:
+            self._pack(db, until_s)
+            return True
+        if sweep(db) or self._make_room(db, limits, rows, free_bytes, until_s):
             return True
         return now_ms is not None and self._drop_old(db, limits, now_ms, until_s)
 
-    def _pack(self, db: sqlite3.Connection, until_s: float) -> bool:
-        """Move readings of the tail into spans; whether some are left."""
-        rows = db.execute(_TAIL, (self._pack_up_to, 4 * PACK_FROM)).fetchall()
+    def _load(self, db: sqlite3.Connection) -> None:
+        """Take some of the tail into memory, to be packed by series once all of it that was there is."""
+        rows = db.execute(_TAIL, (self._loaded_to, self._load_to, _LOADED_AT_ONCE)).fetchall()
+        for twin, name, *row in rows:
+            self._loaded.setdefault((twin, name), []).append(_reading(row))
+        self._loaded_to = rows[-1][3] if len(rows) == _LOADED_AT_ONCE else self._load_to
+
+    def _pack(self, db: sqlite3.Connection, until_s: float) -> None:
+        """Move some of what was loaded from the tail into spans."""
         packed: list[tuple[int]] = []
-        for series, group in groupby(rows, key=lambda row: row[0]):
-            readings = sorted(_reading(row[1:]) for row in group)
-            append_readings(db, series, readings)
+        while self._loaded:
+            (twin, name), readings = self._loaded.popitem()
+            series = db.execute("SELECT id FROM series WHERE twin = ? AND property = ?", (twin, name)).fetchone()
+            if series is not None:  # else the twin has gone, and its readings with it
+                append_readings(db, series[0], sorted(readings))
             packed += [(one.tick,) for one in readings]
             if self._clock.monotonic_s() >= until_s:
                 break
         db.executemany("DELETE FROM reading WHERE tick = ?", packed)
-        if not rows:  # of a series that is gone: nobody can ask for them
-            db.execute("DELETE FROM reading WHERE tick <= ?", (self._pack_up_to,))
-        return bool(rows)
 
-    def _make_room(self, db: sqlite3.Connection, limits: Limits, free_bytes: int, until_s: float) -> bool:
+    def _make_room(
+        self, db: sqlite3.Connection, limits: Limits, tail_rows: int, free_bytes: int, until_s: float
+    ) -> bool:
         """Thin and drop spans, the first in the queue first, until a sixteenth below the limit; whether to go on."""
-        tail_rows = db.execute("SELECT count(*) FROM reading").fetchone()[0]
         used = db.execute("SELECT coalesce(sum(bytes), 0) FROM span").fetchone()[0] + tail_rows * TAIL_BYTES
         free = free_bytes + db.execute("PRAGMA freelist_count").fetchone()[0] * _page_bytes(db)
         limit = allowed_bytes(limits, used_bytes=used, free_bytes=free)
@@ -167,8 +177,7 @@ class SqliteHistory:
             span = first_in_queue(db)
             if span is None:
                 self._target_bytes = None
-                if tail_rows:
-                    self._pack_up_to = db.execute("SELECT max(tick) FROM reading").fetchone()[0]
+                self._load_to = db.execute("SELECT coalesce(max(tick), 0) FROM reading").fetchone()[0]
                 return bool(tail_rows)
             used += shrink(db, span) - span.size_bytes
             if self._clock.monotonic_s() >= until_s:
@@ -273,6 +282,8 @@ def _between(db: sqlite3.Connection, series: int, twin: int, query: HistoryQuery
 
 def _reading(row: Any) -> Reading:
     at, tick, value, quality, reason = row
+    if not quality and not reason and type(value) is not bytes:
+        return Reading(at, tick, value)
     stored = from_sql(value)
     assert not isinstance(stored, Tombstone)  # reported has none
     return Reading(at, tick, stored, QUALITIES[quality], REASONS.get(reason, Reason.NONE))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from twin.history import MAX_THINNED, Gap, Reading, Why, thinned, worth_thinning
-from twin.history_pack import pack, unpack
+from twin.history_pack import appended, pack, unpack
 
 FULL: Final = 512
 """Readings of a span."""
@@ -18,6 +18,7 @@ SPAN_COLUMNS: Final = "span.id, series, first, last, count, bytes, thinned, pack
 _MERGE_UP_TO: Final = 8
 """A span takes readings in while it has at most so many times as many; so each is packed a few times, not for ever."""
 _PUT_SPAN: Final = "INSERT INTO span (series, first, last, count, bytes, thinned, packed) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_CHANGE_SPAN: Final = "UPDATE span SET first = ?, last = ?, count = ?, bytes = ?, packed = ? WHERE id = ?"
 _PUT_GAP: Final = (
     "INSERT INTO gap (series, why, first, last, count, change)"
     " VALUES (?, ?, ?, ?, ?, (SELECT coalesce(max(change), 0) + 1 FROM gap)) ON CONFLICT (series, why) DO UPDATE SET"
@@ -48,8 +49,13 @@ def append_readings(db: sqlite3.Connection, series: int, readings: Sequence[Read
     if newest is not None:
         id_, count, thinned_ = newest
         if not thinned_ and count + len(readings) <= FULL and count <= _MERGE_UP_TO * len(readings):
-            packed = db.execute("SELECT packed FROM span WHERE id = ?", (id_,)).fetchone()[0]
-            _rewrite(db, id_, sorted([*unpack(packed), *readings]))
+            packed, first = db.execute("SELECT packed, first FROM span WHERE id = ?", (id_,)).fetchone()
+            longer = appended(packed, readings)
+            if longer is None:
+                _rewrite(db, id_, sorted([*unpack(packed), *readings]))
+            else:
+                row = (first, readings[-1].at, count + len(readings), len(longer) + SPAN_BYTES, longer, id_)
+                db.execute(_CHANGE_SPAN, row)
             return
     for start in range(0, len(readings), FULL):
         _put_span(db, series, readings[start : start + FULL], 0)
@@ -66,10 +72,8 @@ def _put_span(db: sqlite3.Connection, series: int, readings: Sequence[Reading], 
 
 def _rewrite(db: sqlite3.Connection, id_: int, readings: Sequence[Reading]) -> None:
     packed = pack(readings)
-    db.execute(
-        "UPDATE span SET first = ?, last = ?, count = ?, bytes = ?, packed = ? WHERE id = ?",
-        (readings[0].at, readings[-1].at, len(readings), len(packed) + SPAN_BYTES, packed, id_),
-    )
+    row = (readings[0].at, readings[-1].at, len(readings), len(packed) + SPAN_BYTES, packed, id_)
+    db.execute(_CHANGE_SPAN, row)
 
 
 def _put_gap(db: sqlite3.Connection, series: int, gap: Gap) -> None:

@@ -12,6 +12,7 @@ NEVER_MET: Final = 950_000
 """Desired of ``count``, whose reported values stay below 900 000."""
 
 _LIMIT: Final = 1_000_000
+_KEPT: Final = "level"
 
 
 def values(device: int, turn: int) -> dict[str, Value]:
@@ -48,13 +49,13 @@ def spec(device: int) -> TwinSpec:
     return TwinSpec(key, f"uid-{device}", "bench", properties=properties, desired={"count": NEVER_MET})
 
 
-def documents(devices: int) -> str:
-    """A device model and its devices as a file of documents, JSON being YAML."""
+def documents(devices: int, *, history: bool = False) -> str:
+    """A device model and its devices as a file of documents, JSON being YAML; with history of one in ten properties."""
     model = {
         "apiVersion": "edgetwin.dev/v1",
         "kind": "DeviceModel",
         "metadata": {"namespace": NAMESPACE, "name": "bench"},
-        "spec": {"properties": [_document(one) for one in _PROPERTIES.values()]},
+        "spec": {"properties": [_document(one, history=history) for one in _PROPERTIES.values()]},
     }
     made = [model, *(_device(number) for number in range(devices))]
     return "\n---\n".join(map(json.dumps, made)) + "\n"
@@ -82,10 +83,12 @@ _PROPERTIES: Final = {
 }
 
 
-def _document(one: PropertySpec) -> dict[str, object]:
+def _document(one: PropertySpec, *, history: bool) -> dict[str, object]:
     said: dict[str, object] = {"name": one.name, "type": one.type.value, "accessMode": one.access.value}
     if one.minimum is not None:
         said |= {"minimum": one.minimum, "maximum": one.maximum}
+    if history and one.name == _KEPT:
+        said |= {"history": {"keep": "changes"}}
     if one.report.deadband:
         said |= {"tolerance": one.tolerance, "report": {"deadband": one.report.deadband}}
     return said

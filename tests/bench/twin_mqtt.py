@@ -48,35 +48,52 @@ class Loader:
             yield process
 
 
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Durable updates a second: medians, the median of the ratios, and how they were measured."""
+
+    hub: float
+    bare: float
+    ratio: float
+    measured_s: float
+    says: str
+
+
 async def throughput(scale: Scale) -> list[Figure]:
     """Durable updates a second, hub and bare loop in turns."""
-    measure_s = _LONG_MEASURE_S if scale.long else _MEASURE_S
-    hubs: list[float] = []
-    bares: list[float] = []
-    async with _plant(scale) as (loader, _):
-        bare_argv = module("tests.bench.bare", *loader.on.login, str(scale.folder))
-        with child(bare_argv, log=scale.folder / "bare.log") as floor:
-            await floor.line()
-            for _round in range(_ROUNDS):
-                hubs.append(rate_of(await loader.hub(window=256, warm_s=_WARM_S, measure_s=measure_s)))
-                bares.append(rate_of(await loader.bare(window=256, warm_s=_WARM_S, measure_s=measure_s)))
-    ratio = median(one / floor_ for one, floor_ in zip(hubs, bares, strict=True))
+    async with plant_on(scale) as (loader, _):
+        rates = await in_turns(scale, loader)
     says = (
         "durable updates/s of the hub over those of the bare loop (tests/bench/bare.py): load process -> mosquitto as"
         f" generated -> `edgetwin run` -> ack after the commit; {_DEVICES} devices, 10 properties a message, every"
-        " value changes, int, float, bool and string mixed, model, delta and report policy on; 256 in flight,"
-        f" {_WARM_S:g} s warm-up, {measure_s:g} s measured, median of {_ROUNDS} interleaved rounds"
+        f" value changes, int, float, bool and string mixed, model, delta and report policy on; {rates.says}"
     )
     return [
-        Figure("twin.mqtt.bare", median(bares), "updates/s", "the bare loop of twin.mqtt, same run"),
-        Figure("twin.mqtt.rate", median(hubs), "updates/s", "the hub of twin.mqtt, same run"),
-        Figure("twin.mqtt", ratio, "x", says, reach=0.70),
+        Figure("twin.mqtt.bare", rates.bare, "updates/s", "the bare loop of twin.mqtt, same run"),
+        Figure("twin.mqtt.rate", rates.hub, "updates/s", "the hub of twin.mqtt, same run"),
+        Figure("twin.mqtt", rates.ratio, "x", says, reach=0.70),
     ]
+
+
+async def in_turns(scale: Scale, loader: Loader) -> Rates:
+    """Load the hub and a bare loop on the same broker in turns."""
+    measure_s = _LONG_MEASURE_S if scale.long else _MEASURE_S
+    hubs: list[float] = []
+    bares: list[float] = []
+    bare_argv = module("tests.bench.bare", *loader.on.login, str(scale.folder))
+    with child(bare_argv, log=scale.folder / "bare.log") as floor:
+        await floor.line()
+        for _round in range(_ROUNDS):
+            hubs.append(rate_of(await loader.hub(window=256, warm_s=_WARM_S, measure_s=measure_s)))
+            bares.append(rate_of(await loader.bare(window=256, warm_s=_WARM_S, measure_s=measure_s)))
+    ratio = median(one / floor_ for one, floor_ in zip(hubs, bares, strict=True))
+    says = f"256 in flight, {_WARM_S:g} s warm-up, {measure_s:g} s measured, median of {_ROUNDS} interleaved rounds"
+    return Rates(median(hubs), median(bares), ratio, _ROUNDS * measure_s, says)
 
 
 async def latency(scale: Scale) -> list[Figure]:
     """From publish to ack with one report in flight, alone and beside other traffic."""
-    async with _plant(scale) as (loader, _):
+    async with plant_on(scale) as (loader, _):
         alone = await loader.hub(window=1, warm_s=1.0, measure_s=8.0)
         others = _hub_order("others", window=256, warm_s=1.0, measure_s=12.0, rate=_BUSY_REPORTS)
         with loader.start(others) as process:
@@ -110,10 +127,10 @@ def rate_of(outcome: Outcome) -> float:
 
 
 @asynccontextmanager
-async def _plant(scale: Scale) -> AsyncIterator[tuple[Loader, Hub]]:
+async def plant_on(scale: Scale, *, history: bool = False) -> AsyncIterator[tuple[Loader, Hub]]:
     """A broker, a hub on it, and the documents of the plant applied."""
     async with broker(scale.folder) as on, hub(scale.folder / "hub", on) as running:
-        await running.client.apply([DocumentSource(name="plant.yaml", text=plant.documents(_DEVICES))])
+        await running.client.apply([DocumentSource(name="plant.yaml", text=plant.documents(_DEVICES, history=history))])
         twin = await running.client.get(f"device/{plant.NAMESPACE}/{plant.name(0)}")
         assert twin.delta == {"count": plant.NEVER_MET}, twin
         yield Loader(scale, on), running

@@ -122,6 +122,13 @@ async def test_an_unchanged_reading_makes_no_new_version_and_no_noise(kept, key,
     assert shown(await ask("each")) == [(1, 4), (2, 4)]
 
 
+async def test_an_unchanged_reading_has_the_time_of_its_own(kept, key, ask):
+    for at in (5, 6):
+        kept.engine.report(key, {"each": 4, "level": at}, {}, at=9, by="m", times={"each": at})
+    assert shown(await ask("each")) == [(5, 4), (6, 4)]
+    assert shown(await ask("level")) == [(9, 5), (9, 6)]
+
+
 async def test_a_refused_value_is_not_kept(report, ask):
     report({"each": 4}, at=1)
     report({"each": 10}, at=2)
