@@ -173,6 +173,7 @@ class _Compiler:
                 self.join_sql.append(f" LEFT JOIN label {alias} ON {on}")
             case Reported(name):
                 self._join_leaf(alias, section=0, name=self._bind(name), site=0)
+                self.join_sql[-1] += f" AND {alias}.value IS NOT NULL"  # a deleted reading has no quality either
             case Desired(name):
                 bound = self._bind(name)
                 self._join_leaf(f"{alias}e", section=1, name=bound, site=0)

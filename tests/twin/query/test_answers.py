@@ -375,3 +375,13 @@ def quoted(literal):
     if isinstance(literal, bool):
         return str(literal).lower()
     return "'" + literal.replace("'", "''") + "'" if isinstance(literal, str) else repr(literal)
+
+
+def test_a_deleted_reading_is_not_there_nor_is_its_quality(store, ask):
+    key = TwinKey(Kind.SHADOW, "plant", "tank.config")
+    batch = Batch(tick=2, twins={1: TwinRow(1, TwinSpec(key, ""), 1)}, versions={1: 1})
+    batch.reported = {(1, "gone"): Slot(DELETED, 1, 0, "aws", 1000), (1, "here"): Slot(2, 2, 0, "aws", 1000)}
+    store.write(batch)
+    asked = "SELECT reported.gone, reported.gone.quality, reported.here, reported.here.quality FROM twins"
+    assert [list(row) for row in ask(asked)] == [[None, None, 2, "good"]]
+    assert list(ask("SELECT name FROM twins WHERE IS_DEFINED(reported.gone)")) == []
