@@ -43,8 +43,8 @@ def mapper_account(name: str, password: str) -> Account:
         name,
         password,
         (
-            Rule(TopicAccess.WRITE, topics.reports_of(name)),
-            Rule(TopicAccess.READ, topics.ack(name)),
+            *(Rule(TopicAccess.WRITE, topics.reports_of(reporter)) for reporter in _reporters(name)),
+            *(Rule(TopicAccess.READ, topics.ack(reporter)) for reporter in _reporters(name)),
             Rule(TopicAccess.READ, topics.ALL_DELTAS),
             Rule(TopicAccess.READ, topics.mapper_config(name)),
             Rule(TopicAccess.WRITE, topics.mapper_state(name)),
@@ -69,6 +69,10 @@ def aws_rules(thing: str) -> list[Rule]:
     """What a program may ask of one thing's shadows, and hear of them; answers are the hub's to give."""
     asking = [Rule(TopicAccess.WRITE, topic) for topic in topics.aws_requests(thing)]
     return [*asking, Rule(TopicAccess.READ, topics.aws_shadows(thing))]
+
+
+def _reporters(name: str) -> tuple[str, str]:
+    return name, topics.simulated_reporter(name)
 
 
 def _api_rules(name: str) -> tuple[Rule, ...]:

@@ -127,6 +127,7 @@ class Gateway:
             twins=len(self._engine),
             devices=len(devices),
             devices_bad=[str(key) for key in devices if self._is_bad(key)],
+            devices_simulated=[str(key) for key in devices if self._is_simulated(key)],
             reports=counters.reports,
             updates=counters.updates,
             refused=counters.refused,
@@ -262,6 +263,10 @@ class Gateway:
     def _is_bad(self, key: TwinKey) -> bool:
         reported = self._engine.document(key).reported
         return any(slot.quality is Quality.BAD for slot in reported.values())
+
+    def _is_simulated(self, key: TwinKey) -> bool:
+        reported = self._engine.document(key).reported
+        return any(topics.is_simulated(slot.by) for slot in reported.values())
 
 
 @dataclass(frozen=True, slots=True)

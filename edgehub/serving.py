@@ -51,7 +51,10 @@ def host_settings(view: RegistryView, mappers: Mappers, gateway: str) -> HostSet
         if link is None or not points:
             continue
         settings = DeviceSettings(
-            twin=f"device/{device.namespace}/{device.name}", address=dict(link.address), points=points
+            twin=f"device/{device.namespace}/{device.name}",
+            address=dict(link.address),
+            points=points,
+            simulate=link.simulate if spec.simulate is None else spec.simulate,
         )
         links.setdefault(link.name, _Served(link, [])).devices.append(settings)
     return HostSettings(
@@ -98,6 +101,8 @@ class _Link:
     mapper: str
     config: Mapping[str, object]
     address: Mapping[str, object]
+    simulate: bool = False
+    """What a device that says nothing does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +135,8 @@ def _link_of(view: RegistryView, device: Document, mappers: Mappers) -> _Link | 
         assert stored is not None, "the registry keeps no device without its connection"
         connection = stored.document.spec
         assert isinstance(connection, ConnectionSpec)
-        return _Link(f"{device.namespace}/{spec.connection}", connection.mapper, connection.config, spec.address)
+        name = f"{device.namespace}/{spec.connection}"
+        return _Link(name, connection.mapper, connection.config, spec.address, connection.simulate)
     if spec.protocol is None or (alias := mappers.by_protocol(spec.protocol.protocol_name)) is None:
         return None
     config, address = alias.mapper.split(_inline_config(view, device))
@@ -164,6 +170,8 @@ def _points(model: Document, device: Document) -> Iterator[PointSettings]:
                 access=known.access,
                 minimum=known.minimum,
                 maximum=known.maximum,
+                enum=tuple(known.enum),
+                unit=known.unit,
                 tolerance=known.tolerance,
                 cycle_ms=cycles.get(name) or DEFAULT_CYCLE_MS,
                 report=known.report,

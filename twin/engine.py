@@ -180,7 +180,8 @@ class TwinEngine:
             last = reported.get(name)
             mark = marks.get(name) if marks else None
             read_at = times.get(name, at) if times else at
-            if last is not None and _unchanged(last, value, read_at, rule) and _same_quality(last, mark):
+            alike = last is not None and last.by == by and _same_quality(last, mark)
+            if alike and last is not None and _unchanged(last, value, read_at, rule):
                 continue
             tick += 1
             if mark is None:

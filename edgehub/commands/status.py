@@ -53,6 +53,7 @@ def _print(reply: StatusReply, as_json: bool) -> None:
         ("broker", reply.broker),
         *((child.name, _child(child.running, child.pid, child.restarts)) for child in reply.children),
         ("devices", f"{reply.devices}" + (f", with bad quality: {bad}" if bad else ", all good")),
+        *((("simulated", ", ".join(map(short_key, reply.devices_simulated))),) if reply.devices_simulated else ()),
         ("reports", f"{reply.reports} with {reply.updates} values, {reply.refused} refused"),
         *(("ALARM", alarm) for alarm in reply.alarms),
     ]

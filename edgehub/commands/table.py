@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twin.model import Kind, Quality
+from twin.wire import topics
 from twin.wire.api import LeafBody, TwinBody
 
 _STYLES = {Quality.GOOD: "green", Quality.UNCERTAIN: "yellow", Quality.BAD: "red"}
@@ -71,7 +72,8 @@ def _row(twin: TwinBody, name: str, now_ms: int, bold: bool) -> list[Text | str]
 def _quality(leaf: LeafBody | None) -> str:
     if leaf is None:
         return "not reported"
-    return f"{leaf.quality} ({leaf.reason})" if leaf.reason else str(leaf.quality)
+    text = f"{leaf.quality} ({leaf.reason})" if leaf.reason else str(leaf.quality)
+    return f"{text}, simulated" if topics.is_simulated(leaf.by) else text
 
 
 def _json(value: Any) -> str:

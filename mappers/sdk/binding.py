@@ -116,6 +116,8 @@ def _spec(point: PointSettings) -> PropertySpec:
         access=point.access,
         minimum=point.minimum,
         maximum=point.maximum,
+        enum=tuple(point.enum),
+        unit=point.unit,
         tolerance=point.tolerance,
         report=point.report,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from twin.model import Access, ReportPolicy, ValueType
 
@@ -21,6 +21,8 @@ class PointSettings(_Settings):
     access: Access = Access.READ_ONLY
     minimum: float | None = None
     maximum: float | None = None
+    enum: tuple[JsonValue, ...] = ()
+    unit: str = ""
     tolerance: float = 0.0
     cycle_ms: Annotated[int, Field(gt=0)] = 1000
     report: ReportPolicy = ReportPolicy()
@@ -28,11 +30,15 @@ class PointSettings(_Settings):
 
 
 class DeviceSettings(_Settings):
-    """One device on a connection. ``twin`` is its key, ``device/namespace/name``."""
+    """One device on a connection. ``twin`` is its key, ``device/namespace/name``.
+
+    A device to ``simulate`` is never reached for; its values are made up.
+    """
 
     twin: str
     address: Annotated[dict[str, Any], Field(description="checked by the mapper's own DeviceConfig")]
     points: tuple[PointSettings, ...]
+    simulate: bool = False
 
 
 class ConnectionSettings(_Settings):

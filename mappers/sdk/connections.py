@@ -6,9 +6,10 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Final, cast
 
 from mappers.sdk.binding import Binding, bind_connection, bind_devices
+from mappers.sdk.bus import AnyDriver
 from mappers.sdk.config import ConnectionSettings, HostSettings
 from mappers.sdk.convert import bad
 from mappers.sdk.driver import ConnectionConfig, Mapper
@@ -16,6 +17,7 @@ from mappers.sdk.errors import InvalidSettings
 from mappers.sdk.outbox import Outbox, TwinOutbox
 from mappers.sdk.registry import Registry
 from mappers.sdk.runner import MapperRunner
+from mappers.sdk.simulate import halves, is_simulated, simulated, simulator
 from twin.clock import Clock
 from twin.errors import EdgetwinError
 from twin.link import Link, Message
@@ -40,6 +42,7 @@ class Connections:
         self._clock = clock
         self._rng = rng
         self._outbox = Outbox(link, account, clock, rng)
+        self._simulated_outbox = Outbox(link, topics.simulated_reporter(account), clock, rng)
         self._served: dict[str, _Served | _Broken] = {}
         self._newest: HostSettings | None = None
         self._changed = asyncio.Event()
@@ -47,6 +50,7 @@ class Connections:
     async def run(self) -> None:
         """Follow the settings until cancelled, then close every connection."""
         await self._outbox.open()
+        await self._simulated_outbox.open()
         stop = await self._link.subscribe(topics.mapper_config(self._account), self._on_settings)
         try:
             while True:
@@ -58,6 +62,7 @@ class Connections:
             stop()
             await self._end(list(self._served.values()))
             self._outbox.close()
+            self._simulated_outbox.close()
 
     def _on_settings(self, message: Message) -> None:
         try:
@@ -69,7 +74,7 @@ class Connections:
         self._changed.set()
 
     async def _apply(self, settings: HostSettings) -> None:
-        wanted = {connection.name: connection for connection in settings.connections}
+        wanted = {half.name: half for connection in settings.connections for half in halves(connection)}
         gone = [name for name, served in self._served.items() if not served.fits(wanted.get(name))]
         await self._end([self._served.pop(name) for name in gone])
         for name, connection in wanted.items():
@@ -80,12 +85,17 @@ class Connections:
                 served.settings = connection
                 await served.runner.serve(self._bound(connection, served.mapper).devices)
         self._outbox.repeat()  # settings come when the hub starts, perhaps with an older store
+        self._simulated_outbox.repeat()
 
     async def _start(self, settings: ConnectionSettings) -> _Served | _Broken:
         try:
             mapper = self._registry.find(settings.mapper)
             config = bind_connection(settings, mapper)
-            runner = self._runner(settings.name, mapper, config)
+            if is_simulated(settings):
+                driver: object = simulator(self._clock)
+            else:
+                driver = _driver(mapper, config)
+            runner = self._runner(settings, cast("AnyDriver", driver))
         except InvalidSettings as error:
             log.error("connection %s is not served: %s", settings.name, error)  # the text says it all
             return self._broken(settings)
@@ -93,19 +103,16 @@ class Connections:
         task = asyncio.create_task(self._supervise(runner), name=f"connection {settings.name}")
         return _Served(settings, mapper, runner, task)
 
-    def _runner(self, name: str, mapper: Mapper, config: ConnectionConfig) -> MapperRunner:
-        try:
-            driver = mapper.driver(config)
-        except Exception as error:  # the boundary to plugins: a driver's import or constructor may raise anything
-            log.debug("driver of mapper %s failed", mapper.name, exc_info=True)
-            message = f"mapper {mapper.name} has no driver for it: {type(error).__name__}: {error}"
-            raise InvalidSettings(message, remedy="Install what the mapper needs, or mend its settings.") from error
-        return MapperRunner(name, driver, link=self._link, outbox=self._outbox, clock=self._clock, rng=self._rng)
+    def _runner(self, settings: ConnectionSettings, driver: AnyDriver) -> MapperRunner:
+        outbox = self._simulated_outbox if is_simulated(settings) else self._outbox
+        return MapperRunner(settings.name, driver, link=self._link, outbox=outbox, clock=self._clock, rng=self._rng)
 
     def _bound(self, settings: ConnectionSettings, mapper: Mapper | None) -> Binding:
         binding = bind_devices(settings, mapper)
         for problem in binding.problems:
             log.error("%s", problem)
+        if is_simulated(settings):
+            return Binding(tuple(map(simulated, binding.devices)), binding.problems)
         return binding
 
     def _broken(self, settings: ConnectionSettings) -> _Broken:
@@ -162,3 +169,12 @@ class _Broken:
     def close(self) -> None:
         for outbox in self.outboxes:
             outbox.close()
+
+
+def _driver(mapper: Mapper, config: ConnectionConfig) -> AnyDriver:
+    try:
+        return mapper.driver(config)
+    except Exception as error:  # the boundary to plugins: a driver's import or constructor may raise anything
+        log.debug("driver of mapper %s failed", mapper.name, exc_info=True)
+        message = f"mapper {mapper.name} has no driver for it: {type(error).__name__}: {error}"
+        raise InvalidSettings(message, remedy="Install what the mapper needs, or mend its settings.") from error

@@ -172,6 +172,7 @@ class DeviceSpec(Part):
     properties: tuple[DeviceProperty, ...] = Field((), examples=["[{name: temperature}]"])
     methods: tuple[Method, ...] = ()
     state_report: StateReport | None = None
+    simulate: StrictBool | None = Field(None, examples=["true"])
 
     @property
     def gateway_name(self) -> str:
@@ -184,6 +185,7 @@ class ConnectionSpec(Part):
 
     mapper: Name = Field(examples=["modbus"])
     config: FreeMap = Field({}, examples=["{host: 192.0.2.10}"])
+    simulate: StrictBool = Field(False, examples=["true"])
 
 
 Spec: TypeAlias = DeviceModelSpec | DeviceSpec | ConnectionSpec

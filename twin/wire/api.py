@@ -275,6 +275,7 @@ class StatusReply(Wire):
     twins: int
     devices: int
     devices_bad: list[str] = Field(default_factory=list)
+    devices_simulated: list[str] = Field(default_factory=list)
     reports: int = 0
     updates: int = 0
     refused: int = 0

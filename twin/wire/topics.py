@@ -57,6 +57,16 @@ def reports_of(reporter: str) -> str:
     return f"{ROOT}/report/{reporter}/#"
 
 
+def simulated_reporter(account: str) -> str:
+    """Name under which an account reports values that are simulated, so that nobody takes them for a device's."""
+    return account + _SIMULATED
+
+
+def is_simulated(reporter: str) -> bool:
+    """Whether what this reporter says is simulated."""
+    return reporter.endswith(_SIMULATED)
+
+
 def ack(reporter: str) -> str:
     """Topic on which a reporter learns what is on disk."""
     return f"{ROOT}/ack/{reporter}"
@@ -234,4 +244,5 @@ def parse_aws(topic: str) -> ShadowTopic:
     return ShadowTopic(levels[2], levels[5] if len(levels) == 7 else "", levels[-1])
 
 
+_SIMULATED: Final = ".simulated"
 _EXAMPLE: Final = TwinKey(Kind.DEVICE, "default", "tank")
