@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from mappers.opcua.config import OpcuaConnection, OpcuaDevice, OpcuaPoint, split_kubeedge
+from mappers.opcua.config import OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan, split_kubeedge
 from mappers.sdk import ConnectionConfig, DeviceConfig, Driver, Mapper, PointConfig
 
 __all__ = ["MAPPER"]
@@ -25,4 +25,5 @@ MAPPER = Mapper(
     driver=_driver,
     aliases={"opcua": "opcua", "opc-ua": "opcua"},
     split=split_kubeedge,
+    scan=OpcuaScan,
 )

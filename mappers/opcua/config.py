@@ -11,8 +11,8 @@ from pydantic import AliasChoices, ConfigDict, Field, SecretStr, field_validator
 from pydantic.alias_generators import to_camel
 
 from mappers.opcua.kubeedge import flat, native_connection, native_point
-from mappers.opcua.nodeid import checked_node_id, steps
-from mappers.sdk import ConnectionConfig, DeviceConfig, PointConfig
+from mappers.opcua.nodeid import checked_node_id, namespace_uri, steps
+from mappers.sdk import ConnectionConfig, DeviceConfig, PointConfig, ScanConfig
 
 _CAMEL: Final = ConfigDict(alias_generator=to_camel)
 _OBJECTS: Final = "i=85"
@@ -216,6 +216,24 @@ class OpcuaPoint(PointConfig):
         if self.deadband and self.deadband_percent:
             return "deadband and deadbandPercent are both given; keep one of them"
         return ""
+
+
+class OpcuaScan(ScanConfig):
+    """Where browsing begins and where it ends."""
+
+    model_config = _CAMEL
+
+    under: str = _OBJECTS
+    max_nodes: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    max_depth: Annotated[int, Field(ge=1, le=100)] = 12
+
+    @field_validator("under")
+    @classmethod
+    def _under(cls, node: str) -> str:
+        if namespace_uri(checked_node_id(node)):
+            message = f"under {node!r} names a namespace by its URI; use its number, for example ns=2;s=Plant"
+            raise ValueError(message)
+        return checked_node_id(node)
 
 
 def split_kubeedge(config: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:

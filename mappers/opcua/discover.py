@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,13 +12,12 @@ from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 
+from mappers.opcua.config import OpcuaScan
 from mappers.opcua.session import Session
-from mappers.sdk import Access, FoundDevice, FoundPoint, ValueType
+from mappers.sdk import Access, FoundDevice, FoundPoint, Progress, ValueType
 
 log = logging.getLogger(__name__)
 
-_MAX_NODES: Final = 20_000
-_MAX_DEPTH: Final = 12
 _PER_CALL: Final = 100
 _SERVER: Final = ObjectIds.Server
 _WRITABLE: Final = 0x02  # of AccessLevel: CurrentWrite
@@ -37,12 +36,18 @@ class _Object:
     variables: list[tuple[str, ua.NodeId]] = field(default_factory=list)
 
 
-async def discover(session: Session) -> list[FoundDevice]:
-    """All objects below the Objects folder that have variables; the server's own object is left out."""
-    objects = await _crawl(session)
-    variables = [node for one in objects for _, node in one.variables]
-    described = await _described(session, variables)
-    return [device for one in objects if (device := found_device(one.name, one.node, one.variables, described))]
+async def discover(session: Session, wanted: OpcuaScan, tell: Callable[[Progress], None]) -> AsyncIterator[FoundDevice]:
+    """All objects below a node that have variables; the server's own object is left out."""
+    objects = await _crawl(session, wanted, tell)
+    count = sum(len(one.variables) for one in objects)
+    done = 0
+    for some in _batches(objects):
+        described = await _described(session, [node for one in some for _, node in one.variables])
+        done += sum(len(one.variables) for one in some)
+        tell(Progress(done, count, "variables"))
+        for one in some:
+            if device := found_device(one.name, one.node, one.variables, described):
+                yield device
 
 
 def found_device(
@@ -92,34 +97,37 @@ def value_type(data_type: ua.NodeId, rank: int) -> ValueType:
     return ValueType.BYTES if kind == _BYTES else _TYPES.get(kind, ValueType.JSON)
 
 
-async def _crawl(session: Session) -> list[_Object]:
+async def _crawl(session: Session, wanted: OpcuaScan, tell: Callable[[Progress], None]) -> list[_Object]:
     """Breadth first, many nodes in one call, every node once."""
-    found = [_Object(ua.NodeId(ua.Int32(ObjectIds.ObjectsFolder)), "objects")]
+    found = [_Object(ua.NodeId.from_string(wanted.under), "objects")]
     seen: set[ua.NodeId] = {found[0].node}
     level = list(found)
-    for _ in range(_MAX_DEPTH):
+    for _ in range(wanted.max_depth):
         below: list[_Object] = []
         for start in range(0, len(level), _PER_CALL):
             part = level[start : start + _PER_CALL]
             for parent, references in zip(part, await _children(session, [one.node for one in part]), strict=True):
-                below += _sorted_in(parent, references, seen)
+                below += _sorted_in(parent, references, seen, wanted.max_nodes)
+            tell(Progress(len(seen), 0, "nodes"))
         found += below
         level = below
-        if not level or len(seen) >= _MAX_NODES:
+        if not level or len(seen) >= wanted.max_nodes:
             break
-    if len(seen) >= _MAX_NODES:
-        log.warning("the server has more than %d nodes; the rest was not browsed", _MAX_NODES)
+    if len(seen) >= wanted.max_nodes:
+        log.warning("the server has %d nodes or more; the rest was not browsed", wanted.max_nodes)
     return found
 
 
-def _sorted_in(parent: _Object, references: Iterable[ua.ReferenceDescription], seen: set[ua.NodeId]) -> list[_Object]:
+def _sorted_in(
+    parent: _Object, references: Iterable[ua.ReferenceDescription], seen: set[ua.NodeId], limit: int
+) -> list[_Object]:
     """Put variables into their object; returns the objects, to be browsed next."""
     below = []
     for reference in references:
         target = reference.NodeId
         node = ua.NodeId(target.Identifier, target.NamespaceIndex, target.NodeIdType)
         own = node.NamespaceIndex == 0 and node.Identifier == _SERVER
-        if node in seen or own or len(seen) >= _MAX_NODES:
+        if node in seen or own or len(seen) >= limit:
             continue
         seen.add(node)
         title = reference.BrowseName.Name or node.to_string()
@@ -128,6 +136,19 @@ def _sorted_in(parent: _Object, references: Iterable[ua.ReferenceDescription], s
         else:
             below.append(_Object(node, title if parent.name == "objects" else f"{parent.name}.{title}"))
     return below
+
+
+def _batches(objects: Iterable[_Object]) -> Iterator[list[_Object]]:
+    """Objects with variables, so many together that a call is full."""
+    batch: list[_Object] = []
+    for one in objects:
+        if one.variables:
+            batch.append(one)
+        if sum(len(each.variables) for each in batch) >= _PER_CALL:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 async def _children(session: Session, nodes: list[ua.NodeId]) -> list[list[ua.ReferenceDescription]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from asyncua import ua
@@ -15,7 +15,7 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 
-from mappers.opcua.config import OpcuaConnection, OpcuaDevice, OpcuaPoint
+from mappers.opcua.config import OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan
 from mappers.opcua.discover import discover
 from mappers.opcua.items import Told
 from mappers.opcua.nodes import Nodes, Place, place_of
@@ -29,6 +29,7 @@ from mappers.sdk import (
     Listener,
     MapperError,
     Point,
+    Progress,
     Quality,
     Readings,
     Reason,
@@ -158,10 +159,11 @@ class OpcuaDriver:
         except (UaError, OSError, TimeoutError) as error:
             raise self._session.error(error, "unsubscribing") from error
 
-    async def discover(self) -> Sequence[FoundDevice]:
+    async def discover(self, wanted: OpcuaScan, tell: Callable[[Progress], None]) -> AsyncIterator[FoundDevice]:
         """Browse the server. Raises NotConnected."""
         try:
-            return await discover(self._session)
+            async for found in discover(self._session, wanted, tell):
+                yield found
         except (UaError, OSError, TimeoutError) as error:
             raise self._session.error(error, "browsing") from error
 

@@ -1,6 +1,6 @@
 """All that a mapper author imports."""
 
-from mappers.sdk.capability import Discovering, FoundDevice, FoundPoint, Listener, Subscribed, Subscribing
+from mappers.sdk.capability import Discovering, FoundDevice, FoundPoint, Listener, Progress, Subscribed, Subscribing
 from mappers.sdk.driver import (
     ConnectionConfig,
     DeviceConfig,
@@ -10,6 +10,7 @@ from mappers.sdk.driver import (
     Point,
     PointConfig,
     Readings,
+    ScanConfig,
 )
 from mappers.sdk.errors import DeviceTimeout, MapperError, NotConnected, WriteRefused
 from twin.model import Access, Quality, Reason, Value, ValueType
@@ -30,9 +31,11 @@ __all__ = [
     "NotConnected",
     "Point",
     "PointConfig",
+    "Progress",
     "Quality",
     "Readings",
     "Reason",
+    "ScanConfig",
     "Subscribed",
     "Subscribing",
     "Value",

@@ -10,8 +10,8 @@ A driver has a capability when it has its method; the SDK asks with isinstance.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
 from mappers.sdk.driver import Readings
@@ -19,6 +19,7 @@ from mappers.sdk.errors import NotConnected
 from twin.model import Access, Value, ValueType
 
 P = TypeVar("P", contravariant=True)
+S = TypeVar("S", contravariant=True)
 
 
 class Listener(Protocol):
@@ -84,12 +85,26 @@ class FoundDevice:
     address: Mapping[str, Value]
     points: tuple[FoundPoint, ...] = ()
     description: str = ""
+    identity: Mapping[str, str] = field(default_factory=dict)
+    """What it says of itself: vendor, product, revision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a scan is: so many of so many places looked at (0: not known), and where it is now."""
+
+    done: int
+    of: int
+    place: str = ""
 
 
 @runtime_checkable
-class Discovering(Protocol):
-    """A driver that can look for devices on its connection."""
+class Discovering(Protocol[S]):
+    """A driver that can look for devices on its connection. S is the protocol's ScanConfig, named by its Mapper."""
 
-    async def discover(self) -> Sequence[FoundDevice]:
-        """Look for devices, after ``connect``. May take minutes. Raises NotConnected."""
+    def discover(self, wanted: S, tell: Callable[[Progress], None]) -> AsyncIterator[FoundDevice]:
+        """Look for devices, after ``connect``; each is given as it is found, and how far the scan is told.
+
+        May take minutes and end early: the generator is closed. Raises NotConnected.
+        """
         ...

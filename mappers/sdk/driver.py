@@ -47,6 +47,12 @@ class PointConfig(BaseModel):
     offset: float = 0.0
 
 
+class ScanConfig(BaseModel):
+    """Base of what a search for devices may be told: where to look, and for how long."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Point(Generic[A]):
     """A visitor as a driver sees it: the property's name and type, and its address."""
@@ -127,3 +133,5 @@ class Mapper:
         {},
     )
     """KubeEdge writes connection and device keys into one map: returns the two parts."""
+    scan: type[ScanConfig] = ScanConfig
+    """What ``discover`` takes, if the driver has it."""

@@ -21,7 +21,7 @@ from edgehub.commands.session import ExitCode
 from edgehub.settings import Settings, load_settings
 from edgehub.settings import settings_keys as paths_of_settings
 from mappers.modbus.config import ModbusConnection, ModbusDevice, ModbusPoint
-from mappers.opcua.config import OpcuaConnection, OpcuaDevice, OpcuaPoint
+from mappers.opcua.config import OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan
 from twin.errors import EdgetwinError
 from twin.manifest.kinds import ConnectionSpec, DeviceModelSpec, DeviceProperty, DeviceSpec, Metadata, ModelProperty
 from twin.manifest.kinds import History as HistoryKeys
@@ -162,7 +162,7 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
             ),
         ),
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),
-        ("docs/opcua.md", (OpcuaConnection, OpcuaDevice, OpcuaPoint)),
+        ("docs/opcua.md", (OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan)),
     ],
 )
 def test_every_key_of_documents_and_mappers_is_on_the_page(pages, page, models):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mappers.opcua.config import OpcuaConnection
+from mappers.opcua.config import OpcuaConnection, OpcuaScan
 from mappers.opcua.driver import OpcuaDriver
 from mappers.sdk import DeviceTimeout, MapperError, NotConnected, Quality, Reason, WriteRefused
 
@@ -282,7 +282,9 @@ async def test_a_port_where_nobody_answers(tmp_path):
 async def test_a_server_is_browsed_into_devices(server, connect):
     await server.start()
     driver = await connect()
-    (tank,) = [one for one in await driver.discover() if one.name == "tank"]
+    told = []
+    (tank,) = [one async for one in driver.discover(OpcuaScan(), told.append) if one.name == "tank"]
+    assert (told[-1].done, told[-1].place) == (told[-1].of, "variables")
     points = {one.name: one for one in tank.points}
     assert set(VALUES) <= set(points)
     assert points["Byte"].visitor == {"nodeId": "ns=1;s=Tank.Byte"}
