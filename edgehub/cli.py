@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
 
 class Entry(NamedTuple):
-    """Where a command lives, and the line that the overview shows."""
+    """Where a command lives, and the line that the overview shows; a group has commands of its own instead."""
 
     target: str
     line: str
+    commands: Mapping[str, Entry] = MappingProxyType({})
+
+
+MAPPER_COMMANDS: Final = {
+    "list": Entry("edgehub.commands.mapper_list:list_", "List the installed mappers, and what is wrong with any."),
+    "schema": Entry("edgehub.commands.mapper_schema:schema", "Print the JSON schema of a mapper's settings."),
+}
 
 
 COMMANDS: Final = {
@@ -35,6 +43,7 @@ COMMANDS: Final = {
     "history": Entry("edgehub.commands.history:history", "Show the readings that were kept of a property."),
     "status": Entry("edgehub.commands.status:status", "Show how the gateway is."),
     "account": Entry("edgehub.commands.account:account", "Make logins for programs of yours."),
+    "mapper": Entry("", "List and describe mappers.", MAPPER_COMMANDS),
     "check-config": Entry(
         "edgehub.commands.check_config:check_config", "Check the settings and say where they are from."
     ),
@@ -54,10 +63,20 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     """The command line for these arguments: all names, but only the body of the one that is called."""
     app = typer.Typer(no_args_is_help=True, add_completion=False, help=OVERVIEW, pretty_exceptions_enable=False)
     app.callback()(_options)
-    called = next((argument for argument in arguments if not argument.startswith("-")), "")
-    for name, entry in COMMANDS.items():
-        app.command(name, help=None if name == called else entry.line)(_body(entry) if name == called else _unloaded)
+    _add(app, COMMANDS, [argument for argument in arguments if not argument.startswith("-")])
     return app
+
+
+def _add(app: typer.Typer, commands: Mapping[str, Entry], words: Sequence[str]) -> None:
+    """Give an application its commands; ``words`` name the one that is called."""
+    for name, entry in commands.items():
+        called = words[:1] == [name]
+        if entry.commands:
+            group = typer.Typer(no_args_is_help=True, help=entry.line)
+            _add(group, entry.commands, words[1:] if called else [])
+            app.add_typer(group, name=name)
+        else:
+            app.command(name, help=None if called else entry.line)(_body(entry) if called else _unloaded)
 
 
 def _options(

@@ -22,6 +22,14 @@ def console() -> Console:
     return terminal if terminal.is_terminal else Console(width=200)
 
 
+def plain_table(*titles: str) -> Table:
+    """A table of text without lines."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title)
+    return table
+
+
 def twin_table(twins: Iterable[TwinBody], now_ms: int, changed: frozenset[tuple[str, str]] = frozenset()) -> Table:
     """One row a property; ``changed`` names (twin, property) to be shown in bold."""
     table = Table(box=None, pad_edge=False, header_style="bold")

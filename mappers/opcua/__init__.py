@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from mappers.opcua.config import OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan, split_kubeedge
-from mappers.sdk import ConnectionConfig, DeviceConfig, Driver, Mapper, PointConfig
+from mappers.sdk import Capability, ConnectionConfig, DeviceConfig, Driver, Mapper, PointConfig
 
 __all__ = ["MAPPER"]
 
@@ -26,4 +26,5 @@ MAPPER = Mapper(
     aliases={"opcua": "opcua", "opc-ua": "opcua"},
     split=split_kubeedge,
     scan=OpcuaScan,
+    capabilities=frozenset({Capability.SUBSCRIBE, Capability.DISCOVER}),
 )

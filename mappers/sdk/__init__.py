@@ -2,6 +2,7 @@
 
 from mappers.sdk.capability import Discovering, FoundDevice, FoundPoint, Listener, Progress, Subscribed, Subscribing
 from mappers.sdk.driver import (
+    Capability,
     ConnectionConfig,
     DeviceConfig,
     Driver,
@@ -17,6 +18,7 @@ from twin.model import Access, Quality, Reason, Value, ValueType
 
 __all__ = [
     "Access",
+    "Capability",
     "ConnectionConfig",
     "DeviceConfig",
     "DeviceTimeout",

@@ -1,6 +1,6 @@
 """What a driver may offer beside the five methods of ``Driver``: telling values by itself, finding devices.
 
-A driver has a capability when it has its method; the SDK asks with isinstance.
+A driver has a capability when it has its method; the SDK asks with isinstance. Its Mapper says the same for lists.
 
     runner ── subscribe ──> driver       once per connection and poll class
     runner <── tell ─────── driver       each value that the device sends
@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
-from mappers.sdk.driver import Readings
+from mappers.sdk.driver import Capability, Readings
 from mappers.sdk.errors import NotConnected
 from twin.model import Access, Value, ValueType
 
@@ -108,3 +108,13 @@ class Discovering(Protocol[S]):
         May take minutes and end early: the generator is closed. Raises NotConnected.
         """
         ...
+
+
+def capabilities(driver: object) -> frozenset[Capability]:
+    """What a driver offers; for a class, what its instances will."""
+    offered = set()
+    if hasattr(driver, "subscribe") and hasattr(driver, "unsubscribe"):
+        offered.add(Capability.SUBSCRIBE)
+    if hasattr(driver, "discover"):
+        offered.add(Capability.DISCOVER)
+    return frozenset(offered)

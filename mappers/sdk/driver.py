@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -114,6 +115,13 @@ class Driver(Protocol[D, A, P]):
         ...
 
 
+class Capability(StrEnum):
+    """What a driver may offer beside its five methods; see ``mappers.sdk.capability``."""
+
+    SUBSCRIBE = "subscribe"
+    DISCOVER = "discover"
+
+
 @dataclass(frozen=True, slots=True)
 class Mapper:
     """A protocol as a plugin offers it under the entry-point group ``edgetwin.mappers``.
@@ -135,3 +143,5 @@ class Mapper:
     """KubeEdge writes connection and device keys into one map: returns the two parts."""
     scan: type[ScanConfig] = ScanConfig
     """What ``discover`` takes, if the driver has it."""
+    capabilities: frozenset[Capability] = frozenset()
+    """What its driver offers, said here so that listing mappers imports no driver; the driver itself decides."""

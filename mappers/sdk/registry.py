@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol, Self
 
 from mappers.sdk.driver import Mapper
@@ -46,7 +48,9 @@ class Registry:
     """The installed mappers. A broken one is an error for those who ask for it, and for nobody else."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        self._entries = {entry.name: entry for entry in entries}
+        self._entries: dict[str, list[Entry]] = {}
+        for entry in entries:
+            self._entries.setdefault(entry.name, []).append(entry)
         self._loaded: dict[str, Mapper] = {}
         self._broken: dict[str, InvalidSettings] = {}
 
@@ -83,21 +87,46 @@ class Registry:
         return None
 
     def _load(self, name: str) -> Mapper:
-        entry = self._entries.get(name)
-        if entry is None:
+        if name not in self._entries:
             message = f"mapper {name!r} is not installed; installed are {', '.join(self.names()) or 'none'}"
             raise InvalidSettings(message, remedy=f"Install the package that offers it in the group {GROUP}.")
+        entry, *others = self._entries[name]
+        if others:
+            places = ", ".join(f"{one.value} of {package_of(one)}" for one in (entry, *others))
+            text = f"mapper {name!r} is offered more than once: {places}"
+            raise self._broke(name, text, "Uninstall all but one of these packages.")
         try:
             found = entry.load()
-        except Exception as error:  # the boundary to plugins: their import may raise anything
+        except (Exception, SystemExit) as error:  # the boundary to plugins: their import may raise anything
             log.debug("import of mapper %s failed", name, exc_info=True)
-            text = f"{type(error).__name__}: {error}"
+            text = f"{type(error).__name__}: {error}{_place_of(error)}"
             raise self._broke(name, f"mapper {name!r} ({entry.value}) cannot be imported: {text}") from error
         if not isinstance(found, Mapper):
             text = f"mapper {name!r} ({entry.value}) is a {type(found).__name__}, not a mappers.sdk.Mapper"
             raise self._broke(name, text)
+        if found.name != name:
+            text = f"mapper {name!r} ({entry.value}) calls itself {found.name!r}"
+            raise self._broke(name, text, "Give its entry point and its Mapper the same name.")
         return found
 
-    def _broke(self, name: str, message: str) -> InvalidSettings:
-        self._broken[name] = InvalidSettings(message, remedy="Mend or update the package of this mapper.")
+    def _broke(
+        self, name: str, message: str, remedy: str = "Mend or update the package of this mapper."
+    ) -> InvalidSettings:
+        self._broken[name] = InvalidSettings(message, remedy=remedy)
         return self._broken[name]
+
+
+def package_of(entry: Entry) -> str:
+    """Name and version of the distribution that brings an entry; empty if it is not known."""
+    distribution = getattr(entry, "dist", None)
+    return f"{distribution.name} {distribution.version}" if distribution is not None else ""
+
+
+def _place_of(error: BaseException) -> str:
+    """File and line where it was raised, unless that is the machinery of imports."""
+    if isinstance(error, SyntaxError):
+        return ""  # its text has them
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    last = next((frame for frame in reversed(frames) if Path(frame.filename).parent.name != "importlib"), None)
+    own = last is None or Path(last.filename) == Path(__file__) or last.filename == importlib.metadata.__file__
+    return "" if own or last is None else f" ({Path(last.filename).name}, line {last.lineno})"

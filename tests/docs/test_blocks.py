@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+from contextlib import ExitStack
 
 import pytest
 import typer
 import typer.main
 import yaml
 
-from edgehub.cli import application
+from edgehub.cli import COMMANDS, Entry, application
 from edgehub.documents import open_documents
 from edgehub.settings import Settings
 from mappers.sdk.config import HostSettings
@@ -27,6 +28,7 @@ STARTS = ("sudo apt install", "git clone", "cd ", ".venv/bin/python ")
 """Other words that a command line may begin with, besides make and edgetwin."""
 
 
+NO_GROUP = Entry("", "")
 USAGE_ERROR = typer.BadParameter.__mro__[1]
 """Typer shows only its leaves."""
 
@@ -110,8 +112,9 @@ def test_every_command_line_begins_with_a_command_and_parses(pages, root):
 
 
 def test_the_commands_that_pages_name_in_passing_exist(pages):
-    named = {word for page in pages for word in re.findall(r"`(?:\./)?edgetwin ([a-z-]+)", page.prose)}
-    assert {name for name in named if usage_fault([name, "--help"])} == set()
+    named = {word for page in pages for word in re.findall(r"`(?:\./)?edgetwin ([a-z-]+(?: [a-z-]+)?)", page.prose)}
+    commands = {words if COMMANDS.get(words.split()[0], NO_GROUP).commands else words.split()[0] for words in named}
+    assert {words for words in commands if usage_fault([*words.split(), "--help"])} == set()
 
 
 def test_every_function_that_the_walk_names_is_there(pages, root):
@@ -144,12 +147,17 @@ def without_environment(words: list[str]) -> list[str]:
 def usage_fault(arguments: list[str]) -> str:
     """What is wrong with a command line, read by the real application; empty if it parses."""
     group = typer.main.get_command(application(arguments))
-    name = next((word for word in arguments if not word.startswith("-")), "")
-    if name and name not in group.commands:
-        return f"no command {name}"
+    rest = list(arguments)
     try:
-        with group.make_context("edgetwin", list(arguments)) as context:
-            group.commands[name].make_context(name, arguments[arguments.index(name) + 1 :], parent=context).close()
+        with ExitStack() as stack:
+            context = stack.enter_context(group.make_context("edgetwin", rest))
+            while hasattr(group, "commands"):
+                at = next((index for index, word in enumerate(rest) if not word.startswith("-")), len(rest))
+                name, rest = "".join(rest[at : at + 1]), rest[at + 1 :]
+                if name not in group.commands:
+                    return f"no command {name}"
+                group = group.commands[name]
+                context = stack.enter_context(group.make_context(name, list(rest), parent=context))
     except typer.Exit:
         return ""
     except USAGE_ERROR as error:

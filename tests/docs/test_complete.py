@@ -8,6 +8,7 @@ import json
 import pkgutil
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import typer.main
@@ -71,10 +72,12 @@ def test_every_command_and_option_is_on_the_page(pages):
     page = pages["docs/cli.md"].text
     headings = set(re.findall(r"[a-z-]+", " ".join(re.findall(r"^## (.+)", page, re.MULTILINE))))
     assert headings == set(COMMANDS)
+    subheadings = set(re.findall(r"^### (.+)", page, re.MULTILINE))
+    assert subheadings == {f"{name} {inner}" for name, entry in COMMANDS.items() for inner in entry.commands}
     options = [
         (name, option)
-        for name in COMMANDS
-        for parameter in typer.main.get_command(application([name])).commands[name].params
+        for name, command in leaf_commands()
+        for parameter in command.params
         for option in (*parameter.opts, *parameter.secondary_opts)
         if option.startswith("--") and option != "--help"
     ]
@@ -181,6 +184,15 @@ def schemas(root):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def leaf_commands() -> Iterator[tuple[str, Any]]:
+    for name, entry in COMMANDS.items():
+        for words in [[name, inner] for inner in entry.commands] or [[name]]:
+            command: Any = typer.main.get_command(application(words))
+            for word in words:
+                command = command.commands[word]
+            yield " ".join(words), command
 
 
 def import_everything() -> None:
