@@ -98,4 +98,4 @@ def _code_of(error: EdgetwinError) -> ExitCode:
     return ExitCode.FAILED
 
 
-_INPUT_CODES = frozenset({"invalid_settings", "unreadable_file"})
+_INPUT_CODES = frozenset({"invalid_settings", "unreadable_file", "unwritable_file"})

@@ -14,6 +14,7 @@ from mappers.sdk.driver import (
     ScanConfig,
 )
 from mappers.sdk.errors import DeviceTimeout, MapperError, NotConnected, WriteRefused
+from mappers.sdk.lines import LineClient
 from twin.model import Access, Quality, Reason, Value, ValueType
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Fault",
     "FoundDevice",
     "FoundPoint",
+    "LineClient",
     "Listener",
     "Mapper",
     "MapperError",

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from edgehub.cli import application
 from mappers.sdk import NotConnected, Point, Reason, ValueType, WriteRefused
 
 BESIDE_THE_DEMO = (
@@ -52,6 +54,16 @@ def test_the_mappers_that_the_page_lists_are_installed(pages, edgetwin):
     listed = [line.split() for line in edgetwin("mapper", "list").stdout.splitlines()]
     assert len(shown.splitlines()) > 2
     assert [line for line in shown.splitlines() if line.split() not in listed] == []
+
+
+def test_a_new_mapper_is_written_as_the_page_shows(pages, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = [one for one in pages.command_lines() if " mapper new " in one.line and one.place.startswith("docs/cli")]
+    assert len(shown) == 2
+    for one in shown:
+        words = shlex.split(one.line)[1:]
+        done = CliRunner().invoke(application(words), words)
+        assert done.stdout + done.stderr == one.output
 
 
 def test_documents_are_applied_and_deleted_without_a_hub(pages, edgetwin):
