@@ -21,6 +21,7 @@ from mappers.sdk.registry import Registry as Mappers
 from twin.manifest.catalog import RegistryView
 from twin.manifest.document import Document, DocumentKind
 from twin.manifest.kinds import ConnectionSpec, DeviceModelSpec, DeviceSpec
+from twin.manifest.mistakes import as_sentences, mistakes
 from twin.manifest.problems import KeyPath, Problem
 from twin.manifest.specs import device_twin, visitor_of
 from twin.model import TwinSpec
@@ -213,7 +214,12 @@ def _visitor_problems(model: Document, device: Document, mapper: Mapper) -> Iter
             continue
         document, index = (device, own[known.name]) if known.name in own else (model, number)
         path = ("spec", "properties", index, "visitors", "configData")
-        yield from _checked(mapper.point, visitor.config_data, document, path)
+        wrong = list(_checked(mapper.point, visitor.config_data, document, path))
+        yield from wrong
+        if not wrong:
+            point = mapper.point.model_validate(visitor.config_data)
+            if said := point.mismatch(known.type):
+                yield document.problem(path, *as_sentences(f"{known.name}: {said}"))
 
 
 def _checked(
@@ -222,12 +228,4 @@ def _checked(
     try:
         model.model_validate(dict(given))
     except ValidationError as error:
-        for problem in error.errors(include_url=False, include_input=False):
-            text = str(problem["msg"]).removeprefix("Value error, ")
-            fault, _, remedy = text.partition("; ")
-            yield document.problem((*path, *problem["loc"]), fault, remedy or _remedy(problem["type"], model))
-
-
-def _remedy(fault: str, model: type[BaseModel]) -> str:
-    keys = sorted(str(field.alias or name) for name, field in model.model_fields.items())
-    return f"Keys are {', '.join(keys)}." if fault == "extra_forbidden" else "See the mapper's README for each key."
+        yield from mistakes(error, model, document, path)

@@ -52,8 +52,18 @@ def diff(file: Files, as_json: AsJson = False) -> None:
     run_command(_send(file, ApplyMode.DIFF, dry_run=True, as_json=as_json))
 
 
+def read_sources(files: list[Path]) -> list[DocumentSource]:
+    """Read files and folders of documents; ``-`` is stdin. Raises UnreadableFile."""
+    sources = [_read(path) for path in _expanded(files)]
+    size = sum(len(source.text) for source in sources)
+    if size > MAX_REQUEST_BYTES * 3 // 4:
+        message = f"the files hold {size} characters, over the {MAX_REQUEST_BYTES * 3 // 4} of one apply"
+        raise UnreadableFile(message, remedy="Apply them in several steps, models first.")
+    return sources
+
+
 async def _send(files: list[Path], mode: ApplyMode, dry_run: bool, as_json: bool) -> int:
-    request = ApplyRequest(sources=_sources(files), mode=mode, dry_run=dry_run)
+    request = ApplyRequest(sources=read_sources(files), mode=mode, dry_run=dry_run)
     without_hub = False
     try:
         async with hub_client(timeout_s=60.0) as client:
@@ -81,15 +91,6 @@ def _print(reply: ApplyReply, mode: ApplyMode, *, dry_run: bool, without_hub: bo
         typer.echo("(dry run: nothing was changed)")
     elif without_hub:
         typer.echo("(no hub runs: the next `edgetwin run` serves it)")
-
-
-def _sources(files: list[Path]) -> list[DocumentSource]:
-    sources = [_read(path) for path in _expanded(files)]
-    size = sum(len(source.text) for source in sources)
-    if size > MAX_REQUEST_BYTES * 3 // 4:
-        message = f"the files hold {size} characters, over the {MAX_REQUEST_BYTES * 3 // 4} of one apply"
-        raise UnreadableFile(message, remedy="Apply them in several steps, models first.")
-    return sources
 
 
 def _expanded(files: list[Path]) -> list[Path]:

@@ -136,6 +136,14 @@ class ModbusPoint(PointConfig):
         raw_type = self.type or self._type_for(value_type)
         return Encoding(raw_type, self.registers, self.byte_order, self.word_order, self.bit)
 
+    def mismatch(self, value_type: ValueType) -> str:
+        """Why the registers cannot be read as a property of that type."""
+        try:
+            self.encoding(value_type)
+        except ValueError as error:
+            return str(error)
+        return ""
+
     def _type_for(self, value_type: ValueType) -> RawType:
         if self.table.of_bits or self.bit is not None:
             return RawType.BOOL
@@ -152,11 +160,11 @@ class ModbusPoint(PointConfig):
 
     def _check_bits(self) -> str:
         if self.table.of_bits and self.type not in (None, RawType.BOOL):
-            return f"a {self.table} is one bit: its type is bool, not {self.type}"
+            return f"a {self.table} is one bit: its type is bool, not {self.type}; leave type out"
         if self.table.of_bits and self.bit is not None:
             return f"bit picks a bit of a register; a {self.table} is one bit already, leave bit out"
         if self.bit is not None and self.type not in (None, RawType.BOOL):
-            return f"bit {self.bit} of a register is of type bool, not {self.type}"
+            return f"bit {self.bit} of a register is of type bool, not {self.type}; leave type out"
         return ""
 
     def _check_length(self) -> str:

@@ -88,7 +88,8 @@ def _table(register: object) -> Table:
     name = str(register).lower().removesuffix("s").removesuffix("register")
     if name not in _TABLES:
         message = (
-            f"register {register!r} is none of CoilRegister, DiscreteInputRegister, InputRegister, HoldingRegister"
+            f"register {register!r} is not known; use one of CoilRegister, DiscreteInputRegister, InputRegister,"
+            " HoldingRegister"
         )
         raise ValueError(message)
     return _TABLES[name]
@@ -114,7 +115,7 @@ def _raw_type(name: object, length: int) -> RawType | None:
     if by_length := _BY_LENGTH.get(lowered):
         if length in by_length:
             return by_length[length]
-        message = f"dataType {name} does not have {length} registers; limit must be one of {sorted(by_length)}"
+        message = f"dataType {name} does not have {length} registers; use a limit of {' or '.join(map(str, by_length))}"
         raise ValueError(message)
     try:
         raw_type = RawType(lowered)
@@ -131,6 +132,6 @@ def _raw_type(name: object, length: int) -> RawType | None:
 def _flag(given: Mapping[str, object], key: str) -> bool:
     text = str(given.get(key, False)).lower()
     if text not in ("true", "false"):
-        message = f"{key} is true or false, not {given[key]!r}"
+        message = f"{key} {given[key]!r} is not true or false; for example {key}: true"
         raise ValueError(message)
     return text == "true"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -90,9 +89,6 @@ def _device(
     for number, (point, spec) in enumerate(zip(settings.points, specs, strict=True)):
         path = f"{where}: points[{number}].visitor ({spec.name})"
         visitor = _checked(mapper.point, point.visitor, path, problems)
-        if visitor is not None and not (visitor.scale and math.isfinite(visitor.scale + visitor.offset)):
-            problems.append(f"{path}: scale must be a number other than 0, and offset finite")
-            visitor = None
         if visitor is None:
             broken.append(spec)
             continue

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Annotated, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from twin.model import Quality, Reason, Value, ValueType
 
@@ -44,8 +44,20 @@ class PointConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    scale: float = 1.0
-    offset: float = 0.0
+    scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+
+    @field_validator("scale")
+    @classmethod
+    def _invertible(cls, scale: float) -> float:
+        if not scale:
+            message = "scale 0 makes all values one; use another number, for example scale: 0.1"
+            raise ValueError(message)
+        return scale
+
+    def mismatch(self, value_type: ValueType) -> str:  # noqa: ARG002  # a base that fits every type
+        """Why this cannot be read as a property of that type, as ``what is wrong; remedy``; empty if it can."""
+        return ""
 
 
 class ScanConfig(BaseModel):

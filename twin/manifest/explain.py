@@ -35,12 +35,23 @@ def keys_of(model: type[BaseModel]) -> Mapping[str, FieldInfo]:
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
+def model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
+    """The model that reads what is at a key path below another model; None if none does."""
+    current: type[BaseModel] | None = model
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = keys_of(current).get(part) if current else None
+        current = _model_in(field.annotation) if field else None
+    return current
+
+
 def _problem(error: ErrorDetails, model: type[BaseModel], origin: Parsed) -> Problem:
     path: KeyPath = error["loc"]
     kind = error["type"]
     if kind == REFUSED:
         return origin.problem(path, error["msg"], error["ctx"]["remedy"])
-    parent = _model_at(model, path[:-1])
+    parent = model_at(model, path[:-1])
     known = keys_of(parent) if parent else {}
     key = str(path[-1]) if path else ""
     if kind == "extra_forbidden":
@@ -60,16 +71,6 @@ def _problem(error: ErrorDetails, model: type[BaseModel], origin: Parsed) -> Pro
 
 def _example(key: str, field: FieldInfo | None) -> str:
     return f", for example {key}: {field.examples[0]}" if field and field.examples else ""
-
-
-def _model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
-    current: type[BaseModel] | None = model
-    for part in path:
-        if isinstance(part, int):
-            continue
-        field = keys_of(current).get(part) if current else None
-        current = _model_in(field.annotation) if field else None
-    return current
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

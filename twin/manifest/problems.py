@@ -38,7 +38,7 @@ class InvalidManifest(InvalidDocuments):
     problems: tuple[Problem, ...] = ()  # stays empty when rebuilt from the wire
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(dict.fromkeys(problems))  # a model's fault is found with each of its devices
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

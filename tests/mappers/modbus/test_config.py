@@ -149,7 +149,7 @@ NUMBERING = "Modbus addresses start at 0 - did you mean 40001-style numbering? u
         ),
         (
             {"table": "coil", "address": 0, "type": "int16"},
-            "a coil is one bit: its type is bool, not int16",
+            "a coil is one bit: its type is bool, not int16; leave type out",
         ),
         (
             {"table": "discrete", "address": 0, "bit": 1},
@@ -157,7 +157,7 @@ NUMBERING = "Modbus addresses start at 0 - did you mean 40001-style numbering? u
         ),
         (
             {"table": "holding", "address": 0, "bit": 1, "type": "uint16"},
-            "bit 1 of a register is of type bool, not uint16",
+            "bit 1 of a register is of type bool, not uint16; leave type out",
         ),
         (
             {"table": "holding", "address": 0},
@@ -175,7 +175,8 @@ NUMBERING = "Modbus addresses start at 0 - did you mean 40001-style numbering? u
         ({"table": "holding", "address": 0, "type": "int16", "bit": 16}, "Input should be less than or equal to 15"),
         (
             {"register": "Holding Tank", "offset": 0},
-            "register 'Holding Tank' is none of CoilRegister, DiscreteInputRegister, InputRegister, HoldingRegister",
+            "register 'Holding Tank' is not known; use one of CoilRegister, DiscreteInputRegister, InputRegister,"
+            " HoldingRegister",
         ),
         (
             {"register": "HoldingRegister"},
@@ -187,7 +188,7 @@ NUMBERING = "Modbus addresses start at 0 - did you mean 40001-style numbering? u
         ),
         (
             {"register": "HoldingRegister", "offset": 0, "isSwap": "maybe"},
-            "isSwap is true or false, not 'maybe'",
+            "isSwap 'maybe' is not true or false; for example isSwap: true",
         ),
         (
             {"register": "HoldingRegister", "offset": 0, "limit": 1, "dataType": "float32"},
@@ -195,7 +196,7 @@ NUMBERING = "Modbus addresses start at 0 - did you mean 40001-style numbering? u
         ),
         (
             {"register": "HoldingRegister", "offset": 0, "limit": 3, "dataType": "int"},
-            "dataType int does not have 3 registers; limit must be one of [1, 2, 4]",
+            "dataType int does not have 3 registers; use a limit of 1 or 2 or 4",
         ),
         (
             {"register": "HoldingRegister", "offset": 70000},

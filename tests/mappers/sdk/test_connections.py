@@ -94,7 +94,10 @@ async def test_broken_settings_are_marked_named_and_harm_nobody(world, fleet, ca
     assert "mapper 'broken' (no.such.module:MAPPER) cannot be imported" in text
     assert "connection default/c: config.prot" in text
     assert "connection default/d: devices[0] device/default/d: address.unit" in text
-    assert "connection default/bus: devices[0] device/default/tank: points[1].visitor (odd): scale" in text
+    assert (
+        "connection default/bus: devices[0] device/default/tank: points[1].visitor (odd).scale: Value error, scale 0"
+        in text
+    )
 
 
 async def test_settings_that_are_no_message_leave_the_old_ones_in_force(world, fleet, caplog) -> None:
