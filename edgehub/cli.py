@@ -27,6 +27,7 @@ MAPPER_COMMANDS: Final = {
     "new": Entry("edgehub.commands.mapper_new:new", "Write the project of a new mapper, with tests that pass."),
     "list": Entry("edgehub.commands.mapper_list:list_", "List the installed mappers, and what is wrong with any."),
     "check": Entry("edgehub.commands.mapper_check:check", "Check documents with their mappers' models, without a hub."),
+    "scan": Entry("edgehub.commands.mapper_scan:scan", "Look for devices, and write documents for them."),
     "schema": Entry("edgehub.commands.mapper_schema:schema", "Print the JSON schema of a mapper's settings."),
 }
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edgehub.commands.files import already_there, write_new
+from edgehub.commands.files import refuse_existing, write_new
 from edgehub.commands.session import ExitCode, print_error
 from mappers.sdk.errors import InvalidSettings
 from mappers.sdk.registry import Registry
@@ -32,8 +32,7 @@ def new(
         project = new_project(name)
         _not_taken(name)
         place = folder or Path(name)
-        if place.exists():
-            raise already_there(place)
+        refuse_existing(place)
         if not dry_run:
             write_new({place / file: text for file, text in project.files.items()})
     except EdgetwinError as error:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgehub.commands.assignments import split_assignment
 from edgehub.commands.session import ExitCode, hub_client, run_command
 from edgehub.commands.table import short_key, value_text
 from edgehub.state import NotRunning
@@ -111,10 +112,8 @@ def _reason(body: TwinBody, name: str) -> str:
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        message = f"{text!r} is not property=value"
-        raise InvalidMessage(message, remedy="Write for instance valve=40, or name='\"text\"' for a string of digits.")
+    remedy = "Write for instance valve=40, or name='\"text\"' for a string of digits."
+    name, value = split_assignment(text, form="property=value", remedy=remedy)
     try:
         return name, json.loads(value, parse_constant=str)
     except ValueError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from asyncua import ua
@@ -159,7 +159,7 @@ class OpcuaDriver:
         except (UaError, OSError, TimeoutError) as error:
             raise self._session.error(error, "unsubscribing") from error
 
-    async def discover(self, wanted: OpcuaScan, tell: Callable[[Progress], None]) -> AsyncIterator[FoundDevice]:
+    async def discover(self, wanted: OpcuaScan, tell: Callable[[Progress], None]) -> AsyncGenerator[FoundDevice, None]:
         """Browse the server. Raises NotConnected."""
         try:
             async for found in discover(self._session, wanted, tell):

@@ -10,7 +10,7 @@ A driver has a capability when it has its method; the SDK asks with isinstance. 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -102,7 +102,7 @@ class Progress:
 class Discovering(Protocol[S]):
     """A driver that can look for devices on its connection. S is the protocol's ScanConfig, named by its Mapper."""
 
-    def discover(self, wanted: S, tell: Callable[[Progress], None]) -> AsyncIterator[FoundDevice]:
+    def discover(self, wanted: S, tell: Callable[[Progress], None]) -> AsyncGenerator[FoundDevice, None]:
         """Look for devices, after ``connect``; each is given as it is found, and how far the scan is told.
 
         May take minutes and end early: the generator is closed. Raises NotConnected.

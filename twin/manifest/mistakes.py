@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -39,11 +40,25 @@ _NOT_A: Final = {
 _PLAIN: Final[dict[object, str]] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing wrong: the key path below the model, what is wrong, what to do."""
+
+    path: KeyPath
+    text: str
+    remedy: str
+
+
 def mistakes(error: ValidationError, model: type[BaseModel], document: Document, at: KeyPath) -> Iterator[Problem]:
     """Each error as a problem of the document; ``at`` is the key path of the part that the model read."""
+    for one in worded(error, model):
+        yield document.problem((*at, *one.path), one.text, one.remedy)
+
+
+def worded(error: ValidationError, model: type[BaseModel]) -> Iterator[Mistake]:
+    """Each error of a model in words."""
     for one in error.errors(include_url=False):
-        text, remedy = _words(one, model)
-        yield document.problem((*at, *one["loc"]), text, remedy)
+        yield Mistake(one["loc"], *_words(one, model))
 
 
 def as_sentences(said: str) -> tuple[str, str]:
@@ -52,11 +67,18 @@ def as_sentences(said: str) -> tuple[str, str]:
     return text, f"{remedy[:1].upper()}{remedy[1:].rstrip('.')}." if remedy else ""
 
 
+def written_keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Fields by every name that pydantic may call them."""
+    by_name = dict(model.model_fields)
+    read_as = {name: one for one in by_name.values() for name in getattr(one.validation_alias, "choices", ())}
+    return {**by_name, **read_as, **keys_of(model)}
+
+
 def _words(error: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
     kind, path = error["type"], error["loc"]
     key = str(path[-1]) if path else ""
     parent = model_at(model, path[:-1])
-    known = _written_keys(parent) if parent else {}
+    known = written_keys(parent) if parent else {}
     if kind == "value_error":
         text, remedy = as_sentences(str(error["ctx"]["error"]))
         return text, remedy or _remedy(key, known.get(key))
@@ -84,13 +106,6 @@ def _words(error: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
 
 def _is_bare_number(error: ErrorDetails) -> bool:
     return error["type"] == "string_type" and isinstance(error["input"], int | float)
-
-
-def _written_keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """Fields by every name that pydantic may call them."""
-    by_name = dict(model.model_fields)
-    read_as = {name: one for one in by_name.values() for name in getattr(one.validation_alias, "choices", ())}
-    return {**by_name, **read_as, **keys_of(model)}
 
 
 def _names(model: type[BaseModel] | None) -> list[str]:
