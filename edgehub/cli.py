@@ -27,6 +27,7 @@ MAPPER_COMMANDS: Final = {
     "new": Entry("edgehub.commands.mapper_new:new", "Write the project of a new mapper, with tests that pass."),
     "list": Entry("edgehub.commands.mapper_list:list_", "List the installed mappers, and what is wrong with any."),
     "check": Entry("edgehub.commands.mapper_check:check", "Check documents with their mappers' models, without a hub."),
+    "simulate": Entry("edgehub.commands.mapper_simulate:simulate", "Run devices of documents with simulated values."),
     "scan": Entry("edgehub.commands.mapper_scan:scan", "Look for devices, and write documents for them."),
     "schema": Entry("edgehub.commands.mapper_schema:schema", "Print the JSON schema of a mapper's settings."),
 }
@@ -46,7 +47,7 @@ COMMANDS: Final = {
     "history": Entry("edgehub.commands.history:history", "Show the readings that were kept of a property."),
     "status": Entry("edgehub.commands.status:status", "Show how the gateway is."),
     "account": Entry("edgehub.commands.account:account", "Make logins for programs of yours."),
-    "mapper": Entry("", "Make, list and describe mappers.", MAPPER_COMMANDS),
+    "mapper": Entry("", "Make, list, check, simulate mappers and scan with them.", MAPPER_COMMANDS),
     "check-config": Entry(
         "edgehub.commands.check_config:check_config", "Check the settings and say where they are from."
     ),

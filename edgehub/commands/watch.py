@@ -35,12 +35,13 @@ async def _watch(twin: str, kind: str, namespace: str, as_json: bool) -> int:
             if as_json:
                 typer.echo(event.model_dump_json(exclude_defaults=True))
             else:
-                for line in _lines(event):
+                for line in event_lines(event):
                     typer.echo(line)
     return ExitCode.DONE
 
 
-def _lines(event: WatchEvent) -> list[str]:
+def event_lines(event: WatchEvent) -> list[str]:
+    """An event as lines for people: a time, a twin, a property and its value each."""
     if event.ready:
         return []
     body, name = event.body, short_key(event.twin)

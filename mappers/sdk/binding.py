@@ -77,10 +77,25 @@ def bind_devices(settings: ConnectionSettings, mapper: Mapper | None) -> Binding
     return Binding(tuple(devices), tuple(problems))
 
 
+def spec_of(point: PointSettings) -> PropertySpec:
+    """What the model says of the property, as the twin has it."""
+    return PropertySpec(
+        name=point.property,
+        type=point.type,
+        access=point.access,
+        minimum=point.minimum,
+        maximum=point.maximum,
+        enum=tuple(point.enum),
+        unit=point.unit,
+        tolerance=point.tolerance,
+        report=point.report,
+    )
+
+
 def _device(
     key: TwinKey, settings: DeviceSettings, mapper: Mapper | None, where: str, problems: list[str]
 ) -> BoundDevice:
-    specs = tuple(_spec(point) for point in settings.points)
+    specs = tuple(spec_of(point) for point in settings.points)
     address = None if mapper is None else _checked(mapper.device, settings.address, f"{where}: address", problems)
     if mapper is None or address is None:
         return BoundDevice(key, settings, None, (), specs)
@@ -103,20 +118,6 @@ def _checked(model: type[M], settings: dict[str, Any], where: str, problems: lis
     except ValidationError as error:
         problems.extend(_problems(where, error))
         return None
-
-
-def _spec(point: PointSettings) -> PropertySpec:
-    return PropertySpec(
-        name=point.property,
-        type=point.type,
-        access=point.access,
-        minimum=point.minimum,
-        maximum=point.maximum,
-        enum=tuple(point.enum),
-        unit=point.unit,
-        tolerance=point.tolerance,
-        report=point.report,
-    )
 
 
 def _problems(where: str, error: ValidationError) -> list[str]:
