@@ -47,7 +47,7 @@ def search_of(mapper: Mapper, given: Mapping[str, str]) -> Search:
     connection = _model(mapper.connection, written, problems)
     wanted = _model(mapper.scan, {key: one for key, one in read.items() if key in of_scan}, problems)
     if problems or connection is None or wanted is None:
-        raise InvalidSettings("\n".join(problems))
+        raise InvalidSettings("\n".join(dict.fromkeys(problems)))  # a key of both models is wrong in both
     return Search(mapper, connection, wanted, written)
 
 

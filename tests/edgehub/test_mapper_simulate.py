@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from edgehub.checking import checked
+from edgehub.checking import Checked, checked
 from edgehub.cli import application
+from edgehub.documents import open_documents
 from edgehub.serving import host_settings
-from edgehub.simulation import simulated_values
+from edgehub.simulation import StillSimulated, lent, simulated_values
 from mappers.sdk.binding import bind_devices
 from mappers.sdk.registry import Registry
 from mappers.sdk.simulate import Simulator, simulated
+from twin.errors import InvalidDocuments, LinkError
 from twin.manifest.yaml import Source
+from twin.wire.api import ApplyMode, ApplyRequest, DocumentSource
 
 pytestmark = pytest.mark.fast
 
@@ -82,3 +85,67 @@ def test_a_file_without_devices_and_a_file_with_mistakes_are_refused(tmp_path):
     assert (done.exit_code, "none of the documents is a device" in done.stderr) == (4, True)
     done = run(str(ROOT / "tests/golden/config/modbus/port-too-high.yaml"), "--once")
     assert (done.exit_code, "port 99999 is over 65535" in done.stderr) == (4, True)
+
+
+class Hub:
+    """The verb apply on a registry of its own; ``broken`` makes it fail like a hub that is lost."""
+
+    def __init__(self, documents) -> None:
+        self.documents = documents
+        self.broken = False
+
+    async def apply(self, sources, *, mode=ApplyMode.APPLY, dry_run=False):
+        if self.broken:
+            raise LinkError("no connection")
+        return self.documents.apply(ApplyRequest(sources=sources, mode=mode, dry_run=dry_run))
+
+    @property
+    def simulated(self) -> dict[str, bool]:
+        return {
+            device.twin: device.simulate for one in self.documents.host_settings().connections for device in one.devices
+        }
+
+
+@pytest.fixture
+def hub(tmp_path):
+    with open_documents(tmp_path / "registry.json", "gw-1") as documents:
+        yield Hub(documents)
+
+
+def meter(text: str = "") -> Checked:
+    return checked([Source("meter.yaml", (text or METER.read_text()).encode())], Registry.installed())
+
+
+def one_source(text: str = "") -> list[DocumentSource]:
+    return [DocumentSource(name="meter.yaml", text=text or METER.read_text())]
+
+
+async def test_documents_that_a_hub_does_not_have_are_there_for_a_while(hub):
+    async with lent(hub, meter()) as reply:
+        assert {change.action for change in reply.changes} == {"created"}
+        assert hub.simulated == {"device/default/meter-1": True}
+    assert hub.simulated == {}
+
+
+async def test_what_a_hub_has_is_put_back_and_what_it_has_not_is_deleted(hub):
+    model, connection, device = METER.read_text().split("---\n")
+    await hub.apply(one_source())
+    second = device.replace("meter-1", "meter-2").replace("north", "south")
+    async with lent(hub, meter("---\n".join((model, connection, device, second)))):
+        assert hub.simulated == {"device/default/meter-1": True, "device/default/meter-2": True}
+    assert hub.simulated == {"device/default/meter-1": False}
+
+
+async def test_what_a_hub_has_otherwise_is_refused_and_nothing_changed(hub):
+    await hub.apply(one_source())
+    with pytest.raises(InvalidDocuments, match="other documents of these names: Connection default/main-board"):
+        async with lent(hub, meter(METER.read_text().replace("port: 502", "port: 503"))):
+            pytest.fail("it was lent")
+    assert hub.simulated == {"device/default/meter-1": False}
+
+
+async def test_a_hub_that_is_lost_meanwhile_is_said_with_what_to_do(hub):
+    with pytest.raises(StillSimulated, match="were not put back: no connection"):
+        async with lent(hub, meter()):
+            hub.broken = True
+    assert hub.simulated == {"device/default/meter-1": True}

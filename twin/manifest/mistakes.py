@@ -37,7 +37,15 @@ _NOT_A: Final = {
     "list_type": "a list",
     "tuple_type": "a list",
 }
-_PLAIN: Final[dict[object, str]] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_PLAIN: Final[dict[object, str]] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    list: "a list",
+    tuple: "a list",
+    dict: "a map",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +137,16 @@ def _wanted(field: FieldInfo | None) -> str:
     choices = _choices(field.annotation)
     if choices:
         return f"one of {', '.join(choices)}"
+    if any(isinstance(one, type) and issubclass(one, BaseModel) for one in _types(field.annotation)):
+        return "a map"
     kinds = [_PLAIN[one] for one in _types(field.annotation) if one in _PLAIN]
     return (kinds[0] if kinds else "a text" if _is_secret(field) else "a value") + _range(field)
 
 
 def _types(annotation: object) -> Iterator[object]:
-    """A type and those that it is made of."""
+    """A type, what it is as a whole, and those that it is made of."""
     yield annotation
+    yield get_origin(annotation)
     for one in get_args(annotation):
         yield from _types(one)
 
