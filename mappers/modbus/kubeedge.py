@@ -79,9 +79,9 @@ _SECONDS_BELOW: Final = 100
 def _milliseconds(timeout: object) -> object:
     try:
         number = float(str(timeout))
-    except ValueError:
+        return round(number * 1000) if number < _SECONDS_BELOW else round(number)
+    except (ValueError, OverflowError):  # no number, or one without end
         return timeout  # the model's own check refuses it by name
-    return round(number * 1000) if number < _SECONDS_BELOW else round(number)
 
 
 def _table(register: object) -> Table:

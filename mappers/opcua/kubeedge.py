@@ -55,6 +55,6 @@ def flat(config: Mapping[str, object]) -> dict[str, object]:
 def _milliseconds(timeout: object) -> object:
     try:
         number = float(str(timeout))
-    except ValueError:
+        return round(number * 1000) if number < _SECONDS_BELOW else round(number)
+    except (ValueError, OverflowError):  # no number, or one without end
         return timeout  # the model's own check refuses it by name
-    return round(number * 1000) if number < _SECONDS_BELOW else round(number)
