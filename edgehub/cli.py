@@ -47,7 +47,7 @@ COMMANDS: Final = {
     "history": Entry("edgehub.commands.history:history", "Show the readings that were kept of a property."),
     "status": Entry("edgehub.commands.status:status", "Show how the gateway is."),
     "account": Entry("edgehub.commands.account:account", "Make logins for programs of yours."),
-    "mapper": Entry("", "Make, list, check, simulate mappers and scan with them.", MAPPER_COMMANDS),
+    "mapper": Entry("", "Write, list and check mappers; simulate devices, look for devices.", MAPPER_COMMANDS),
     "check-config": Entry(
         "edgehub.commands.check_config:check_config", "Check the settings and say where they are from."
     ),

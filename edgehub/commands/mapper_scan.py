@@ -59,7 +59,7 @@ async def _scan(
     search = search_of(mapper, dict(split_assignment(one, form="key=value", remedy=remedy) for one in settings))
     if write is not None:
         refuse_existing(write)
-    progress = _Shown(sys.stderr.isatty(), time.monotonic)
+    progress = Shown(sys.stderr.isatty(), time.monotonic)
     found: list[FoundDevice] = []
     whole = False
     try:
@@ -121,7 +121,7 @@ def _address(one: FoundDevice) -> str:
     return ", ".join(f"{key}={value}" for key, value in one.address.items())
 
 
-class _Shown:
+class Shown:
     """Progress on stderr: one line that moves on a terminal, now and then a line elsewhere."""
 
     def __init__(self, terminal: bool, now_s: Callable[[], float]) -> None:
@@ -145,11 +145,11 @@ class _Shown:
     def end(self) -> None:
         """Clear the line that moves."""
         if self._terminal:
-            typer.echo("\r\x1b[K", err=True, nl=False)
+            typer.echo("\r\x1b[K", err=True, nl=False, color=True)
 
     def _write(self, text: str, *, last: bool) -> None:
         line = "".join(one for one in text if one.isprintable())
         if self._terminal:
-            typer.echo(f"\r\x1b[K{line[:110]}", err=True, nl=last)
+            typer.echo(f"\r\x1b[K{line[:110]}", err=True, nl=last, color=True)
         else:
             typer.echo(line, err=True)

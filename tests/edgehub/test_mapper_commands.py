@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from edgehub.cli import application
+from edgehub.cli import MAPPER_COMMANDS, application
 from mappers.modbus.driver import ModbusDriver
 from mappers.opcua.driver import OpcuaDriver
 from mappers.sdk.capability import capabilities
@@ -124,6 +124,6 @@ def test_the_schema_of_a_mapper_that_is_not_there_is_refused():
     assert done.stderr.startswith("error: mapper 'zigbee' is not installed; installed are modbus, opcua")
 
 
-@pytest.mark.parametrize("word", ["list", "schema"])
+@pytest.mark.parametrize("word", MAPPER_COMMANDS)
 def test_each_command_has_an_example(word):
     assert f"Example: edgetwin mapper {word}" in run("mapper", word, "--help").stdout

@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 
 from edgehub.checking import checked
 from edgehub.cli import application
+from edgehub.commands.mapper_scan import Shown
 from edgehub.found import Place, documents, plain_name
-from mappers.sdk import Access, FoundDevice, FoundPoint, ValueType
+from mappers.sdk import Access, FoundDevice, FoundPoint, Progress, ValueType
 from mappers.sdk.registry import Registry
 from twin.manifest.yaml import Source
 
@@ -205,6 +206,24 @@ def test_what_is_wrong_is_said(finder, words, code, said):
     done = scan(*words)
     assert done.exit_code == code, done.output
     assert said in done.stderr
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("terminal", "shown"),
+    [
+        (False, "9 of 9 unit\nfound a\n"),
+        (True, "\r\x1b[K5 of 9 unit\r\x1b[K9 of 9 unit\r\x1b[Kfound a\n\r\x1b[K"),
+    ],
+)
+def test_progress_is_a_line_that_moves_on_a_terminal_and_a_line_now_and_then_elsewhere(terminal, shown, capsys):
+    times = iter([0.0, 0.05, 0.5, 3.0])
+    progress = Shown(terminal, lambda: next(times))
+    for done in (1, 5, 9):
+        progress.tell(Progress(done, 9, "unit\x1b"))
+    progress.say("found a")
+    progress.end()
+    assert capsys.readouterr().err == shown
 
 
 TEXTS = st.text(max_size=30)
