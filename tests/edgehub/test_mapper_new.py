@@ -83,6 +83,10 @@ def test_installed_it_is_listed_and_described_and_its_sample_is_taken(project, t
     assert (row["package"], row["error"]) == ("edgetwin-mapper-soil-probe 0.1.0", None)
     schema = json.loads(edgetwin("mapper", "schema", "soil-probe", cwd=tmp_path, path=str(place)).stdout)
     assert "key" in schema["$defs"]["Address"]["properties"]
+    fits = edgetwin("mapper", "check", "soil-probe/sample.yaml", cwd=tmp_path, path=str(place))
+    assert (fits.returncode, fits.stdout) == (0, "1 device model, 1 connection, 1 device: all fit\n")
+    shown = edgetwin("mapper", "simulate", "soil-probe/sample.yaml", "--once", cwd=tmp_path, path=str(place))
+    assert "default/soil-probe-pump-1  speed " in shown.stdout
     told = edgetwin("apply", "-f", "soil-probe/sample.yaml", "--dry-run", cwd=tmp_path, path=str(place))
     assert told.returncode == 0, told.stderr
 
