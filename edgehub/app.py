@@ -20,6 +20,7 @@ from importlib.metadata import version
 from typing import Final
 
 from edgehub import accounts
+from edgehub.alarms import Alarms
 from edgehub.dialects import Dialects
 from edgehub.documents import Documents, open_documents
 from edgehub.health import HealthFile
@@ -109,8 +110,6 @@ class Gateway:
         """How the gateway is, as far as the hub knows without asking anyone."""
         devices = [key for key in self._engine if key.kind is Kind.DEVICE]
         counters = self._twins.counters
-        failure = self._engine.failure
-        alarms = [f"the store takes no changes: {failure.message}"] if failure is not None else []
         return StatusReply(
             gateway=self._settings.gateway_name,
             version=self._version,
@@ -130,7 +129,7 @@ class Gateway:
                 )
                 for child in self._supervisor.runners
             ],
-            alarms=[*self._parts.alarms, *alarms, *self._engine.replica.clock_alarms()],
+            alarms=self._parts.alarms.now(),
         )
 
     async def _open(self, stack: AsyncExitStack) -> None:
@@ -264,11 +263,10 @@ class _Parts:
     link: MqttLink
     documents: Documents
     access: BrokerAccess
-    alarms: tuple[str, ...]
-    """What went wrong at start and was mended; shown until the next start."""
+    alarms: Alarms
 
 
-async def _open_engine(folder: StateFolder, clock: Clock, stack: AsyncExitStack) -> tuple[TwinEngine, tuple[str, ...]]:
+async def _open_engine(folder: StateFolder, clock: Clock, stack: AsyncExitStack) -> tuple[TwinEngine, Alarms]:
     opened = open_state(folder)
     stack.callback(opened.store.close)
     stack.callback(copier(opened.store, folder))
@@ -278,4 +276,4 @@ async def _open_engine(folder: StateFolder, clock: Clock, stack: AsyncExitStack)
     stack.push_async_callback(engine.close)
     copying = asyncio.create_task(keep_copies(opened.store, folder, executor), name="copies of the twins")
     stack.callback(copying.cancel)
-    return engine, opened.alarms
+    return engine, Alarms(engine, opened.store, folder.database, start=opened.alarms)

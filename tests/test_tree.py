@@ -22,7 +22,13 @@ HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 
 HOMES = {
     "paho": ("twin/link/",),
-    "sqlite3": ("twin/sqlite_store.py", "twin/query/reader.py", "twin/migrations/"),
+    "sqlite3": (
+        "twin/sqlite_store.py",
+        "twin/sqlite_check.py",
+        "twin/sqlite_schema.py",
+        "twin/query/reader.py",
+        "twin/migrations/",
+    ),
     "sqlglot": ("twin/query/",),
     "tinydb": ("edgehub/registry.py", "edgehub/storage.py"),
     # The demo plant stands for the world outside; it runs in a process of its own.
