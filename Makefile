@@ -33,7 +33,7 @@ bench-long: setup-dev ## the figures that take more than a minute
 	@tools/peers.sh
 	@exec $(PYTHON) -m tests.bench.run --long $(ONLY)
 
-torture: setup-dev ## the long fault tests: kill -9 of every process, 100 times each
+torture: setup-dev ## the long fault tests: kill -9, power cuts, failing disks, flipped bytes, clocks (root for all of them)
 	@tools/peers.sh
 	@$(PYTHON) -m pytest -q -m torture
 

@@ -27,12 +27,9 @@ def leaf_sum(row: tuple[Any, ...]) -> int:
 
 
 def leaf_fits(row: tuple[Any, ...]) -> bool:
-    """Whether a leaf, followed by its checksum, is what was written; one without (of an older release) is trusted."""
-    found = row[12]
-    if found is None:
-        return True
+    """Whether a leaf, followed by its checksum, is what was written; one without is not."""
     try:
-        return leaf_sum(row[:12]) == int(found)
+        return leaf_sum(row[:12]) == int(row[12])
     except (ValueError, TypeError, struct.error):
         return False
 
@@ -43,6 +40,6 @@ def row_sum(*columns: object) -> int:
 
 
 def row_fits(*row: object) -> bool:
-    """Whether a row, followed by its checksum, is what was written; one without is trusted."""
+    """Whether a row, followed by its checksum, is what was written; one without is not."""
     *content, found = row
-    return found is None or row_sum(*content) == found
+    return row_sum(*content) == found

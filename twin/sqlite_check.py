@@ -7,17 +7,19 @@ rows                    their checksums: a twin's row makes the file unusable, a
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from twin.checksum import leaf_fits, row_fits, row_sum
+from twin.checksum import leaf_fits, leaf_sum, row_fits, row_sum
 
 _FRAME_BYTES: Final = 24
 _HEADER_BYTES: Final = 32
 _TWIN: Final = "id, kind, namespace, name, uid, version, spec, model, gateway"
-_LEAF: Final = "twin, section, property, site, value, tick, seen, by, at, quality, reason, version, sum"
+_LEAF: Final = "twin, section, property, site, value, tick, seen, by, at, quality, reason, version"
 _LABEL: Final = "twin, name, value"
 _SMALL: Final = (
     ("meta", "key, value"),
@@ -36,7 +38,11 @@ _LABELS: Final = {
 def mend_pages(db: sqlite3.Connection) -> None:
     """Check pages, order and indexes. Raises sqlite3.DatabaseError if more than an index is broken."""
     if _page_fault(db):
-        db.execute("REINDEX")  # an index that does not fit its table is made from it
+        # An index that does not fit its table is made from it; REINDEX alone would remake the tables too, and so
+        # hide what they have lost.
+        for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'index'").fetchall():
+            quoted = name.replace('"', '""')
+            db.execute(f'REINDEX "{quoted}"')
         if fault := _page_fault(db):
             raise sqlite3.DatabaseError(fault)
 
@@ -82,7 +88,7 @@ def fault(db: sqlite3.Connection) -> str:
     for table, columns in tables:
         if not all(row_fits(*row) for row in db.execute(f"SELECT {columns}, sum FROM {table}")):
             return f"a row of table {table} is not what was written"
-    if not all(map(leaf_fits, db.execute(f"SELECT {_LEAF} FROM leaf"))):
+    if not all(map(leaf_fits, db.execute(f"SELECT {_LEAF}, sum FROM leaf"))):
         return "a row of table leaf is not what was written"
     return ""
 
@@ -107,6 +113,23 @@ def commits_in(log: Path) -> list[int]:
         for number, frame in enumerate(frames, start=1)
         if frame[8:16] == salt and any(frame[4:8])  # the size of the file after a commit
     ]
+
+
+def sum_all(db: sqlite3.Connection) -> None:
+    """Give every row its checksum, in a store of a release that knew none."""
+    _sum_rows(db, "leaf", _LEAF, lambda *row: leaf_sum(row))
+    for table, columns in (("twin", _TWIN), ("label", _LABEL), *_SMALL):
+        _sum_rows(db, table, columns, row_sum)
+
+
+def _sum_rows(db: sqlite3.Connection, table: str, columns: str, sum_of: Callable[..., int]) -> None:
+    names = columns.split(", ")
+    where = " AND ".join(f"{name} IS ?" for name in names)
+    sums = []
+    for row in db.execute(f"SELECT {columns} FROM {table}"):
+        with contextlib.suppress(ValueError, TypeError, struct.error):  # no leaf: it stays without, and is left out
+            sums.append((sum_of(*row), *row))
+    db.executemany(f"UPDATE {table} SET sum = ? WHERE {where}", sums)
 
 
 def _frames(seek: Any, read: Any, page_bytes: int) -> Iterator[bytes]:
@@ -143,6 +166,7 @@ def _remake_labels(db: sqlite3.Connection) -> None:
         " SELECT twin.id, json_extract(one.value, '$[0]'), json_extract(one.value, '$[1]')"
         " FROM (SELECT id, spec FROM twin WHERE json_valid(spec)) AS twin, json_each(twin.spec, '$.labels') AS one"
     )
+    _sum_rows(db, "label", _LABEL, row_sum)
 
 
 def _mend(db: sqlite3.Connection, table: str, columns: str, row: tuple[Any, ...]) -> None:

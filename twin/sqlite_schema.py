@@ -15,10 +15,11 @@ from typing import Final
 
 from twin.checksum import row_fits, row_sum
 from twin.errors import StoreTooNew
-from twin.sqlite_check import schema_sum
+from twin.sqlite_check import schema_sum, sum_all
 
 log = logging.getLogger(__name__)
 
+_SUMS: Final = "0006_checksums.sql"
 PUT_META: Final = "INSERT OR REPLACE INTO meta (key, value, sum) VALUES (?, ?, ?)"
 
 
@@ -53,7 +54,10 @@ def migrate(db: sqlite3.Connection) -> None:
     for number, name in enumerate(files[version:], start=version + 1):
         script = resources.files("twin.migrations").joinpath(name).read_text()
         try:
-            db.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+            db.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};")
+            if name == _SUMS:
+                sum_all(db)
+            db.execute("COMMIT")
         except sqlite3.Error:
             if db.in_transaction:
                 db.execute("ROLLBACK")

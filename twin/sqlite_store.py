@@ -351,7 +351,7 @@ def _from_sql(stored: object) -> SlotValue:
 
 
 def _leaf(row: tuple[Any, ...]) -> tuple[LeafKey, Slot, int] | None:
-    """A leaf from its row; None if it is none, which an unchecked row of an older release may be."""
+    """A leaf from its row; None if it is none, as in a row that was no leaf before it got its checksum."""
     twin, section, name, site, value, tick, seen, by, at, quality, reason, version, _ = row
     try:
         key = LeafKey(twin, _SECTIONS[section], intern(name), _SITES[site])

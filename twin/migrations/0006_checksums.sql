@@ -1,4 +1,4 @@
--- A checksum of each row (twin/checksum.py); NULL in rows of older releases, which are trusted.
+-- A checksum of each row (twin/checksum.py); those that are there get theirs in the same transaction.
 ALTER TABLE meta ADD COLUMN sum INTEGER;
 ALTER TABLE twin ADD COLUMN sum INTEGER;
 ALTER TABLE label ADD COLUMN sum INTEGER;
