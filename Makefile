@@ -23,7 +23,7 @@ check: setup-dev ## format, lint, types, import layers and the fast tests, in le
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/lint-imports --no-logo >.cache/layers.log 2>&1 || { cat .cache/layers.log >&2; exit 1; }
-	@$(PYTHON) -m pytest -q -m fast
+	@$(PYTHON) -m pytest -q -m 'fast and not torture'
 
 bench: setup-dev ## measure the figures into docs/benchmarks.md (ONLY=name for one)
 	@tools/peers.sh
@@ -33,7 +33,7 @@ bench-long: setup-dev ## the figures that take more than a minute
 	@tools/peers.sh
 	@exec $(PYTHON) -m tests.bench.run --long $(ONLY)
 
-torture: setup-dev ## the long fault tests: kill -9 of every process, 100 times each
+torture: setup-dev ## the long fault tests: kill -9, power cuts, failing disks, flipped bytes, clocks (root for all of them)
 	@tools/peers.sh
 	@$(PYTHON) -m pytest -q -m torture
 

@@ -20,6 +20,7 @@ from importlib.metadata import version
 from typing import Final
 
 from edgehub import accounts
+from edgehub.alarms import Alarms
 from edgehub.dialects import Dialects
 from edgehub.documents import Documents, open_documents
 from edgehub.health import HealthFile
@@ -115,8 +116,6 @@ class Gateway:
         """How the gateway is, as far as the hub knows without asking anyone."""
         devices = [key for key in self._engine if key.kind is Kind.DEVICE]
         counters = self._twins.counters
-        failure = self._engine.failure
-        alarms = [f"the store takes no changes: {failure.message}"] if failure is not None else []
         return StatusReply(
             gateway=self._settings.gateway_name,
             version=self._version,
@@ -137,7 +136,7 @@ class Gateway:
                 )
                 for child in self._supervisor.runners
             ],
-            alarms=[*self._parts.alarms, *alarms, *self._engine.replica.clock_alarms()],
+            alarms=self._parts.alarms.now(),
         )
 
     async def _open(self, stack: AsyncExitStack) -> None:
@@ -276,13 +275,12 @@ class _Parts:
     link: MqttLink
     documents: Documents
     access: BrokerAccess
-    alarms: tuple[str, ...]
-    """What went wrong at start and was mended; shown until the next start."""
+    alarms: Alarms
 
 
 async def _open_engine(
     settings: Settings, folder: StateFolder, clock: Clock, stack: AsyncExitStack
-) -> tuple[TwinEngine, SqliteHistory, tuple[str, ...]]:
+) -> tuple[TwinEngine, SqliteHistory, Alarms]:
     opened = open_state(folder)
     stack.callback(opened.store.close)
     stack.callback(copier(opened.store, folder))
@@ -297,4 +295,4 @@ async def _open_engine(
     stack.callback(copying.cancel)
     keeper = HistoryKeeper(history, settings.history.limits, clock, executor, folder.path)
     stack.callback(asyncio.create_task(keeper.keep(), name="history").cancel)
-    return engine, history, opened.alarms
+    return engine, history, Alarms(engine, opened.store, folder.database, start=opened.alarms)

@@ -15,7 +15,7 @@ from edgehub import accounts
 from edgehub.mosquitto_conf import SALT_BYTES, Account, new_password, password_hash
 from edgehub.private_file import write_private
 from twin.dialects.aws_names import Things
-from twin.errors import EdgetwinError
+from twin.errors import EdgetwinError, StoreError
 from twin.model import TwinKey, checked_name
 
 RESERVED: Final = frozenset({accounts.HUB, accounts.CLI, accounts.MAPPER})
@@ -82,5 +82,9 @@ class Logins(BaseModel):
         return Logins(logins=others)
 
     def write(self, path: Path) -> None:
-        """Put the file in place, whole."""
-        write_private(path, self.model_dump_json(indent=2))
+        """Put the file in place, whole. Raises StoreError; the logins stay as they were."""
+        try:
+            write_private(path, self.model_dump_json(indent=2))
+        except OSError as error:
+            message = f"{path} cannot be written: {error.strerror}; the accounts are as they were"
+            raise StoreError(message, remedy="Check free space, permissions and the disk's health.") from error

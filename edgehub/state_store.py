@@ -42,6 +42,9 @@ def open_state(folder: StateFolder) -> OpenedStore:
     """
     alarms = _give_back(folder)
     try:
+        if folder.database_copy.exists() and _is_empty(folder.database):
+            message = f"{folder.database} is empty"
+            raise StoreCorrupt(message)
         return OpenedStore(_opened(folder.database), alarms)
     except StoreCorrupt as error:
         store, alarm = _replaced(folder, error)
@@ -83,6 +86,10 @@ def _opened(path: Path) -> SqliteStore:
     store = SqliteStore(path)
     store.open()
     return store
+
+
+def _is_empty(path: Path) -> bool:
+    return path.exists() and path.stat().st_size == 0
 
 
 def _give_back(folder: StateFolder) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from typing import Any, Final, TypeAlias
 
 from tinydb.storages import Storage
 
+from edgehub.private_file import sync_folder
 from twin.clock import Clock
 from twin.errors import StoreCorrupt, StoreError, StoreTooNew
 
@@ -207,7 +208,7 @@ class FileStorage(Storage):
                 _write_temporary(path, content, written_at_ms)
             for path in (self._copy, self._path):
                 _temporary(path).replace(path)
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
 
 
 def _temporary(path: Path) -> Path:
@@ -225,14 +226,6 @@ def _write_temporary(path: Path, content: bytes, written_at_ms: int) -> None:
         written_ns = written_at_ms * 1_000_000
         os.utime(fd, ns=(written_ns, written_ns))
         os.fsync(fd)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

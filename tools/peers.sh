@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sees that the real parts which the tests talk to are there: a C compiler, libmodbus, socat, and node-opcua where
 # there is npm.
+# What only the fault tests need (libfiu, mkfs.xfs) is installed where that is possible; without it they are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/system.sh
@@ -24,6 +25,16 @@ if command -v npm >/dev/null && [ "$(cat .cache/peers/node-opcua 2>/dev/null)" !
     fi
 fi
 
+wanted() {
+    [ -e /usr/lib/fiu/fiu_posix_preload.so ] || echo fiu-utils
+    PATH=$PATH:/usr/sbin command -v mkfs.xfs >/dev/null || echo xfsprogs
+}
+
+faults=$(wanted | tr '\n' ' ')
+if [ -n "$faults" ]; then
+    # shellcheck disable=SC2086  # a list of words
+    apt_install $faults || say "Some fault tests are skipped, as root install: $faults"
+fi
 packages=$(missing | tr '\n' ' ')
 [ -n "$packages" ] || exit 0
 started=$SECONDS

@@ -451,6 +451,10 @@ class TwinEngine:
                 leaf = twin.desired.get(place.property, Leaf())
                 twin.desired[place.property] = leaf.with_slot(place.site, slot)
             twin.version = max(twin.version, version)
+            if place.site is self.site:  # counted too, for the stored tick may be damaged
+                self._ticker.last = max(self._ticker.last, slot.tick)
+            else:
+                self.replica.peer_last = max(self.replica.peer_last, slot.tick)
 
 
 def _newly_said(spec: TwinSpec, said: Mapping[str, Value]) -> dict[str, Value]:

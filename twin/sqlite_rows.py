@@ -53,11 +53,16 @@ def reading_of(path: Path) -> Iterator[None]:
         raise StoreCorrupt(message, remedy=_REBUILD) from error
 
 
-def store_error(error: Exception, path: Path) -> StoreError:
-    """The error of ours."""
+def store_error(error: Exception, path: Path, *, opening: bool = False) -> StoreError:
+    """The error of ours; while a file is opened, also what its tables may hold instead of ours counts as damage."""
     text = f"{path}: {error}"
     if isinstance(error, sqlite3.OperationalError | OSError):
+        code = getattr(error, "sqlite_errorcode", None)
+        if opening and code == sqlite3.SQLITE_ERROR:  # our own statements are right: the schema or a name is not
+            return StoreCorrupt(text, remedy=_REBUILD)
         return StoreError(text, remedy="Check free space, permissions and the disk's health; nothing was acknowledged.")
+    if opening and isinstance(error, sqlite3.IntegrityError | UnicodeDecodeError):
+        return StoreCorrupt(text, remedy=_REBUILD)
     if type(error) is sqlite3.DatabaseError:  # its subclasses are faults of ours, not of the file
         return StoreCorrupt(text, remedy=_REBUILD)
     return StoreError(text)

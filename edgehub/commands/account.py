@@ -9,7 +9,7 @@ import typer
 
 from edgehub.commands.session import ExitCode, folder, print_error
 from edgehub.logins import Logins
-from twin.errors import EdgetwinError
+from twin.errors import EdgetwinError, StoreError
 
 
 def account(
@@ -28,7 +28,8 @@ def account(
         _act(action, name, tuple(device or ()), as_json)
     except EdgetwinError as error:
         print_error(error)
-        raise typer.Exit(ExitCode.REFUSED) from None
+        failed = isinstance(error, StoreError)
+        raise typer.Exit(ExitCode.FAILED if failed else ExitCode.REFUSED) from None
 
 
 def _act(action: str, name: str, devices: tuple[str, ...], as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sqlite3
 
 import pytest
 
@@ -88,3 +89,27 @@ async def test_a_disk_that_is_full_at_start_gets_the_reserve_and_the_hub_starts_
     status = await asyncio.to_thread(hub.run, "status")
     assert status.returncode == 1
     assert "ALARM" in status.stdout
+
+
+async def test_a_value_that_the_disk_changed_is_left_out_and_named(hub, plant):
+    await set_count(hub, 5)
+    async with hub.client() as client:
+        await client.set("free", {"position": 111})
+    assert hub.stop() == 0
+    db = sqlite3.connect(hub.folder.database)
+    db.execute("UPDATE leaf SET value = 6 WHERE property = 'count' AND section = 1")
+    db.commit()
+    db.close()
+    hub.start()
+    async with hub.client() as client:
+        desired = (await client.get("free")).desired
+        assert "count" not in desired
+        assert desired["position"].value == 111
+        (alarm,) = (await client.status()).alarms
+    assert "the disk has damaged state.db, which does without: desired count of device/default/free" in alarm
+    await set_count(hub, 7)
+    assert hub.stop() == 0
+    hub.start()
+    assert await desired_count(hub) == 7
+    async with hub.client() as client:
+        assert (await client.status()).alarms == []

@@ -233,6 +233,7 @@ def test_a_store_of_a_later_release_is_refused_and_not_touched(open_sqlite, path
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA journal_mode=DELETE")
         db.execute("PRAGMA user_version=99")
+        db.execute("UPDATE meta SET value = 99, sum = NULL WHERE key = 'schema'")
     db.close()
     path.chmod(0o640)
     before = path.read_bytes()
@@ -284,11 +285,11 @@ def test_rows_that_are_not_ours_are_corrupt_and_not_a_surprise(open_sqlite):
     store = open_sqlite()
     store.write(Batch(twins={1: row(1)}, reported={(1, "p"): Slot([1], 1)}, versions={1: 1}, tick=1))
     store._db.execute("UPDATE twin SET spec = '{}'")
-    store._db.execute("UPDATE leaf SET value = X'7B'")
+    store._db.execute("UPDATE leaf SET value = X'7B', sum = NULL")
     with pytest.raises(StoreCorrupt):
         store.load()
-    with pytest.raises(StoreCorrupt):
-        list(store.leaves())
+    assert list(store.leaves()) == []
+    assert store.lost == ["reported p of device/plant/tank"]
 
 
 def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path, open_sqlite):
@@ -347,3 +348,38 @@ def test_a_store_of_schema_1_still_opens_with_its_values(open_sqlite, path):
     assert (twins, tick) == ([TwinRow(3, GOLDEN_SPEC, 2)], 16)
     found = {(at.section, at.property, at.site): (slot, version) for at, slot, version in store.leaves([3])}
     assert repr(sorted(found.items())) == repr(sorted(GOLDEN_LEAVES.items()))
+
+
+def test_a_damaged_store_does_not_replace_its_last_good_copy(open_sqlite, path, tmp_path):
+    store = open_sqlite()
+    store.write(Batch(twins={1: row(1)}, reported={(1, "p"): Slot("good", 1)}, versions={1: 1}, tick=1))
+    copy = tmp_path / "copy.db"
+    store.copy_to(copy)
+    whole = copy.read_bytes()
+    store._db.execute("UPDATE leaf SET value = 'bad'")
+    with pytest.raises(StoreCorrupt, match="table leaf"):
+        store.copy_to(copy)
+    assert copy.read_bytes() == whole
+    assert not copy.with_name("copy.db.new").exists()
+
+
+def test_a_harmed_schema_version_is_mended_from_the_tables(open_sqlite, path):
+    open_sqlite().write(Batch(twins={1: row(1)}, tick=4))
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version=1")
+    db.close()
+    assert open_sqlite().load() == ([row(1)], 4)
+
+
+def test_after_a_failed_write_the_log_begins_anew(open_sqlite, path):
+    store = open_sqlite()
+    store.write(Batch(twins={1: row(1)}, tick=1))
+    log = path.with_name(f"{path.name}-wal")
+    assert log.stat().st_size > 0
+    store._db.execute("PRAGMA max_page_count=1")  # as a full disk: SQLITE_FULL
+    batch = Batch(twins={1: row(1)}, versions={1: 2}, tick=2)
+    batch.reported.update({(1, f"p{n}"): Slot("x" * 3000, n + 1) for n in range(50)})
+    with pytest.raises(StoreError, match="full"):
+        store.write(batch)
+    assert log.stat().st_size == 0  # what was refused cannot come back from there
+    assert open_sqlite().load() == ([row(1)], 1)
