@@ -33,7 +33,7 @@ async def main():
     store, history = SqliteStore(path), SqliteHistory(path, SystemClock())
     store.open()
     history.open()
-    limits = Limits(3000, 2**50, 0)
+    limits = Limits(1000, 2**50, 0)
     with ThreadPoolExecutor(1) as executor:
         engine = TwinEngine(store, clock=SystemClock(), executor=executor)
         engine.open()
