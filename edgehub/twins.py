@@ -9,11 +9,12 @@ from typing import Final
 
 from twin.clock import Clock
 from twin.commit import Commit
-from twin.engine import PropertyMark, TwinEngine
+from twin.engine import TwinEngine
 from twin.errors import EdgetwinError, Refused
 from twin.link import Link, Message
 from twin.merge import value_of
 from twin.model import Kind, Quality, Reason, TwinKey
+from twin.reading import PropertyMark
 from twin.wire import topics
 from twin.wire.codec import decode_report, encode
 from twin.wire.messages import Ack, Delta, DesiredValue, ErrorBody, RefusedReport

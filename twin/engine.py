@@ -17,36 +17,23 @@ from typing import Final
 
 from twin.clock import Clock
 from twin.commit import Commit, GroupCommit
-from twin.deadband import equal, same
+from twin.deadband import equal
 from twin.delta import delta
 from twin.document import DELETED, Leaf, Slot, SlotValue, TwinDocument, live
-from twin.errors import InvalidValue, NotTheReporter, Refused, StoreError, UnknownProperty, UnknownTwin, VersionMismatch
-from twin.model import Quality, Reason, Section, Site, TwinKey, TwinSpec, Value
+from twin.errors import NotTheReporter, Refused, StoreError, UnknownTwin, VersionMismatch
+from twin.model import Section, Site, TwinKey, TwinSpec, Value
+from twin.reading import PropertyMark, kept_readings, same_quality, unchanged
 from twin.replica import Replica
 from twin.resident import ResidentTwin
 from twin.residents import OWNER, Residents
-from twin.store import Batch, KeptReading, NoteKey, Store
+from twin.store import NoteKey, Store
 from twin.tick import Ticker
-from twin.validate import Rule
+from twin.validate import refusal
+from twin.watching import DeltaWatcher, Watcher, Watchers
 
 log = logging.getLogger(__name__)
 
 _NOTHING: Final[Mapping[str, SlotValue]] = {}
-
-Watcher = Callable[[TwinKey, frozenset[tuple[Section, str]]], None]
-"""Told after a commit: which twin, and which properties; none when the twin itself was made, changed or removed.
-
-Told after a failed commit too, when the twin has gone back to what is on disk. Neither watcher may raise.
-"""
-DeltaWatcher = Callable[[TwinKey], None]
-
-
-@dataclass(frozen=True, slots=True)
-class PropertyMark:
-    """Quality of a reading that is not good."""
-
-    quality: Quality
-    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +59,7 @@ class TwinEngine:
         self._commits = GroupCommit(store, executor, before=self._seal, after=self._settle)
         self.replica = Replica(self._residents, self._ticker, self._commits, store, clock, executor, site)
         """The same twins as the other site sees them."""
-        self._watchers: list[Watcher] = []
-        self._delta_watchers: list[DeltaWatcher] = []
+        self._watchers = Watchers(self._by_id)
         self.failure: StoreError | None = None
         """What keeps the store from taking changes right now; None when the last commit went well."""
 
@@ -180,8 +166,8 @@ class TwinEngine:
             last = reported.get(name)
             mark = marks.get(name) if marks else None
             read_at = times.get(name, at) if times else at
-            alike = last is not None and last.by == by and _same_quality(last, mark)
-            if alike and last is not None and _unchanged(last, value, read_at, rule):
+            alike = last is not None and last.by == by and same_quality(last, mark)
+            if alike and last is not None and unchanged(last, value, read_at, rule):
                 continue
             tick += 1
             if mark is None:
@@ -197,7 +183,7 @@ class TwinEngine:
             mark = marks[name]
             if name not in rules and any_rule is None:
                 refused = [*(refused or ()), twin.violation(name, None)]
-            elif last is None or not _same_quality(last, mark):
+            elif last is None or not same_quality(last, mark):
                 tick += 1
                 value = None if last is None or last.value is DELETED else last.value
                 read_at = times.get(name, at)
@@ -207,11 +193,12 @@ class TwinEngine:
             twin.version += 1
             commit.batch.versions[twin_id] = twin.version
         if twin.kept:
-            self._keep(twin, values, marks, times, after=first, at=at, by=by)
+            readings = kept_readings(twin, values, marks, times, after=first, at=at, by=by, ticker=self._ticker)
+            commit.batch.readings.extend(readings)
         self._commits.start()
         if refused is None:
             return Reported(commit)
-        return Reported(commit, _refusal(key, refused), len(refused) == len(values.keys() | marks.keys()))
+        return Reported(commit, refusal(key, refused), len(refused) == len(values.keys() | marks.keys()))
 
     def set_desired(
         self,
@@ -250,7 +237,7 @@ class TwinEngine:
         broken = [text for name, value in desired.items() if (text := twin.not_settable(name, value))]
         broken += [text for name, value in reported.items() if (text := twin.not_reportable(name, value))]
         if broken:
-            raise _refusal(key, broken)
+            raise refusal(key, broken)
         self._write_reported(twin, reported, by=by)
         self._write_desired(twin, desired, by=by)
         if not desired and not reported:  # no leaf of it will hold the new version
@@ -288,13 +275,11 @@ class TwinEngine:
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Tell the watcher of every change once it is on disk; returns how to stop."""
-        self._watchers.append(watcher)
-        return lambda: self._watchers.remove(watcher)
+        return self._watchers.add(watcher)
 
     def watch_deltas(self, watcher: DeltaWatcher) -> Callable[[], None]:
         """Tell the watcher, after a commit, of each twin whose delta may have changed; returns how to stop."""
-        self._delta_watchers.append(watcher)
-        return lambda: self._delta_watchers.remove(watcher)
+        return self._watchers.add_for_deltas(watcher)
 
     # -- inside --------------------------------------------------------------------------------------------------
 
@@ -309,28 +294,6 @@ class TwinEngine:
             message = f"{key}: only its gateway writes reported"
             raise NotTheReporter(message, remedy="Write desired instead.")
         return self._known(key)
-
-    def _keep(
-        self,
-        twin: ResidentTwin,
-        values: Mapping[str, Value],
-        marks: Mapping[str, PropertyMark],
-        times: Mapping[str, int],
-        *,
-        after: int,
-        at: int,
-        by: str,
-    ) -> None:
-        """Take what a report brought into the history; what changed a leaf has a greater tick than ``after``."""
-        for name, unchanged_too in twin.kept.items():
-            readings, slot = self._commits.open.batch.readings, twin.reported.get(name)
-            if slot is None or not (name in values or name in marks):
-                continue
-            if slot.tick > after:
-                readings.append(KeptReading(twin.id, name, slot))
-            elif unchanged_too and name in values and not twin.violation(name, values[name]):
-                again = slot._replace(value=values[name], tick=self._ticker.take(after), by=by, at=times.get(name, at))
-                readings.append(KeptReading(twin.id, name, again))
 
     def _write_desired(self, twin: ResidentTwin, changes: Mapping[str, SlotValue], *, by: str) -> None:
         batch = self._commits.open.batch
@@ -369,43 +332,14 @@ class TwinEngine:
         batch = commit.batch
         for row in batch.twins.values():
             self._by_id[row.id].said = row.spec.desired
-        self._tell_watchers(batch)
-        self._tell_delta_watchers(batch.versions)
+        self._watchers.tell(batch)
+        self._watchers.tell_deltas(batch.versions, but=self._unstored())
         for twin_id in batch.dropped:
             del self._by_id[twin_id]
 
-    def _tell_watchers(self, batch: Batch) -> None:
-        if not self._watchers:
-            return
-        changed: dict[int, set[tuple[Section, str]]] = {twin_id: set() for twin_id in batch.versions}
-        for twin_id, name in batch.reported:
-            changed[twin_id].add((Section.REPORTED, name))
-        for twin_id, name, _ in batch.desired:
-            changed[twin_id].add((Section.DESIRED, name))
-        for twin_id, names in changed.items():
-            twin = self._by_id[twin_id]
-            if not twin.documented:
-                continue
-            key = twin.spec.key
-            for tell in tuple(self._watchers):
-                try:
-                    tell(key, frozenset(names))
-                except Exception:  # a supervisor boundary: a watcher must not keep others from their answers
-                    log.exception("a watcher of %s failed", key)
-
-    def _tell_delta_watchers(self, twins: Iterable[int]) -> None:
-        # A desired value that is not on disk yet must reach no device, so its twin waits for the next commit.
-        unstored = {twin_id for twin_id, _, _ in self._commits.open.batch.desired}
-        for twin_id in twins:
-            twin = self._by_id[twin_id]
-            if not twin.delta_touched or not twin.documented or twin_id in unstored:
-                continue
-            twin.delta_touched = False
-            for tell in tuple(self._delta_watchers):
-                try:
-                    tell(twin.spec.key)
-                except Exception:  # as above
-                    log.exception("a watcher of the delta of %s failed", twin.spec.key)
+    def _unstored(self) -> frozenset[int]:
+        """Twins with a desired value that is not on disk yet: it must reach no device before its commit."""
+        return frozenset(twin_id for twin_id, _, _ in self._commits.open.batch.desired)
 
     def _undo(self, commit: Commit, failure: StoreError) -> None:
         """Go back to what is on disk, with the changes that waited behind the failed commit; all are refused.
@@ -436,8 +370,8 @@ class TwinEngine:
             twin = self._by_id[twin_id]
             self._write_desired(twin, _newly_said(twin.spec, twin.said), by="document")
             kept.twins[twin_id] = twin.row
-        self._tell_watchers(commit.batch)
-        self._tell_delta_watchers(lost - kept.dropped)
+        self._watchers.tell(commit.batch)
+        self._watchers.tell_deltas(lost - kept.dropped, but=self._unstored())
         waiting.end(failure)
 
     def _read_leaves(self, twins: Iterable[int] | None) -> None:
@@ -461,25 +395,5 @@ def _newly_said(spec: TwinSpec, said: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in spec.desired.items() if name not in said or not equal(said[name], value)}
 
 
-def _same_quality(last: Slot, mark: PropertyMark | None) -> bool:
-    if mark is None:
-        return last.quality is Quality.GOOD
-    return last.quality is mark.quality and last.reason is mark.reason
-
-
-def _unchanged(last: Slot, value: Value, at: int, rule: Rule) -> bool:
-    if not same(last.value, value, rule.deadband):  # type: ignore[arg-type]  # a tombstone equals no value
-        return False
-    repeat_ms = rule.spec.report.max_interval_ms
-    return not rule.spec.report.always and not (repeat_ms and abs(at - last.at) >= repeat_ms)
-
-
 def _unknown(key: TwinKey) -> UnknownTwin:
     return UnknownTwin(f"{key} is not known here", remedy="`edgetwin get` lists the twins; `edgetwin apply` adds one.")
-
-
-def _refusal(key: TwinKey, broken: list[str]) -> Refused:
-    text = f"{key}: " + "; ".join(broken)
-    if any("no such property" in one for one in broken):
-        return UnknownProperty(text, remedy="`edgetwin get` shows the twin's properties.")
-    return InvalidValue(text, remedy="The device model says what fits; nothing of it was stored.")

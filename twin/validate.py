@@ -10,8 +10,8 @@ import sys
 from typing import Final
 
 from twin.deadband import absolute, equal
-from twin.errors import shown
-from twin.model import PropertySpec, Value, ValueType
+from twin.errors import InvalidValue, Refused, UnknownProperty, shown
+from twin.model import PropertySpec, TwinKey, Value, ValueType
 
 # Bounds that no finite number exceeds, so one comparison also refuses inf and NaN.
 _MAX_FLOAT: Final = sys.float_info.max
@@ -131,3 +131,11 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def refusal(key: TwinKey, broken: list[str]) -> Refused:
+    """The error that names every property of a twin that is wrong."""
+    text = f"{key}: " + "; ".join(broken)
+    if any("no such property" in one for one in broken):
+        return UnknownProperty(text, remedy="`edgetwin get` shows the twin's properties.")
+    return InvalidValue(text, remedy="The device model says what fits; nothing of it was stored.")

@@ -13,11 +13,11 @@ from edgehub.settings import AwsSettings
 from edgehub.twins import Counters
 from tests.twin.conftest import Bench, HandClock
 from twin.document import Slot
-from twin.engine import PropertyMark
 from twin.errors import StoreError
 from twin.exchange import Row
 from twin.link import Message
 from twin.model import Access, Kind, PropertySpec, Quality, Reason, Section, Site, TwinKey, TwinSpec, ValueType
+from twin.reading import PropertyMark
 
 pytestmark = pytest.mark.fast
 

@@ -92,7 +92,7 @@ MUTANTS = (
     Mutant("peer_writes_our_slots", "twin.feed", "if row.site is peer and", "if"),
     Mutant("another_uid_taken", "twin.residents", "twin is not None and twin.spec.uid == uid", "twin is not None"),
     Mutant("waiting_not_offered", "twin.feed", "waiting=message.recovering", "waiting=False"),
-    Mutant("removed_comes_back", "twin.residents", "twin.documented = False", "twin.documented = True"),
+    Mutant("removed_comes_back", "twin.residents", "twin.documented = twin.spec.open", "twin.documented = True"),
     Mutant("versions_start_anew", "twin.residents", "self._versions.get(spec.key, -1) + 1", "0", (RESIDENTS,)),
     Mutant("ids_given_twice", "twin.residents", 'int(notes.get(_NEXT_ID, "1"))', "1", (RESIDENTS,)),
     Mutant("deletes_like_null", "twin.exchange", "isinstance(row.slot.value, Tombstone),\n", "False,\n"),
@@ -129,8 +129,8 @@ MUTANTS = (
     Mutant(
         "tombstones_lost_at_restart",
         "twin.sqlite_store",
-        "yield from map(_leaf, db.execute(query))\n",
-        "yield from map(_leaf, db.execute(query + ' WHERE value IS NOT NULL'))\n",
+        "for row in db.execute(_LEAVES):",
+        "for row in db.execute(_LEAVES + ' WHERE value IS NOT NULL'):",
         (RULES, FEED),
     ),
     Mutant(

@@ -9,7 +9,6 @@ import pytest
 from twin.api import MAX_REQUESTS, MAX_WATCHES, WATCH_LEASE_S, ApiServer, Caller, Served, TwinVerbs, send_reply
 from twin.client import TwinClient
 from twin.document import Leaf, Slot
-from twin.engine import PropertyMark
 from twin.errors import (
     EdgetwinError,
     InvalidMessage,
@@ -25,6 +24,7 @@ from twin.errors import (
 )
 from twin.link.memory import MemoryBroker
 from twin.model import ConflictPolicy, Kind, PropertySpec, Quality, Reason, Site, TwinKey, TwinSpec
+from twin.reading import PropertyMark
 from twin.view import explanation
 from twin.wire import topics
 from twin.wire.api import GetRequest, Verb, WatchRequest
@@ -273,7 +273,7 @@ async def test_a_watch_that_ended_is_forgotten_by_both_sides(tank, client, key):
     async with client.watch("plant/tank") as events:
         await next_of(events)
     assert client._waiting == {}
-    assert tank.engine._watchers != []
+    assert tank.engine._watchers
     await until(lambda: tank.engine.report(key, {"each": 1}, {}, at=1, by="m") and not tank.engine._watchers)
 
 
@@ -316,7 +316,7 @@ async def test_a_lease_that_is_renewed_goes_on_and_one_that_is_not_ends(tank, ke
     await changed(tank, key, 3)
     await changed(tank, key, 4)
     assert ask.replies.empty()
-    assert tank.engine._watchers == []
+    assert not tank.engine._watchers
 
 
 async def test_watches_are_bounded_and_expired_ones_make_room(tank, key, clock, hub_link):

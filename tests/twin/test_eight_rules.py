@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from tests.twin.feed.world import NOW_US, POLICIES, TANK, TEN_YEARS_US, Inline, SideClock, World
 from twin.document import DELETED, Leaf, Slot
-from twin.engine import PropertyMark, TwinEngine
+from twin.engine import TwinEngine
 from twin.errors import NotTheReporter, Refused, StoreError, VersionMismatch
 from twin.exchange import Row
 from twin.merge import join, standing, winner
 from twin.model import Access, ConflictPolicy, PropertySpec, Quality, Reason, Section, Site, TwinSpec, ValueType
+from twin.reading import PropertyMark
 from twin.sqlite_store import SqliteStore
 from twin.validate import violation
 from twin.view import explanation

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from twin.document import DELETED
-from twin.engine import PropertyMark
 from twin.errors import InvalidValue, StoreError, UnknownProperty, UnknownTwin, VersionMismatch
 from twin.model import Kind, Quality, Reason, Section, TwinKey
+from twin.reading import PropertyMark
 
 pytestmark = pytest.mark.fast
 

@@ -4,7 +4,6 @@ import pytest
 
 from twin.api import ApiServer
 from twin.client import TwinClient
-from twin.engine import PropertyMark
 from twin.errors import HistoryOff, StoreError, UnknownProperty, UnknownTwin
 from twin.history import Limits, Why
 from twin.history_verb import HistoryVerb
@@ -20,6 +19,7 @@ from twin.model import (
     TwinSpec,
     ValueType,
 )
+from twin.reading import PropertyMark
 from twin.sqlite_history import SqliteHistory
 from twin.wire.api import HistoryRequest, ReadingBody
 
