@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from edgehub.mosquitto_conf import Account, Rule, TopicAccess
@@ -15,25 +16,37 @@ CLI: Final = "cli"
 MAPPER: Final = "mapper"
 
 
+@dataclass(frozen=True, slots=True)
+class DialectNames:
+    """What devices are called on other people's topics."""
+
+    kubeedge: tuple[tuple[str, TwinKey], ...] = ()
+    """Names on KubeEdge's topics besides the device's own."""
+    things: Things | None = None
+    """On AWS's topics; None if those are not served."""
+
+    def in_kubeedge(self, key: TwinKey) -> list[str]:
+        """Every name of a device on KubeEdge's topics."""
+        own = [f"{key.namespace}/{key.name}", *([key.name] if key.namespace == DEFAULT_NAMESPACE else [])]
+        return own + [name for name, named in self.kubeedge if named == key]
+
+
 def client_account(name: str, password: str) -> Account:
     """A program that asks the API, and sees nothing but its own replies."""
     return Account(name, password, _api_rules(name))
 
 
-def program_account(name: str, hashed: str, devices: Iterable[TwinKey], things: Things | None = None) -> Account:
-    """A program of the user's: the API, reports and deltas of the named devices only, and the dialects' topics of them.
-
-    Without ``things`` AWS's topics are not served.
-    """
+def program_account(name: str, hashed: str, devices: Iterable[TwinKey], names: DialectNames) -> Account:
+    """A program of the user's: the API, reports and deltas of its devices only, and the dialects' topics of them."""
     rules = [*_api_rules(name), Rule(TopicAccess.READ, topics.ack(name))]
     rules += [Rule(TopicAccess.WRITE, topic) for topic in topics.kubeedge_membership_writes()]
     rules += [Rule(TopicAccess.READ, topic) for topic in topics.kubeedge_membership_answers()]
     for key in devices:
         rules.append(Rule(TopicAccess.WRITE, topics.report(name, key)))
         rules.append(Rule(TopicAccess.READ, topics.delta(key)))
-        rules += kubeedge_rules(key)
-        if things is not None and key.kind is Kind.DEVICE:
-            rules += aws_rules(things.thing(key))
+        rules += kubeedge_rules(key, names)
+        if names.things is not None and key.kind is Kind.DEVICE:
+            rules += aws_rules(names.things.thing(key))
     return Account(name, rules=tuple(rules), hashed=hashed, outside=True)
 
 
@@ -52,12 +65,11 @@ def mapper_account(name: str, password: str) -> Account:
     )
 
 
-def kubeedge_rules(key: TwinKey) -> list[Rule]:
+def kubeedge_rules(key: TwinKey, names: DialectNames) -> list[Rule]:
     """What a program may say and hear about one device on KubeEdge's topics."""
-    forms = [f"{key.namespace}/{key.name}", *([key.name] if key.namespace == DEFAULT_NAMESPACE else [])]
     return [
         rule
-        for form in forms
+        for form in names.in_kubeedge(key)
         for rule in (
             *(Rule(TopicAccess.WRITE, topic) for topic in topics.kubeedge_writes(form)),
             *(Rule(TopicAccess.READ, topic) for topic in topics.kubeedge_answers(form)),

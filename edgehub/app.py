@@ -98,8 +98,8 @@ class Gateway:
             documents = stack.enter_context(open_documents(folder.registry, settings.gateway_name))
             engine, history, alarms = await _open_engine(settings, folder, clock, stack)
             supervisor = await stack.enter_async_context(Supervisor(clock=clock, rng=rng))
-            things = settings.dialects.aws.names() if settings.dialects.aws.enabled else None
-            access = await stack.enter_async_context(open_broker(settings.broker, folder, supervisor, clock, things))
+            names = settings.dialects.names()
+            access = await stack.enter_async_context(open_broker(settings.broker, folder, supervisor, clock, names))
             options = MqttOptions(
                 *(access.host, access.port, "edgetwin-hub", access.hub.name, access.hub.password),
                 retry_base_s=LOCAL_RETRY_BASE_S,

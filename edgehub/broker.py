@@ -15,18 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from edgehub.listeners import LegacySettings, TlsSettings
 from edgehub.mosquitto_conf import (
     NO_RULES_YET,
     Account,
     BrokerPlan,
+    LegacyPlan,
+    Rule,
     TlsPlan,
     acl_text,
+    anonymous_acl_text,
     mosquitto_conf,
     new_password,
     password_text,
 )
 from edgehub.private_file import write_private
-from edgehub.settings import TlsSettings
 from edgehub.supervisor import Child, ChildRunner, Supervisor
 from twin.clock import Clock
 from twin.errors import EdgetwinError
@@ -136,6 +139,8 @@ class Broker:
         user: str,
         supervisor: Supervisor,
         tls: TlsSettings | None = None,
+        legacy: LegacySettings | None = None,
+        anonymous: Sequence[Rule] = (),
         start_timeout_s: float = 10.0,
     ) -> None:
         self._binary = binary
@@ -145,7 +150,16 @@ class Broker:
         self._supervisor = supervisor
         self._start_timeout_s = start_timeout_s
         self._runner: ChildRunner | None = None
-        self._plan = BrokerPlan(port, folder / "passwords", folder / "acl", user, tls=_tls_plan(tls, folder))
+        self._anonymous = tuple(anonymous)
+        """What clients of the legacy listener may do."""
+        self._plan = BrokerPlan(
+            port,
+            folder / "passwords",
+            folder / "acl",
+            user,
+            tls=_tls_plan(tls, folder),
+            legacy=_legacy_plan(legacy, folder),
+        )
 
     @property
     def host(self) -> str:
@@ -164,10 +178,11 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         """Write the files and start the child. Raises BrokerError if it does not come up."""
-        tls = self._plan.tls
-        if tls is not None and not can_bind(tls.host, tls.port):
-            message = f"broker.tls.listen: port {tls.port} on {tls.host} is taken, or the address is not of this host"
-            raise BrokerError(message, remedy="Choose another port, or end the program that listens there.")
+        for setting, listener in (("tls", self._plan.tls), ("legacy", self._plan.legacy)):
+            if listener is not None and not can_bind(listener.host, listener.port):
+                where = f"port {listener.port} on {listener.host}"
+                message = f"broker.{setting}.listen: {where} is taken, or the address is not of this host"
+                raise BrokerError(message, remedy="Choose another port, or end the program that listens there.")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._write_accounts()
         conf = self._folder / "mosquitto.conf"
@@ -207,6 +222,8 @@ class Broker:
         if self._plan.tls is not None:
             outside = [account for account in self._accounts if account.outside]
             write_private(self._plan.tls.acl_file, NO_RULES_YET + acl_text(outside))
+        if self._plan.legacy is not None:
+            write_private(self._plan.legacy.acl_file, anonymous_acl_text(self._anonymous))
 
     async def _answering(self) -> None:
         """Wait until the port is our child's: it takes the hub's password and, unlike an open broker, no other."""
@@ -224,6 +241,10 @@ def _tls_plan(tls: TlsSettings | None, folder: Path) -> TlsPlan | None:
     cafile = Path(tls.cafile).absolute() if tls.cafile else None
     files = Path(tls.certfile).absolute(), Path(tls.keyfile).absolute(), cafile
     return TlsPlan(host, port, *files, tls.require_certificate, folder / "acl-certificates")
+
+
+def _legacy_plan(legacy: LegacySettings | None, folder: Path) -> LegacyPlan | None:
+    return LegacyPlan(*legacy.address, folder / "acl-legacy") if legacy is not None and legacy.listen else None
 
 
 def line_level(line: str) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from edgehub.settings import InvalidSettings, TlsSettings
+from edgehub.listeners import TlsSettings
+from edgehub.settings import InvalidSettings
 
 _REMEDY = "docs/aws-shadow.md shows how to make a CA, a certificate and a key."
 

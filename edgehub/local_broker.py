@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from edgehub import accounts
+from edgehub.accounts import DialectNames
 from edgehub.broker import DEFAULT_PORT, Broker, choose_port, find_mosquitto
 from edgehub.broker_tls import check_tls
 from edgehub.logins import Logins
@@ -22,7 +23,6 @@ from edgehub.settings import BrokerSettings
 from edgehub.state import CliAccess, StateFolder
 from edgehub.supervisor import Supervisor
 from twin.clock import Clock
-from twin.dialects.aws_names import Things
 from twin.errors import EdgetwinError
 
 log = logging.getLogger(__name__)
@@ -44,15 +44,17 @@ class BrokerAccess:
 
 @asynccontextmanager
 async def open_broker(
-    settings: BrokerSettings, folder: StateFolder, supervisor: Supervisor, clock: Clock, things: Things | None
+    settings: BrokerSettings, folder: StateFolder, supervisor: Supervisor, clock: Clock, names: DialectNames
 ) -> AsyncIterator[BrokerAccess]:
     """Start the own broker, or take the named one. Raises BrokerError if there is none to start.
 
-    ``things`` says what devices are called on AWS's topics, if those are served. Raises InvalidSettings for bad TLS.
+    ``names`` says what devices are called on the dialects' topics. Raises InvalidSettings for bad TLS.
     """
     if settings.url:
         if settings.tls.listen:
             log.warning("broker.tls is not used: it is for the own Mosquitto, and broker.url names another broker")
+        if settings.legacy.listen:
+            log.warning("broker.legacy is not used: it is for the own Mosquitto, and broker.url names another broker")
         parts = urlsplit(settings.url)
         login = Account(settings.username, settings.password.get_secret_value())
         yield BrokerAccess(parts.hostname or "", parts.port or DEFAULT_PORT, login, login, login)
@@ -68,31 +70,31 @@ async def open_broker(
         folder=folder.run,
         port=await choose_port(settings.port, clock=clock, previous=_port_of_last_run(folder)),
         hub=hub,
-        accounts=(cli, mapper, *_programs(folder, things)),
+        accounts=(cli, mapper, *_programs(folder, names)),
         user=pwd.getpwuid(os.geteuid()).pw_name,
         supervisor=supervisor,
         tls=settings.tls,
+        legacy=settings.legacy,
+        anonymous=[rule for key in settings.legacy.keys for rule in accounts.kubeedge_rules(key, names)],
     )
     async with broker:
-        following = asyncio.create_task(_follow_logins(broker, (cli, mapper), folder, things), name="logins")
+        following = asyncio.create_task(_follow_logins(broker, (cli, mapper), folder, names), name="logins")
         try:
             yield BrokerAccess(broker.host, broker.port, hub, cli, mapper)
         finally:
             following.cancel()
 
 
-def _programs(folder: StateFolder, things: Things | None) -> list[Account]:
+def _programs(folder: StateFolder, names: DialectNames) -> list[Account]:
     """The accounts of the user's programs; a file that cannot be read is an alarm in the log, not an end."""
     try:
-        return [login.account(things) for login in Logins.read(folder.logins).logins]
+        return [login.account(names) for login in Logins.read(folder.logins).logins]
     except EdgetwinError as error:
         log.warning("programs of the user's cannot log in: %s", error)
         return []
 
 
-async def _follow_logins(
-    broker: Broker, fixed: tuple[Account, ...], folder: StateFolder, things: Things | None
-) -> None:
+async def _follow_logins(broker: Broker, fixed: tuple[Account, ...], folder: StateFolder, names: DialectNames) -> None:
     """Give the broker the logins that the user makes and deletes; their file is the only message."""
     seen = _changed_ns(folder.logins)
     while True:
@@ -100,7 +102,7 @@ async def _follow_logins(
         changed = _changed_ns(folder.logins)
         if changed != seen:
             seen = changed
-            broker.set_accounts([*fixed, *_programs(folder, things)])
+            broker.set_accounts([*fixed, *_programs(folder, names)])
 
 
 def _changed_ns(path: Path) -> int:

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgehub import accounts
 from edgehub.mosquitto_conf import SALT_BYTES, Account, new_password, password_hash
 from edgehub.private_file import write_private
-from twin.dialects.aws_names import Things
 from twin.errors import EdgetwinError, StoreError
 from twin.model import TwinKey, checked_name
 
@@ -36,10 +35,10 @@ class Login(BaseModel):
     hashed: str
     devices: tuple[str, ...] = ()
 
-    def account(self, things: Things | None = None) -> Account:
-        """The broker account of this login; ``things`` says what its devices are called on AWS's topics, if served."""
+    def account(self, names: accounts.DialectNames) -> Account:
+        """The broker account of this login."""
         keys = [TwinKey.parse(device) for device in self.devices]
-        return accounts.program_account(self.name, self.hashed, keys, things)
+        return accounts.program_account(self.name, self.hashed, keys, names)
 
 
 class Logins(BaseModel):

@@ -70,6 +70,15 @@ class TlsPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class LegacyPlan:
+    """A listener that admits clients without a user, to what its ACL file allows."""
+
+    host: str
+    port: int
+    acl_file: Path
+
+
+@dataclass(frozen=True, slots=True)
 class BrokerPlan:
     """Everything that the generated config depends on."""
 
@@ -81,6 +90,7 @@ class BrokerPlan:
     message_limit_bytes: int = 16 * 1024 * 1024
     max_keepalive_s: int = 600
     tls: TlsPlan | None = None
+    legacy: LegacyPlan | None = None
 
 
 def new_password() -> str:
@@ -106,7 +116,7 @@ listener {plan.port} {plan.host}
 allow_anonymous false
 password_file {plan.password_file}
 acl_file {plan.acl_file}
-{_tls_listener(plan)}
+{_tls_listener(plan)}{_legacy_listener(plan.legacy)}
 # Without it small packets wait for each other's ACK: QoS 2 runs at 34 instead of 2905 messages a second.
 set_tcp_nodelay true
 
@@ -139,6 +149,12 @@ def acl_text(accounts: Sequence[Account]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def anonymous_acl_text(rules: Sequence[Rule]) -> str:
+    """Write the ACL file of a listener where clients have no user; one who claims a name gets nothing."""
+    lines = [f"topic {rule.access} {_checked_filter(rule.topic_filter)}\n" for rule in rules]
+    return NO_RULES_YET + "".join(lines)
+
+
 def password_text(accounts: Sequence[Account], draw: Callable[[int], bytes] = secrets.token_bytes) -> str:
     """Write the text of the password file; ``draw`` gives that many random bytes."""
     lines = (
@@ -166,6 +182,12 @@ def _tls_listener(plan: BrokerPlan) -> str:
     else:
         lines += [f"password_file {plan.password_file}", f"acl_file {plan.acl_file}"]
     return "\n" + "\n".join(lines) + "\n"
+
+
+def _legacy_listener(legacy: LegacyPlan | None) -> str:
+    if legacy is None:
+        return ""
+    return f"\nlistener {legacy.port} {legacy.host}\nallow_anonymous true\nacl_file {legacy.acl_file}\n"
 
 
 def _checked_account(name: str) -> str:

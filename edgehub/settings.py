@@ -14,12 +14,14 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 
+from edgehub.accounts import DialectNames
+from edgehub.listeners import LegacySettings, Section, TlsSettings, checked_device
 from twin.dialects.aws_names import THING, THING_RULE, Things
 from twin.errors import EdgetwinError, InvalidName
 from twin.history import Limits
@@ -37,11 +39,7 @@ class InvalidSettings(EdgetwinError):
     code = "invalid_settings"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GatewaySettings(_Section):
+class GatewaySettings(Section):
     """Who this gateway is."""
 
     name: Annotated[str, Field(description="unique in the cloud; the host's name if empty")] = ""
@@ -55,45 +53,7 @@ class GatewaySettings(_Section):
         return name
 
 
-class TlsSettings(_Section):
-    """A further listener of the own Mosquitto, with TLS."""
-
-    listen: Annotated[str, Field(description="host:port of the listener; empty: none")] = ""
-    certfile: Annotated[str, Field(description="the broker's certificate, PEM")] = ""
-    keyfile: Annotated[str, Field(description="the key of that certificate, PEM")] = ""
-    cafile: Annotated[str, Field(description="the CA that signs the clients' certificates, PEM")] = ""
-    require_certificate: Annotated[
-        bool, Field(description="admit by certificate, its common name is the account; else by password")
-    ] = True
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port of the listener."""
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
-
-    @field_validator("listen")
-    @classmethod
-    def _is_address(cls, listen: str) -> str:
-        host, _, port = listen.rpartition(":")
-        if listen and not (host and not host.startswith("-") and port.isdecimal() and 1 <= int(port) <= 65535):
-            message = f"{listen!r} is not host:port; write 0.0.0.0:8883"
-            raise ValueError(message)
-        return listen
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> Self:
-        needed = {"certfile": self.certfile, "keyfile": self.keyfile}
-        if self.require_certificate:
-            needed["cafile"] = self.cafile
-        missing = [name for name, path in needed.items() if not path]
-        if self.listen and missing:
-            message = f"broker.tls.listen needs {', '.join(missing)} beside it"
-            raise ValueError(message)
-        return self
-
-
-class BrokerSettings(_Section):
+class BrokerSettings(Section):
     """Which broker the gateway uses."""
 
     url: Annotated[str, Field(description="any MQTT 5 broker, mqtt://host:port; empty: an own mosquitto")] = ""
@@ -102,6 +62,7 @@ class BrokerSettings(_Section):
     port: Annotated[int, Field(ge=1, le=65535, description="of the own mosquitto; the next free one if taken")] = 1883
     mosquitto: Annotated[str, Field(description="path of the mosquitto program; searched for if empty")] = ""
     tls: TlsSettings = TlsSettings()
+    legacy: LegacySettings = LegacySettings()
 
     @field_validator("url")
     @classmethod
@@ -113,13 +74,13 @@ class BrokerSettings(_Section):
         return url
 
 
-class KubeEdgeSettings(_Section):
+class KubeEdgeSettings(Section):
     """KubeEdge's topics on the local broker."""
 
     enabled: Annotated[bool, Field(description="serve $hw/events and $ke/events")] = True
     strict: Annotated[bool, Field(description="answer byte for byte as KubeEdge 1.23, without our fixes")] = False
     undeclared: Annotated[bool, Field(description="let messages add properties that the device model lacks")] = True
-    names: Annotated[dict[str, str], Field(description="KubeEdge's name of a device -> namespace/name here")] = {}
+    names: dict[str, str] = Field({}, description="KubeEdge's name of a device -> namespace/name here")
 
     @field_validator("names", mode="before")
     @classmethod
@@ -133,21 +94,15 @@ class KubeEdgeSettings(_Section):
             if _TOPIC_NAME.fullmatch(name) is None:
                 message = f"{name!r} cannot stand in a KubeEdge topic; use one level or two, without + # and spaces"
                 raise ValueError(message)
-            if device.count("/") > 1:
-                message = f"{device!r} is not a device; write name or namespace/name"
-                raise ValueError(message)
-            try:
-                TwinKey.parse(device)
-            except InvalidName as error:
-                raise ValueError(error.message) from None
+            checked_device(device)
         return names
 
 
-class AwsSettings(_Section):
+class AwsSettings(Section):
     """AWS's Device Shadow topics on the local broker."""
 
     enabled: Annotated[bool, Field(description="serve $aws/things")] = True
-    things: Annotated[dict[str, str], Field(description="name of a thing -> namespace/name of a device here")] = {}
+    things: dict[str, str] = Field({}, description="name of a thing -> namespace/name of a device here")
     in_flight: Annotated[int, Field(ge=1, le=1000, description="requests of one shadow at once")] = 10
     max_state_bytes: Annotated[int, Field(ge=64, le=65536, description="size of one shadow's state")] = 8192
 
@@ -182,14 +137,19 @@ class AwsSettings(_Section):
         return Things({thing: TwinKey.parse(device) for thing, device in self.things.items()})
 
 
-class DialectSettings(_Section):
+class DialectSettings(Section):
     """Other people's topics on the local broker."""
 
     aws: AwsSettings = AwsSettings()
     kubeedge: KubeEdgeSettings = KubeEdgeSettings()
 
+    def names(self) -> DialectNames:
+        """What devices are called on these topics."""
+        kubeedge = tuple((name, TwinKey.parse(device)) for name, device in self.kubeedge.names.items())
+        return DialectNames(kubeedge, self.aws.names() if self.aws.enabled else None)
 
-class HistorySettings(_Section):
+
+class HistorySettings(Section):
     """How much of the readings is kept."""
 
     max_bytes: Annotated[int, Field(ge=0, description="of all history together")] = 128 * 1024 * 1024
@@ -212,7 +172,7 @@ class HistorySettings(_Section):
         return Limits(self.max_bytes, parsed_duration_ms(self.max_age) or 0, self.min_free_bytes)
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     """What the hub says."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="least level that is logged")] = (
@@ -220,7 +180,7 @@ class LogSettings(_Section):
     )
 
 
-class Settings(_Section):
+class Settings(Section):
     """All settings of a gateway."""
 
     gateway: GatewaySettings = GatewaySettings()
@@ -299,7 +259,7 @@ def settings_keys(model: type[BaseModel] = Settings) -> Iterator[tuple[str, ...]
     """The path of every key, through sections and their sections."""
     for name, field in model.model_fields.items():
         inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, _Section):
+        if isinstance(inner, type) and issubclass(inner, Section):
             yield from ((name, *path) for path in settings_keys(inner))
         else:
             yield (name,)

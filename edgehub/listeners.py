@@ -1,0 +1,113 @@
+"""Settings of the own Mosquitto's further listeners, and what sections of settings have in common."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from twin.errors import InvalidName
+from twin.model import TwinKey
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TlsSettings(Section):
+    """A further listener of the own Mosquitto, with TLS."""
+
+    listen: Annotated[str, Field(description="host:port of the listener; empty: none")] = ""
+    certfile: Annotated[str, Field(description="the broker's certificate, PEM")] = ""
+    keyfile: Annotated[str, Field(description="the key of that certificate, PEM")] = ""
+    cafile: Annotated[str, Field(description="the CA that signs the clients' certificates, PEM")] = ""
+    require_certificate: Annotated[
+        bool, Field(description="admit by certificate, its common name is the account; else by password")
+    ] = True
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the listener."""
+        return _address(self.listen)
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, listen: str) -> str:
+        return _checked_address(listen, example="0.0.0.0:8883")
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        needed = {"certfile": self.certfile, "keyfile": self.keyfile}
+        if self.require_certificate:
+            needed["cafile"] = self.cafile
+        missing = [name for name, path in needed.items() if not path]
+        if self.listen and missing:
+            message = f"broker.tls.listen needs {', '.join(missing)} beside it"
+            raise ValueError(message)
+        return self
+
+
+class LegacySettings(Section):
+    """A further listener of the own Mosquitto for KubeEdge's mappers that log in without a user."""
+
+    listen: Annotated[str, Field(description="host:port of the listener; empty: none")] = ""
+    devices: Annotated[tuple[str, ...], Field(description="namespace/name of the devices that it admits to")] = ()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the listener."""
+        return _address(self.listen)
+
+    @property
+    def keys(self) -> tuple[TwinKey, ...]:
+        """The devices."""
+        return tuple(TwinKey.parse(device) for device in self.devices)
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, listen: str) -> str:
+        return _checked_address(listen, example="127.0.0.1:1884")
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _is_json_in_the_environment(cls, devices: object) -> object:
+        return json.loads(devices) if isinstance(devices, str) else devices
+
+    @field_validator("devices")
+    @classmethod
+    def _are_devices(cls, devices: tuple[str, ...]) -> tuple[str, ...]:
+        for device in devices:
+            checked_device(device)
+        return devices
+
+    @model_validator(mode="after")
+    def _is_of_use(self) -> Self:
+        if self.listen and not self.devices:
+            message = "broker.legacy.listen needs devices beside it; a client without a user may use no others"
+            raise ValueError(message)
+        return self
+
+
+def checked_device(device: str) -> None:
+    """Raise ValueError if a setting does not name a device."""
+    if device.count("/") > 1:
+        message = f"{device!r} is not a device; write name or namespace/name"
+        raise ValueError(message)
+    try:
+        TwinKey.parse(device)
+    except InvalidName as error:
+        raise ValueError(error.message) from None
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _checked_address(listen: str, *, example: str) -> str:
+    host, _, port = listen.rpartition(":")
+    if listen and not (host and not host.startswith("-") and port.isdecimal() and 1 <= int(port) <= 65535):
+        message = f"{listen!r} is not host:port; write {example}"
+        raise ValueError(message)
+    return listen
