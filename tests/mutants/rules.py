@@ -32,7 +32,7 @@ MUTANTS = (
     Mutant("edge_wins_ties", "twin.merge", "edge.at > cloud.at else", "edge.at >= cloud.at else", (MERGE, FEED)),
     Mutant("no_cloud_policy", "twin.merge", "policy is ConflictPolicy.CLOUD", "policy is None", (MERGE, FEED)),
     Mutant("tick_from_the_clock_alone", "twin.tick", "return max(self.last, now_us - 1)", "return now_us - 1"),
-    Mutant("tick_not_kept", "twin.engine", "self._ticker.last = max(self._ticker.last, tick)", "pass"),
+    Mutant("tick_not_kept", "twin.engine", "self._ticker.last = max(self._ticker.last, tick)", "pass", (ENGINE,)),
     Mutant(
         "two_transactions",
         "twin.feed",
