@@ -1,0 +1,270 @@
+"""Bluetooth without hardware: bleak's backends over bumble's virtual controllers, with real HCI, L2CAP and ATT bytes.
+
+    bleak ── VirtualClient, VirtualScanner ── bumble host ── controller ──┐
+                                                                          ├ Air
+                             a peripheral ─── bumble host ── controller ──┘
+
+For tests, benches and demonstrations; a gateway does not need bumble.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, TypeVar
+
+from bleak.args import SizedBuffer
+from bleak.backends.characteristic import BleakGATTCharacteristic
+from bleak.backends.client import BaseBleakClient
+from bleak.backends.descriptor import BleakGATTDescriptor
+from bleak.backends.scanner import AdvertisementData, BaseBleakScanner
+from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
+from bleak.exc import BleakDeviceNotFoundError, BleakError, BleakGATTProtocolError
+from bumble.att import ATT_Error
+from bumble.controller import Controller
+from bumble.core import UUID, AdvertisingData, BaseBumbleError
+from bumble.device import Advertisement, Connection, Device
+from bumble.gatt_client import CharacteristicProxy
+from bumble.hci import Address
+from bumble.host import Host
+from bumble.link import LocalLink
+from bumble.ll import ControlPdu
+from bumble.transport.common import AsyncPipeSink
+
+from mappers.ble.radio import BleakRadio
+from mappers.ble.uuids import full_uuid
+
+T = TypeVar("T")
+_MTU = 247
+_AD = AdvertisingData.Type
+
+
+class _Ether(LocalLink):
+    """bumble's link, in which a packet to nobody is lost as over a radio."""
+
+    def send_ll_control_pdu(self, sender_address: Address, receiver_address: Address, packet: ControlPdu) -> None:
+        if self.find_le_controller(receiver_address) is not None:
+            super().send_ll_control_pdu(sender_address, receiver_address, packet)
+
+
+class Air:
+    """The space in which virtual devices hear each other. ``central`` is the gateway's own adapter."""
+
+    def __init__(self) -> None:
+        self._link = _Ether()  # type: ignore[no-untyped-call]  # bumble has no annotation there
+        self._central: Device | None = None
+
+    async def device(self, mac: str, name: str = "") -> Device:
+        """A powered device at an address."""
+        controller = Controller(name or mac, link=self._link, public_address=mac)
+        device = Device(name=name, address=Address(mac), host=Host(controller, AsyncPipeSink(controller)))
+        await device.power_on()
+        return device
+
+    async def central(self) -> Device:
+        """The gateway's adapter, on."""
+        if self._central is None:
+            self._central = await self.device("F0:F1:F2:F3:F4:F5", "gateway")
+        return self._central
+
+    def leave(self, device: Device) -> None:
+        """Take a device out of earshot, without a word to whom it is connected to."""
+        controller = next(one for one in self._link.controllers if one.random_address == device.random_address)
+        self._link.remove_controller(controller)
+
+    def radio(self) -> BleakRadio:
+        """What the mapper's driver uses in place of the platform's Bluetooth."""
+        client = type("VirtualClientHere", (VirtualClient,), {"air": self})
+        scanner = type("VirtualScannerHere", (VirtualScanner,), {"air": self})
+        return BleakRadio("", client_backend=client, scanner_backend=scanner)
+
+
+class VirtualClient(BaseBleakClient):
+    """bleak's client over a bumble connection."""
+
+    air: ClassVar[Air]
+    _connection: Connection | None = None
+
+    @property
+    def name(self) -> str:
+        """The address; the name is a characteristic."""
+        return self.address
+
+    @property
+    def mtu_size(self) -> int:
+        """Of the connection."""
+        return self._connection.att_mtu if self._connection else 23
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection stands."""
+        return self._connection is not None
+
+    async def connect(self, pair: bool, **kwargs: Any) -> None:  # noqa: ARG002  # the base class has it
+        """Connect and discover all services."""
+        central = await self.air.central()
+        try:
+            self._connection = connection = await central.connect(Address(self.address), timeout=self._timeout)
+            connection.on(connection.EVENT_DISCONNECTION, self._on_disconnection)
+            if pair:
+                await connection.pair()
+            await connection.gatt_client.request_mtu(_MTU)
+            await self._discover(connection)
+        except asyncio.CancelledError:
+            if self._connection is None:
+                await central.cancel_connection()  # type: ignore[no-untyped-call]  # as bumble has it
+            raise
+        except (BaseBumbleError, TimeoutError) as error:
+            await self.disconnect()
+            raise BleakDeviceNotFoundError(self.address, f"{self.address} was not found: {error}") from error
+
+    async def disconnect(self) -> None:
+        """Let go."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(BaseBumbleError, TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await connection.disconnect()
+
+    async def pair(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002  # the base class has them
+        """Bond."""
+        assert self._connection is not None
+        await self._connection.pair()
+
+    async def unpair(self) -> None:
+        """Bonds of virtual devices are not kept."""
+
+    async def read_gatt_char(
+        self,
+        characteristic: BleakGATTCharacteristic,
+        *,
+        use_cached: bool = False,  # noqa: ARG002  # the base class has it
+        **kwargs: Any,  # noqa: ARG002  # the base class has it
+    ) -> bytearray:
+        """Read over ATT."""
+        return bytearray(await self._answer(characteristic.obj.read_value()))
+
+    async def read_gatt_descriptor(
+        self,
+        descriptor: BleakGATTDescriptor,
+        *,
+        use_cached: bool = False,  # noqa: ARG002  # the base class has it
+        **kwargs: Any,  # noqa: ARG002  # the base class has it
+    ) -> bytearray:
+        """Read over ATT."""
+        return bytearray(await self._answer(descriptor.obj.read_value()))
+
+    async def write_gatt_char(self, characteristic: BleakGATTCharacteristic, data: SizedBuffer, response: bool) -> None:
+        """Write over ATT."""
+        await self._answer(characteristic.obj.write_value(bytes(data), with_response=response))
+
+    async def write_gatt_descriptor(self, descriptor: BleakGATTDescriptor, data: SizedBuffer) -> None:
+        """Write over ATT."""
+        await self._answer(descriptor.obj.write_value(bytes(data), with_response=True))
+
+    async def start_notify(
+        self,
+        characteristic: BleakGATTCharacteristic,
+        callback: Callable[[bytearray], None],
+        **kwargs: Any,  # noqa: ARG002  # the base class has it
+    ) -> None:
+        """Subscribe by the descriptor, as any client does."""
+        indicated = "notify" not in characteristic.properties
+        proxy: CharacteristicProxy[bytes] = characteristic.obj
+        await self._answer(proxy.subscribe(lambda value: callback(bytearray(value)), prefer_notify=not indicated))
+
+    async def stop_notify(self, characteristic: BleakGATTCharacteristic) -> None:
+        """Unsubscribe."""
+        await self._answer(characteristic.obj.unsubscribe(force=True))
+
+    async def _answer(self, call: Awaitable[T]) -> T:
+        """Wait for an answer; a disconnection ends it as an error, which bumble has as a cancellation."""
+        try:
+            return await call
+        except ATT_Error as error:
+            raise BleakGATTProtocolError(error.error_code) from error
+        except BaseBumbleError as error:
+            raise BleakError(str(error)) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            message = "disconnected"
+            raise BleakError(message) from None
+
+    async def _discover(self, connection: Connection) -> None:
+        collection = BleakGATTServiceCollection()
+        for found in await connection.gatt_client.discover_services():
+            service = BleakGATTService(found, found.handle, _uuid(found.uuid))
+            collection.add_service(service)
+            for one in await found.discover_characteristics():
+                names: Any = [flag.name.lower().replace("_", "-") for flag in one.properties if flag.name]
+                characteristic = BleakGATTCharacteristic(
+                    one, one.handle, _uuid(one.uuid), names, lambda: self.mtu_size - 3, service
+                )
+                collection.add_characteristic(characteristic)
+                for each in await one.discover_descriptors():
+                    collection.add_descriptor(BleakGATTDescriptor(each, each.handle, _uuid(each.type), characteristic))
+        self.services = collection
+
+    def _on_disconnection(self, _reason: int) -> None:
+        if self._connection is not None:  # else it was our own wish
+            self._connection = None
+            if self._disconnected_callback is not None:
+                self._disconnected_callback()
+
+
+class VirtualScanner(BaseBleakScanner):
+    """bleak's scanner over a bumble device."""
+
+    air: ClassVar[Air]
+
+    def __init__(self, detection_callback: Any, service_uuids: list[str] | None, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002  # the base class has it
+        super().__init__(detection_callback, service_uuids)
+
+    async def start(self) -> None:
+        """Listen."""
+        central = await self.air.central()
+        central.on(central.EVENT_ADVERTISEMENT, self._on_advertisement)
+        await central.start_scanning(filter_duplicates=False)
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        central = await self.air.central()
+        central.remove_listener(central.EVENT_ADVERTISEMENT, self._on_advertisement)
+        await central.stop_scanning()
+
+    def _on_advertisement(self, heard: Advertisement) -> None:
+        said = _advertised(heard)
+        mac = heard.address.to_string(with_type_qualifier=False)
+        device = self.create_or_update_device(mac, mac, said.local_name, heard, said)
+        self.call_detection_callbacks(device, said)
+
+
+def _advertised(heard: Advertisement) -> AdvertisementData:
+    name, power = None, None
+    makers: dict[int, bytes] = {}
+    services: dict[str, bytes] = {}
+    uuids: list[str] = []
+    for kind, given in heard.data.ad_structures:
+        if kind in (_AD.COMPLETE_LOCAL_NAME, _AD.SHORTENED_LOCAL_NAME):
+            name = given.decode("utf-8", "replace")
+        elif kind == _AD.MANUFACTURER_SPECIFIC_DATA:
+            makers[int.from_bytes(given[:2], "little")] = given[2:]
+        elif kind == _AD.SERVICE_DATA_16_BIT_UUID:
+            services[_uuid(UUID.from_bytes(given[:2]))] = given[2:]
+        elif kind == _AD.SERVICE_DATA_128_BIT_UUID:
+            services[_uuid(UUID.from_bytes(given[:16]))] = given[16:]
+        elif kind == _AD.TX_POWER_LEVEL:
+            power = int.from_bytes(given, "little", signed=True)
+        elif kind in (
+            _AD.COMPLETE_LIST_OF_16_BIT_SERVICE_CLASS_UUIDS,
+            _AD.INCOMPLETE_LIST_OF_16_BIT_SERVICE_CLASS_UUIDS,
+        ):
+            uuids += [_uuid(UUID.from_bytes(given[at : at + 2])) for at in range(0, len(given), 2)]
+    return AdvertisementData(name, makers, services, uuids, power, heard.rssi, (heard,))
+
+
+def _uuid(uuid: UUID) -> str:
+    return full_uuid(uuid.to_hex_str())
