@@ -28,7 +28,7 @@ HOMES = {
     # The demo plant stands for the world outside; it runs in a process of its own.
     "pymodbus": ("mappers/modbus/", "edgehub/demo/plant.py"),
     "bleak": ("mappers/ble/",),
-    "bumble": ("mappers/ble/virtual.py",),
+    "bumble": ("mappers/ble/virtual",),
     "asyncua": ("mappers/opcua/",),
     "serial": ("mappers/serialgpio/",),
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from mappers.ble.config import BleConnection, BleDevice, BlePoint, BleScan, split_kubeedge
+from mappers.ble.config import BleConnection, BleDevice, BleScan, split_kubeedge
+from mappers.ble.point import BlePoint
 from mappers.sdk import Capability, ConnectionConfig, DeviceConfig, Driver, Mapper, PointConfig
 
 __all__ = ["MAPPER"]

@@ -10,11 +10,12 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from mappers.ble.config import BleConnection, BleDevice, BlePoint, BleScan
+from mappers.ble.config import BleConnection, BleDevice, BleScan
 from mappers.ble.discover import discover
 from mappers.ble.ears import Ears
 from mappers.ble.gatt import Reader, read, write
 from mappers.ble.peripheral import Peripheral
+from mappers.ble.point import BlePoint
 from mappers.ble.radio import FAILURES, BleakRadio, error_of
 from mappers.ble.told import HeardWatch, LinkWatch
 from mappers.sdk import (

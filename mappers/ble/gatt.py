@@ -11,9 +11,9 @@ from bleak import BleakClient
 from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.exc import BleakGATTProtocolError
 
-from mappers.ble.config import BlePoint
 from mappers.ble.encoding import Encoding, NotDecodable, NotEncodable
 from mappers.ble.numbers import NoValue
+from mappers.ble.point import BlePoint
 from mappers.ble.radio import fault_of
 from mappers.ble.uuids import short_uuid
 from mappers.sdk import Fault, Point, Quality, Readings, Reason, Value, ValueType, WriteRefused

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mappers.ble import bthome
-from mappers.ble.config import Advertised, BlePoint
 from mappers.ble.encoding import NotDecodable
+from mappers.ble.point import Advertised, BlePoint
 from mappers.sdk import Fault, Quality, Readings, Reason, Value
 
 if TYPE_CHECKING:

@@ -18,13 +18,12 @@ from bleak.args import SizedBuffer
 from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.backends.client import BaseBleakClient
 from bleak.backends.descriptor import BleakGATTDescriptor
-from bleak.backends.scanner import AdvertisementData, BaseBleakScanner
 from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
 from bleak.exc import BleakDeviceNotFoundError, BleakError, BleakGATTProtocolError
 from bumble.att import ATT_Error
 from bumble.controller import Controller
-from bumble.core import UUID, AdvertisingData, BaseBumbleError
-from bumble.device import Advertisement, Connection, Device
+from bumble.core import BaseBumbleError
+from bumble.device import Connection, Device
 from bumble.gatt_client import CharacteristicProxy
 from bumble.hci import Address
 from bumble.host import Host
@@ -33,11 +32,10 @@ from bumble.ll import ControlPdu
 from bumble.transport.common import AsyncPipeSink
 
 from mappers.ble.radio import BleakRadio
-from mappers.ble.uuids import full_uuid
+from mappers.ble.virtual_scanner import VirtualScanner, uuid_of
 
 T = TypeVar("T")
 _MTU = 247
-_AD = AdvertisingData.Type
 
 
 class _Ether(LocalLink):
@@ -196,16 +194,18 @@ class VirtualClient(BaseBleakClient):
     async def _discover(self, connection: Connection) -> None:
         collection = BleakGATTServiceCollection()
         for found in await connection.gatt_client.discover_services():
-            service = BleakGATTService(found, found.handle, _uuid(found.uuid))
+            service = BleakGATTService(found, found.handle, uuid_of(found.uuid))
             collection.add_service(service)
             for one in await found.discover_characteristics():
                 names: Any = [flag.name.lower().replace("_", "-") for flag in one.properties if flag.name]
                 characteristic = BleakGATTCharacteristic(
-                    one, one.handle, _uuid(one.uuid), names, lambda: self.mtu_size - 3, service
+                    one, one.handle, uuid_of(one.uuid), names, lambda: self.mtu_size - 3, service
                 )
                 collection.add_characteristic(characteristic)
                 for each in await one.discover_descriptors():
-                    collection.add_descriptor(BleakGATTDescriptor(each, each.handle, _uuid(each.type), characteristic))
+                    collection.add_descriptor(
+                        BleakGATTDescriptor(each, each.handle, uuid_of(each.type), characteristic)
+                    )
         self.services = collection
 
     def _on_disconnection(self, _reason: int) -> None:
@@ -213,58 +213,3 @@ class VirtualClient(BaseBleakClient):
             self._connection = None
             if self._disconnected_callback is not None:
                 self._disconnected_callback()
-
-
-class VirtualScanner(BaseBleakScanner):
-    """bleak's scanner over a bumble device."""
-
-    air: ClassVar[Air]
-
-    def __init__(self, detection_callback: Any, service_uuids: list[str] | None, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002  # the base class has it
-        super().__init__(detection_callback, service_uuids)
-
-    async def start(self) -> None:
-        """Listen."""
-        central = await self.air.central()
-        central.on(central.EVENT_ADVERTISEMENT, self._on_advertisement)
-        await central.start_scanning(filter_duplicates=False)
-
-    async def stop(self) -> None:
-        """Listen no more."""
-        central = await self.air.central()
-        central.remove_listener(central.EVENT_ADVERTISEMENT, self._on_advertisement)
-        await central.stop_scanning()
-
-    def _on_advertisement(self, heard: Advertisement) -> None:
-        said = _advertised(heard)
-        mac = heard.address.to_string(with_type_qualifier=False)
-        device = self.create_or_update_device(mac, mac, said.local_name, heard, said)
-        self.call_detection_callbacks(device, said)
-
-
-def _advertised(heard: Advertisement) -> AdvertisementData:
-    name, power = None, None
-    makers: dict[int, bytes] = {}
-    services: dict[str, bytes] = {}
-    uuids: list[str] = []
-    for kind, given in heard.data.ad_structures:
-        if kind in (_AD.COMPLETE_LOCAL_NAME, _AD.SHORTENED_LOCAL_NAME):
-            name = given.decode("utf-8", "replace")
-        elif kind == _AD.MANUFACTURER_SPECIFIC_DATA:
-            makers[int.from_bytes(given[:2], "little")] = given[2:]
-        elif kind == _AD.SERVICE_DATA_16_BIT_UUID:
-            services[_uuid(UUID.from_bytes(given[:2]))] = given[2:]
-        elif kind == _AD.SERVICE_DATA_128_BIT_UUID:
-            services[_uuid(UUID.from_bytes(given[:16]))] = given[16:]
-        elif kind == _AD.TX_POWER_LEVEL:
-            power = int.from_bytes(given, "little", signed=True)
-        elif kind in (
-            _AD.COMPLETE_LIST_OF_16_BIT_SERVICE_CLASS_UUIDS,
-            _AD.INCOMPLETE_LIST_OF_16_BIT_SERVICE_CLASS_UUIDS,
-        ):
-            uuids += [_uuid(UUID.from_bytes(given[at : at + 2])) for at in range(0, len(given), 2)]
-    return AdvertisementData(name, makers, services, uuids, power, heard.rssi, (heard,))
-
-
-def _uuid(uuid: UUID) -> str:
-    return full_uuid(uuid.to_hex_str())

@@ -21,6 +21,8 @@ from edgehub.cli import COMMANDS, application
 from edgehub.commands.session import ExitCode
 from edgehub.settings import Settings, load_settings
 from edgehub.settings import settings_keys as paths_of_settings
+from mappers.ble.config import BleConnection, BleDevice, BleScan
+from mappers.ble.point import BlePoint
 from mappers.modbus.config import ModbusConnection, ModbusDevice, ModbusPoint
 from mappers.opcua.config import OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan
 from twin.errors import EdgetwinError
@@ -165,6 +167,7 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
             ),
         ),
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),
+        ("docs/ble.md", (BleConnection, BleDevice, BlePoint, BleScan)),
         ("docs/opcua.md", (OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan)),
     ],
 )

@@ -7,8 +7,9 @@ from random import Random
 
 import pytest
 
-from mappers.ble.config import BleConnection, BleDevice, BlePoint
+from mappers.ble.config import BleConnection, BleDevice
 from mappers.ble.driver import BleDriver
+from mappers.ble.point import BlePoint
 from mappers.ble.virtual import Air
 from mappers.sdk import NotConnected, Point, Readings, ValueType
 from tests.peers.ble_peripheral import Sensor

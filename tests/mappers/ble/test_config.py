@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mappers.ble.config import BleConnection, BleDevice, BlePoint, BleScan, split_kubeedge
+from mappers.ble.config import BleConnection, BleDevice, BleScan, split_kubeedge
+from mappers.ble.point import BlePoint
 from mappers.ble.rawtype import RawType
 from twin.model import ValueType
 
@@ -19,14 +20,14 @@ MAC = {"mac": "c4:7c:8d:6a:12:34"}
     [
         (BleDevice, {"mac": "x"}, "mac 'x' is not a Bluetooth address; for example mac: C4:7C:8D:6A:12:34"),
         (BleDevice, {**MAC, "bindkey": "12"}, "bindkey is not 32 hexadecimal digits; copy it from the sensor's own"),
-        (BleConnection, {"adapter": "usb0"}, "String should match pattern"),
+        (BleConnection, {"adapter": "usb0"}, "adapter 'usb0' is not the name of an adapter; for example adapter: hci0"),
         (BleConnection, {"timeoutMs": 0}, "Input should be greater than or equal to 1"),
         (BleScan, {"seconds": 0}, "Input should be greater than 0"),
         (BlePoint, {}, "characteristic is missing; for example characteristic: 2A6E (or serviceData, "),
         (BlePoint, {"characteristic": "2A6"}, "'2A6' is not a UUID; for example 2A6E or "),
         (BlePoint, {"characteristic": "2A6E", "bthome": "battery"}, "characteristic and bthome are given together; "),
         (BlePoint, {"serviceData": "FCD2", "service": "180F"}, "service tells which of several characteristics is "),
-        (BlePoint, {"bthome": "heat death"}, "bthome 'heat death' is not known; use one of acceleration, "),
+        (BlePoint, {"bthome": "heat death"}, "bthome 'heat death' is not the name of an object; for "),
         (BlePoint, {"characteristic": "2A6E", "type": "int17"}, "Input should be 'auto', 'boolean', "),
         (BlePoint, {"characteristic": "2A6E", "bits": 3}, "bits is the width of a bit field; add bit, its lowest bit"),
         (BlePoint, {"characteristic": "2A6E", "bit": 3}, "bit is for whole numbers, type is auto; for example "),

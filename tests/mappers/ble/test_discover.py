@@ -1,6 +1,7 @@
 """Looking for devices over a virtual link."""
 
-from mappers.ble.config import BleDevice, BlePoint, BleScan
+from mappers.ble.config import BleDevice, BleScan
+from mappers.ble.point import BlePoint
 from mappers.sdk import Access, ValueType
 from tests.mappers.ble.conftest import MAC
 from tests.mappers.ble.test_advertisements import BTHOME, OTHERS
