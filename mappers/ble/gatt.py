@@ -38,8 +38,9 @@ class Link:
         takers = self._takers[characteristic.handle] = [take]
 
         def on_value(_: BleakGATTCharacteristic, given: bytearray) -> None:
+            value = bytes(given)
             for one in takers:
-                one(bytes(given))
+                one(value)
 
         await self.client.start_notify(characteristic, on_value)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench import (
+    ble_notifications,
     cli,
     gateway,
     modbus_values,
@@ -43,6 +44,7 @@ BENCHES: Final = (
     Bench("twin.dialects", twin_dialects.dialects),
     Bench("modbus.values", modbus_values.values),
     Bench("opcua.notifications", opcua_notifications.notifications),
+    Bench("ble.notifications", ble_notifications.notifications),
     Bench("gateway.restart", gateway.restart),
     Bench("gateway.memory", gateway.memory, long=True),
     Bench("cli.help", cli.overview),
