@@ -66,6 +66,7 @@ class SqliteHistory:
         self._loaded_to = 0
         self._load_to = 0
         self._target_bytes: int | None = None
+        self._limits_due = False  # after each packing, lest readings that keep coming put the limits off for ever
 
     def open(self) -> None:
         """Connect. Raises StoreError."""
@@ -114,6 +115,7 @@ class SqliteHistory:
         except (sqlite3.Error, ValueError) as error:
             self._loaded.clear()  # it is all in the tail still
             self._loaded_to = self._load_to = 0
+            self._limits_due = False
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise store_error(error, self._path) from error
@@ -130,17 +132,20 @@ class SqliteHistory:
     ) -> bool:
         until_s = self._clock.monotonic_s() + PIECE_S
         rows, newest = db.execute("SELECT count(*), max(tick) FROM reading").fetchone()
-        if rows and (flush or rows >= PACK_FROM) and not self._loaded:
+        to_pack = bool(rows) and (flush or rows >= PACK_FROM)
+        if to_pack and not self._loaded and not self._limits_due:
             self._load_to = newest
         if self._loaded_to < self._load_to:
             self._load(db)
             return True
         if self._loaded:
             self._pack(db, until_s)
+            self._limits_due = True
             return True
-        if sweep(db) or self._make_room(db, limits, rows, free_bytes, until_s):
-            return True
-        return now_ms is not None and self._drop_old(db, limits, now_ms, until_s)
+        more = sweep(db) or self._make_room(db, limits, rows, free_bytes, until_s)
+        more = more or (now_ms is not None and self._drop_old(db, limits, now_ms, until_s))
+        self._limits_due = more
+        return more or to_pack
 
     def _load(self, db: sqlite3.Connection) -> None:
         """Take some of the tail into memory, to be packed by series once all of it that was there is."""

@@ -202,6 +202,13 @@ def test_over_the_bytes_the_oldest_go_and_a_gap_says_how_many(place):
     assert gap.last < kept[0].at
 
 
+def test_readings_that_keep_coming_do_not_put_the_limits_off(place):
+    for turn in range(100):
+        place.add([n * 1.37 for n in range(100)], at=100_000 * turn)
+        place.history.tend(Limits(1_000, 2**50, 0), now_ms=None, free_bytes=PLENTY, flush=True)
+    assert place.gaps()[Why.SPACE].readings > 1_000
+
+
 def test_thinning_keeps_the_whole_time_in_view_and_counts_what_went(make_place):
     place = make_place()
     place.define(drop=Drop.THIN)
