@@ -37,6 +37,7 @@ class Why(StrEnum):
     AGE = "age"  # older than the property's, or the gateway's, greatest age
     SPACE = "space"  # the oldest made room for newer ones
     THIN = "thin"  # thinned out: others of the same time are still there
+    DAMAGE = "damage"  # changed by the disk: their checksum does not fit
 
 
 class Gap(NamedTuple):
@@ -127,6 +128,16 @@ def allowed_bytes(limits: Limits, *, used_bytes: int, free_bytes: int) -> int:
     """How much history may take right now: on a disk that runs full it gives way, for the twins come first."""
     missing = max(0, limits.min_free_bytes - free_bytes)
     return max(0, min(limits.max_bytes, used_bytes - missing)) if missing else limits.max_bytes
+
+
+def joined(gaps: Iterable[Gap]) -> list[Gap]:
+    """One gap for each cause, the earliest first."""
+    found: dict[Why, Gap] = {}
+    for gap in gaps:
+        had = found.get(gap.why, gap._replace(readings=0))
+        first, last = min(had.first, gap.first), max(had.last, gap.last)
+        found[gap.why] = Gap(first, last, had.readings + gap.readings, gap.why)
+    return sorted(found.values())
 
 
 def merged(runs: Iterable[tuple[int, Iterable[Reading]]]) -> Iterator[Reading]:

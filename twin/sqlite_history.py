@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from twin.checksum import row_sum
 from twin.clock import Clock
 from twin.document import Tombstone
 from twin.errors import StoreError
-from twin.history import Gap, HistoryPage, HistoryQuery, Limits, Reading, Why, allowed_bytes, merged
+from twin.history import Gap, HistoryPage, HistoryQuery, Limits, Reading, Why, allowed_bytes, joined, merged
 from twin.history_pack import unpack
 from twin.model import Drop, Keep, Reason
 from twin.sqlite_rows import QUALITIES, QUALITY_SQL, REASONS, from_sql, reading_of, store_error, to_sql
-from twin.sqlite_spans import SPAN_COLUMNS, Span, append_readings, cut, first_in_queue, shrink, sweep
+from twin.sqlite_spans import SPAN_COLUMNS, Span, append_readings, cut, first_in_queue, put_gap, shrink, sweep
 from twin.store import Batch, KeptReading, TwinRow
 
 PIECE_S: Final = 0.005
@@ -36,7 +37,7 @@ TAIL_BYTES: Final = 64
 
 _LOADED_AT_ONCE: Final = 4096
 _TAIL: Final = (
-    "SELECT twin, property, at, tick, value, quality, reason FROM reading"
+    "SELECT twin, property, at, tick, value, quality, reason, sum FROM reading"
     " WHERE tick > ? AND tick <= ? ORDER BY tick LIMIT ?"
 )
 _TOO_OLD: Final = (
@@ -150,8 +151,11 @@ class SqliteHistory:
     def _load(self, db: sqlite3.Connection) -> None:
         """Take some of the tail into memory, to be packed by series once all of it that was there is."""
         rows = db.execute(_TAIL, (self._loaded_to, self._load_to, _LOADED_AT_ONCE)).fetchall()
-        for twin, name, *row in rows:
-            self._loaded.setdefault((twin, name), []).append(_reading(row))
+        for twin, name, *row, found in rows:
+            if _fits(twin, name, row, found):
+                self._loaded.setdefault((twin, name), []).append(_reading(row))
+            else:
+                _drop_damaged(db, twin, name, row)
         self._loaded_to = rows[-1][3] if len(rows) == _LOADED_AT_ONCE else self._load_to
 
     def _pack(self, db: sqlite3.Connection, until_s: float) -> None:
@@ -217,12 +221,30 @@ def _put_series(db: sqlite3.Connection, rows: Iterable[TwinRow]) -> None:
 def _put_readings(db: sqlite3.Connection, readings: Iterable[KeptReading]) -> None:
     """Append readings to the tail."""
     db.executemany(
-        "INSERT INTO reading (tick, twin, property, at, value, quality, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (slot[1], twin, name, slot[4], to_sql(slot[0]), *QUALITY_SQL[slot[5]], slot[6])
+        "INSERT INTO reading (twin, property, at, tick, value, quality, reason, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            _summed(twin, name, slot[4], slot[1], to_sql(slot[0]), *QUALITY_SQL[slot[5]], slot[6])
             for twin, name, slot in readings
-        ],
+        ),
     )
+
+
+def _summed(*row: Any) -> tuple[Any, ...]:
+    return (*row, row_sum(*row))
+
+
+def _fits(twin: int, name: str, row: Sequence[Any], found: int | None) -> bool:
+    """Whether a reading of the tail is what was written. Those of older releases have no checksum."""
+    return found is None or row_sum(twin, name, *row) == found
+
+
+def _drop_damaged(db: sqlite3.Connection, twin: int, name: str, row: Sequence[Any]) -> None:
+    """Count a damaged reading of the tail in the gap of its series, if it can be told which that is."""
+    at, tick, *_ = row
+    db.execute("DELETE FROM reading WHERE tick = ?", (tick,))
+    series = db.execute("SELECT id FROM series WHERE twin = ? AND property = ?", (twin, name)).fetchone()
+    if series is not None and type(at) is int:
+        put_gap(db, series[0], Gap(at, at, 1, Why.DAMAGE))
 
 
 def _drop_series(db: sqlite3.Connection, twins: Iterable[int]) -> None:
@@ -251,31 +273,36 @@ def _page(db: sqlite3.Connection, query: HistoryQuery) -> HistoryPage:
         return HistoryPage((), (), more=False)
     since = max(query.since, query.after.at) if query.after else query.since
     within = (since, query.until)
-    found = list(islice(_between(db, series[0], series[1], query, since), query.limit + 1))
+    damaged: list[Gap] = []
+    found = list(islice(_between(db, series[0], series[1], query, since, damaged), query.limit + 1))
     gaps = db.execute(
         "SELECT first, last, count, why FROM gap WHERE series = ? AND last >= ? AND first <= ? ORDER BY first",
         (series[0], *within),
     )
-    shown = tuple(Gap(first, last, count, Why(why)) for first, last, count, why in gaps)
-    return HistoryPage(tuple(found[: query.limit]), shown, more=len(found) > query.limit)
+    shown = joined([*(Gap(first, last, count, Why(why)) for first, last, count, why in gaps), *damaged])
+    return HistoryPage(tuple(found[: query.limit]), tuple(shown), more=len(found) > query.limit)
 
 
-def _between(db: sqlite3.Connection, series: int, twin: int, query: HistoryQuery, since: int) -> Iterator[Reading]:
+def _between(
+    db: sqlite3.Connection, series: int, twin: int, query: HistoryQuery, since: int, damaged: list[Gap]
+) -> Iterator[Reading]:
+    """Readings in order. Adds what cannot be read to ``damaged``; it is dropped when its turn to be packed comes."""
     spans = db.execute(
-        "SELECT first, packed FROM span WHERE series = ? AND last >= ? AND first <= ? ORDER BY first",
+        "SELECT first, last, count, packed FROM span WHERE series = ? AND last >= ? AND first <= ? ORDER BY first",
         (series, since, query.until),
     )
-    tail = sorted(
-        map(
-            _reading,
-            db.execute(
-                "SELECT at, tick, value, quality, reason FROM reading"
-                " WHERE twin = ? AND property = ? AND at BETWEEN ? AND ?",
-                (twin, query.property, since, query.until),
-            ),
-        )
-    )
-    runs: Iterator[tuple[int, Iterable[Reading]]] = ((first, unpack(packed)) for first, packed in spans)
+    tail = []
+    for *row, sum_ in db.execute(
+        "SELECT at, tick, value, quality, reason, sum FROM reading"
+        " WHERE twin = ? AND property = ? AND at BETWEEN ? AND ?",
+        (twin, query.property, since, query.until),
+    ):
+        if _fits(twin, query.property, row, sum_):
+            tail.append(_reading(row))
+        else:
+            damaged.append(Gap(row[0], row[0], 1, Why.DAMAGE))
+    tail.sort()
+    runs: Iterator[tuple[int, Iterable[Reading]]] = _unpacked(spans, damaged)
     if tail:
         runs = merge(runs, [(tail[0].at, tail)], key=lambda run: run[0])
     for one in merged(runs):
@@ -283,6 +310,14 @@ def _between(db: sqlite3.Connection, series: int, twin: int, query: HistoryQuery
             return
         if one.at >= since and (query.after is None or (one.at, one.tick) > query.after):
             yield one
+
+
+def _unpacked(spans: Iterable[Any], damaged: list[Gap]) -> Iterator[tuple[int, list[Reading]]]:
+    for first, last, count, packed in spans:
+        try:
+            yield first, unpack(packed)
+        except ValueError:
+            damaged.append(Gap(first, last, count, Why.DAMAGE))
 
 
 def _reading(row: Any) -> Reading:

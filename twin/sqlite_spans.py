@@ -48,17 +48,28 @@ def append_readings(db: sqlite3.Connection, series: int, readings: Sequence[Read
     ).fetchone()
     if newest is not None:
         id_, count, thinned_ = newest
-        if not thinned_ and count + len(readings) <= FULL and count <= _MERGE_UP_TO * len(readings):
-            packed, first = db.execute("SELECT packed, first FROM span WHERE id = ?", (id_,)).fetchone()
-            longer = appended(packed, readings)
-            if longer is None:
-                _rewrite(db, id_, sorted([*unpack(packed), *readings]))
-            else:
-                row = (first, readings[-1].at, count + len(readings), len(longer) + SPAN_BYTES, longer, id_)
-                db.execute(_CHANGE_SPAN, row)
+        small = not thinned_ and count + len(readings) <= FULL and count <= _MERGE_UP_TO * len(readings)
+        if small and _taken_in(db, series, id_, readings):
             return
     for start in range(0, len(readings), FULL):
         _put_span(db, series, readings[start : start + FULL], 0)
+
+
+def _taken_in(db: sqlite3.Connection, series: int, id_: int, readings: Sequence[Reading]) -> bool:
+    """Put readings into a span that is there; False if it was damaged, and has gone."""
+    packed, first, last, count = db.execute(
+        "SELECT packed, first, last, count FROM span WHERE id = ?", (id_,)
+    ).fetchone()
+    try:
+        longer = appended(packed, readings)
+        if longer is None:
+            _rewrite(db, id_, sorted([*unpack(packed), *readings]))
+            return True
+    except ValueError:
+        _drop(db, id_, series, Gap(first, last, count, Why.DAMAGE))
+        return False
+    db.execute(_CHANGE_SPAN, (first, readings[-1].at, count + len(readings), len(longer) + SPAN_BYTES, longer, id_))
+    return True
 
 
 def _put_span(db: sqlite3.Connection, series: int, readings: Sequence[Reading], times_thinned: int) -> int:
@@ -76,7 +87,13 @@ def _rewrite(db: sqlite3.Connection, id_: int, readings: Sequence[Reading]) -> N
     db.execute(_CHANGE_SPAN, row)
 
 
-def _put_gap(db: sqlite3.Connection, series: int, gap: Gap) -> None:
+def _drop(db: sqlite3.Connection, id_: int, series: int, gap: Gap) -> None:
+    db.execute("DELETE FROM span WHERE id = ?", (id_,))
+    put_gap(db, series, gap)
+
+
+def put_gap(db: sqlite3.Connection, series: int, gap: Gap) -> None:
+    """Count readings that were dropped."""
     db.execute(_PUT_GAP, (series, gap.why, gap.first, gap.last, gap.readings))
 
 
@@ -88,27 +105,33 @@ def first_in_queue(db: sqlite3.Connection) -> Span | None:
 
 def shrink(db: sqlite3.Connection, span: Span) -> int:
     """Thin a span and send it to the end of the queue, or drop it; the bytes that are left of it."""
-    db.execute("DELETE FROM span WHERE id = ?", (span.id,))
+    why = Why.SPACE
     if span.thin and span.thinned < MAX_THINNED:
-        kept = thinned(unpack(span.packed))
-        if worth_thinning(span.readings, len(kept)):
-            _put_gap(db, span.series, Gap(span.first, span.last, span.readings - len(kept), Why.THIN))
+        try:
+            kept = thinned(unpack(span.packed))
+        except ValueError:
+            kept, why = [], Why.DAMAGE
+        if kept and worth_thinning(span.readings, len(kept)):
+            _drop(db, span.id, span.series, Gap(span.first, span.last, span.readings - len(kept), Why.THIN))
             return _put_span(db, span.series, kept, span.thinned + 1)
-    _put_gap(db, span.series, Gap(span.first, span.last, span.readings, Why.SPACE))
+    _drop(db, span.id, span.series, Gap(span.first, span.last, span.readings, why))
     return 0
 
 
 def cut(db: sqlite3.Connection, span: Span, oldest_ms: int) -> None:
     """Drop the readings of a span before a time."""
     if span.last < oldest_ms:
-        db.execute("DELETE FROM span WHERE id = ?", (span.id,))
-        _put_gap(db, span.series, Gap(span.first, span.last, span.readings, Why.AGE))
+        _drop(db, span.id, span.series, Gap(span.first, span.last, span.readings, Why.AGE))
         return
-    readings = unpack(span.packed)
+    try:
+        readings = unpack(span.packed)
+    except ValueError:
+        _drop(db, span.id, span.series, Gap(span.first, span.last, span.readings, Why.DAMAGE))
+        return
     kept = [one for one in readings if one.at >= oldest_ms]
     gone = readings[: len(readings) - len(kept)]
     _rewrite(db, span.id, kept)
-    _put_gap(db, span.series, Gap(gone[0].at, gone[-1].at, len(gone), Why.AGE))
+    put_gap(db, span.series, Gap(gone[0].at, gone[-1].at, len(gone), Why.AGE))
 
 
 def sweep(db: sqlite3.Connection) -> bool:

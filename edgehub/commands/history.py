@@ -28,6 +28,7 @@ _LOST = {
     Why.AGE: "dropped, over the greatest age",
     Why.SPACE: "dropped to make room",
     Why.THIN: "thinned out, others of the time are kept",
+    Why.DAMAGE: "damaged on the disk",
 }
 
 

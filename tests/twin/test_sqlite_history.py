@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from twin.document import Slot
 from twin.errors import StoreError
-from twin.history import Cursor, HistoryQuery, Limits, Reading, Why
+from twin.history import Cursor, Gap, HistoryQuery, Limits, Reading, Why
 from twin.model import Drop, HistoryPolicy, Keep, Kind, PropertySpec, Quality, Reason, TwinKey, TwinSpec
 from twin.sqlite_history import PACK_FROM, TAIL_BYTES, SqliteHistory
 from twin.sqlite_spans import FULL
@@ -341,14 +341,71 @@ def test_a_history_that_is_not_open_says_so(tmp_path, clock):
         history.tend(WIDE, now_ms=None, free_bytes=0, flush=False)
 
 
-def test_packed_bytes_that_are_not_ours_are_a_store_error(place):
-    place.add([1])
-    place.tend()
+def flip(place, number=1, byte=20):
+    """Flip one bit in the middle of a span's packed readings."""
+    ((packed,),) = place.rows(f"SELECT packed FROM span WHERE id = {number}")
+    packed = packed[:byte] + bytes([packed[byte] ^ 4]) + packed[byte + 1 :]
     with sqlite3.connect(place.path) as db:
-        db.execute("UPDATE span SET packed = x'00'")
+        db.execute("UPDATE span SET packed = ? WHERE id = ?", (packed, number))
     db.close()
-    with pytest.raises(StoreError, match="do not unpack"):
-        place.page()
+
+
+def test_a_damaged_span_is_left_out_and_counted_and_the_others_are_read(place):
+    place.add(range(1024))
+    place.tend()
+    flip(place)
+    assert place.kept() == place.accepted[512:]
+    assert place.gaps() == {Why.DAMAGE: Gap(0, 511_000, 512, Why.DAMAGE)}
+    flip(place, 2)
+    assert place.gaps() == {Why.DAMAGE: Gap(0, 1_023_000, 1024, Why.DAMAGE)}
+
+
+def test_a_damaged_span_stops_neither_packing_nor_the_limits(make_place):
+    for drop in Drop:
+        place = make_place(f"{drop}.db")
+        place.define(drop=drop)
+        place.add(range(8))
+        place.tend()
+        flip(place)
+        place.add(range(8), at=8_000)  # would join the span
+        place.tend()
+        assert place.kept() == place.accepted[8:]
+        assert place.gaps() == {Why.DAMAGE: Gap(0, 7_000, 8, Why.DAMAGE)}
+        flip(place, 2)
+        place.tend(Limits(0, 2**50, 0))
+        assert place.kept() == []
+        assert place.lost() == 16
+
+
+def test_the_age_takes_a_damaged_span_along(place):
+    place.add(range(100))
+    place.tend()
+    flip(place)
+    place.tend(Limits(2**50, 100_000, 0), now_ms=150_000)
+    assert place.rows("SELECT count(*) FROM span") == [(0,)]
+    assert place.gaps() == {Why.DAMAGE: Gap(0, 99_000, 100, Why.DAMAGE)}
+
+
+@pytest.mark.parametrize("change", ["value = value + 1", "at = at + 1", "quality = 2", "reason = 'stale'", "sum = 1"])
+def test_a_damaged_reading_that_is_not_packed_is_left_out_and_counted(place, change):
+    place.add([1, 2, 3])
+    with sqlite3.connect(place.path) as db:
+        db.execute(f"UPDATE reading SET {change} WHERE value = 2")
+    db.close()
+    for _ in range(2):
+        assert place.kept() == [place.accepted[0], place.accepted[2]]
+        assert [(gap.readings, gap.why) for gap in place.page().gaps] == [(1, Why.DAMAGE)]
+        place.tend()
+
+
+def test_readings_of_a_release_without_checksums_are_kept(place):
+    place.add([1, 2, 3])
+    with sqlite3.connect(place.path) as db:
+        db.execute("UPDATE reading SET sum = NULL")
+    db.close()
+    assert place.kept() == place.accepted
+    place.tend()
+    assert place.kept() == place.accepted
 
 
 def test_the_newest_time_is_known_from_tail_and_spans(place):
