@@ -2,7 +2,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-long torture mutants lock clean setup setup-dev
+.PHONY: help demo test check bench bench-long torture fuzz mutants lock clean setup setup-dev
 
 PYTHON := .venv/bin/python
 # A mosquitto unpacked into .cache (no root) comes before the system's.
@@ -36,6 +36,9 @@ bench-long: setup-dev ## the figures that take more than a minute
 torture: setup-dev ## the long fault tests: kill -9, power cuts, failing disks, flipped bytes, clocks (root for all of them)
 	@tools/peers.sh
 	@$(PYTHON) -m pytest -q -m torture
+
+fuzz: setup-dev ## ten minutes of atheris on everything that reads bytes of others (ONLY=name, FOR=seconds)
+	@exec $(PYTHON) -m tests.fuzz.run --seconds $(or $(FOR),600) $(ONLY)
 
 mutants: setup-dev ## break each rule on purpose; the tests must notice every one
 	@exec $(PYTHON) -m tests.mutants.run

@@ -1,0 +1,234 @@
+"""What is fuzzed: every place where bytes or text of others come in, each as a function of bytes.
+
+A target returns, or raises nothing: it catches exactly the errors that the function under it promises. Where there is
+a way back, it is tried too, so that a fuzzer also finds a wrong value and not only a crash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paho.mqtt.client import topic_matches_sub
+
+from edgehub.checking import checked
+from edgehub.settings import InvalidSettings, load_settings
+from mappers.ble import bthome
+from mappers.ble import encoding as ble
+from mappers.ble.rawtype import RawType as BleType
+from mappers.modbus.codec import Block, Field, NotEncodable
+from mappers.modbus.codec import encode as encode_value
+from mappers.modbus.encoding import REGISTERS, Encoding, Order, RawType
+from mappers.opcua.nodeid import checked_node_id, steps
+from mappers.opcua.notification import NotADataChange, read_publish
+from mappers.opcua.values import read_variant
+from mappers.sdk import Readings
+from mappers.sdk.registry import Registry
+from twin.dialects import aws_request, kubeedge_device, kubeedge_json
+from twin.errors import EdgetwinError
+from twin.history import Reading
+from twin.history_pack import pack, unpack
+from twin.manifest.problems import InvalidManifest
+from twin.manifest.yaml import Source
+from twin.model import ValueType
+from twin.query.parse import parse
+from twin.query.sqlite import compile_plan
+from twin.wire import api, topics
+from twin.wire.codec import decode, decode_report, encode
+from twin.wire.messages import Ack, Delta
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``seeds`` are inputs to begin with."""
+
+    name: str
+    run: Callable[[bytes], None]
+    seeds: Callable[[], Iterator[bytes]]
+
+
+def _files(folder: Path, pattern: str) -> Callable[[], Iterator[bytes]]:
+    return lambda: (path.read_bytes() for path in sorted(folder.rglob(pattern)))
+
+
+def _texts(*texts: str | bytes) -> Callable[[], Iterator[bytes]]:
+    return lambda: (text if isinstance(text, bytes) else text.encode() for text in texts)
+
+
+# -- what clients and mappers send -------------------------------------------------------------------------------------
+
+
+def wire(given: bytes) -> None:
+    for model in (Ack, Delta, api.GetRequest, api.SetRequest, api.WatchRequest, api.QueryRequest, api.HistoryRequest):
+        with contextlib.suppress(EdgetwinError):
+            message = decode(model, given, what="fuzzed")
+            assert decode(model, encode(message), what="again") == message
+    with contextlib.suppress(EdgetwinError):
+        decode_report(given, what="fuzzed")
+
+
+def topic(given: bytes) -> None:
+    """Each reader gets what the broker would give it: topics that match its filters."""
+    text = given.decode(errors="replace")
+    for filters, read in TOPIC_READERS:
+        if any(topic_matches_sub(one, text) for one in filters):
+            with contextlib.suppress(EdgetwinError):
+                read(text)
+
+
+TOPIC_READERS: tuple[tuple[Sequence[str], Callable[[str], object]], ...] = (
+    (["#"], topics.parse_report),
+    (["#"], topics.parse_delta),
+    (["#"], topics.parse_request),
+    (["#"], topics.is_reply),
+    ([topics.mapper_state("+"), topics.mapper_config("+")], topics.parse_mapper),
+    ([*topics.kubeedge_writes("+"), *topics.kubeedge_membership_writes()], topics.parse_kubeedge),
+    (topics.aws_requests(), topics.parse_aws),
+)
+
+
+def kubeedge(given: bytes) -> None:
+    for strict in (True, False):
+        with contextlib.suppress(kubeedge_json.Unreadable):
+            kubeedge_json.read_update(given, strict=strict)
+    with contextlib.suppress(ValueError):
+        kubeedge_json.event_of(kubeedge_json.read_object(given))
+    kubeedge_device.readings(given)
+    kubeedge_json.go_error(given)
+
+
+def aws(given: bytes) -> None:
+    for read in (aws_request.read_update, aws_request.read_token):
+        with contextlib.suppress(aws_request.Rejected):
+            read(given)
+
+
+def query(given: bytes) -> None:
+    with contextlib.suppress(EdgetwinError):
+        compile_plan(parse(given.decode(errors="replace")), rows=10)
+
+
+# -- what people write -------------------------------------------------------------------------------------------------
+
+
+def documents(given: bytes) -> None:
+    with contextlib.suppress(InvalidManifest):
+        checked([Source("fuzzed.yaml", given)], MAPPERS)
+
+
+def settings(given: bytes, *, folder: Path) -> None:
+    path = folder / "edgetwin.yaml"
+    path.write_bytes(given)
+    with contextlib.suppress(InvalidSettings):
+        load_settings(path, {})
+
+
+# -- what devices and disks say ----------------------------------------------------------------------------------------
+
+
+def modbus(given: bytes) -> None:
+    """The first bytes choose types and orders, the others are registers."""
+    chosen, raw = given[:3].ljust(3, b"\0"), given[3:253]
+    raw = raw.ljust(max(10, len(raw) + len(raw) % 2), b"\0")
+    types = list(RawType)
+    type_ = types[chosen[0] % len(types)]
+    orders = [(Order.BIG, Order.LITTLE)[chosen[1] >> bit & 1] for bit in range(2)]
+    encoding = Encoding(type_, REGISTERS.get(type_, 1 + chosen[2] % 4), *orders)
+    block = Block([Field("value", 0, encoding), Field("end", 1, encoding)], len(raw) // 2)
+    readings = Readings()
+    block.decode_into(raw, readings)
+    assert readings.values.keys() | readings.faults.keys() == {"value", "end"}
+    for value in readings.values.values():
+        with contextlib.suppress(NotEncodable):
+            encode_value(value, encoding)
+
+
+def ble_value(given: bytes) -> None:
+    chosen, raw = given[:4].ljust(4, b"\0"), given[4:]
+    types, wanted = list(BleType), list(ValueType)
+    field = ble.Encoding(types[chosen[0] % len(types)], at=chosen[1] % 5, length=chosen[2] % 9, big=bool(chosen[3] & 1))
+    with contextlib.suppress(ble.NotDecodable, ble.NoValue):
+        kind = wanted[chosen[3] % len(wanted)]
+        value = field.decode(raw, kind)
+        with contextlib.suppress(ble.NotEncodable):
+            field.encode(value, kind, raw)
+
+
+def bthome_packet(given: bytes) -> None:
+    for key in (None, bytes(16)):
+        with contextlib.suppress(ble.NotDecodable):
+            bthome.packet(given, "54:48:E6:8F:80:A5", key)
+
+
+def opcua_notification(given: bytes) -> None:
+    with contextlib.suppress(NotADataChange):
+        read_publish(given, read_variant)
+
+
+def opcua_node(given: bytes) -> None:
+    text = given.decode(errors="replace")
+    for read in (checked_node_id, steps):
+        with contextlib.suppress(ValueError):
+            read(text)
+
+
+def packed_history(given: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        readings = unpack(given)
+        assert unpack(pack(readings)) == readings
+
+
+MAPPERS = Registry.installed()
+EXAMPLES = ROOT / "docs" / "examples"
+
+
+def targets(folder: Path) -> dict[str, Target]:
+    """All targets by name; one of them writes a file into ``folder``."""
+    made = [
+        Target("wire", wire, _files(GOLDEN / "wire", "*.json")),
+        Target("topics", topic, _texts(*TOPICS)),
+        Target("kubeedge", kubeedge, _conformance),
+        Target("aws", aws, _texts('{"state": {"desired": {"a": null}}, "version": 3}')),
+        Target("query", query, _texts(*QUERIES)),
+        Target("documents", documents, _documents),
+        Target("settings", lambda given: settings(given, folder=folder), _files(EXAMPLES, "edgetwin.yaml")),
+        Target("modbus", modbus, _texts(bytes(range(40)), b"\5\1\1" + b"\x7f\xf0" * 9)),
+        Target("ble", ble_value, _texts(bytes(range(20)), b"\7\0\0\1" + b"\xff" * 9)),
+        Target("bthome", bthome_packet, _texts(bytes.fromhex("4002ca0903bf13"), b"\x41" + bytes(20))),
+        Target("opcua", opcua_notification, _texts(bytes(60), b"\1\0\x3d\3" + bytes(90))),
+        Target("nodes", opcua_node, _texts("ns=2;s=Tank.Level", "i=85", "g=1", "0:Objects/2:Tank")),
+        Target("history", packed_history, _texts(pack([Reading(n, n, n / 2) for n in range(9)]))),
+    ]
+    return {one.name: one for one in made}
+
+
+TOPICS = (
+    topics.mapper_state("modbus"),
+    topics.kubeedge_device("plant/tank", "twin/update"),
+    topics.kubeedge_node("gate", "membership/get"),
+    topics.aws_shadow("tank", "", "update"),
+    topics.aws_shadow("tank", "night", "get"),
+    topics.reply("modbus", "one"),
+    topics.request("get"),
+)
+QUERIES = (
+    "SELECT name, reported.level FROM twins WHERE tags.area = 'hall-2' AND reported.level > 80",
+    "SELECT count(*) FROM twins GROUP BY namespace",
+    "SELECT * FROM twins WHERE NOT (name LIKE 'a%' OR reported.x IS NULL) ORDER BY name LIMIT 5",
+)
+
+
+def _conformance() -> Iterator[bytes]:
+    for line in (ROOT / "tests" / "conformance" / "kubeedge-twin.jsonl").read_text().splitlines():
+        yield json.loads(line)["in"].encode()
+
+
+def _documents() -> Iterator[bytes]:
+    yield from _files(EXAMPLES, "*.yaml")()
+    yield from _files(GOLDEN / "config", "*.yaml")()
