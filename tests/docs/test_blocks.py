@@ -50,7 +50,7 @@ def test_every_yaml_block_is_documents_or_settings(pages):
         assert not manifest.warnings
 
 
-@pytest.mark.parametrize("name", ["meter.yaml", "kubeedge-modbus.yaml"])
+@pytest.mark.parametrize("name", ["meter.yaml", "kubeedge-modbus.yaml", "kubeedge-v1alpha2.yaml"])
 def test_the_example_documents_are_taken_whole(root, tmp_path, name):
     text = (root / "docs/examples" / name).read_text(encoding="utf-8")
     with open_documents(tmp_path / "registry.json", "gw-1") as documents:

@@ -169,7 +169,12 @@ def _settled(stored: Stored) -> Stored:
     if not stored.document.origin.places:
         return stored
     document = stored.document
-    return replace(stored, document=replace(document, origin=Parsed(str(document.ref), document.raw)))
+    return replace(stored, document=replace(document, origin=_unplaced(document)))
+
+
+def _unplaced(document: Document) -> Parsed:
+    """Its origin when no file is behind it any more."""
+    return Parsed(str(document.ref), document.raw, moved=document.origin.moved)
 
 
 def _identified(document: Document, row: Value, new_uid: Callable[[], str]) -> Stored:
@@ -178,7 +183,7 @@ def _identified(document: Document, row: Value, new_uid: Callable[[], str]) -> S
     assert isinstance(metadata, dict)
     uid, generation = metadata.get("uid"), metadata.get("generation")
     known = isinstance(uid, str) and uid and type(generation) is int and generation > 0
-    settled = replace(document, origin=Parsed(str(document.ref), document.raw))
+    settled = replace(document, origin=_unplaced(document))
     if not known:
         uid, generation = new_uid(), 1
     assert isinstance(uid, str)

@@ -193,7 +193,7 @@ S = TypeVar("S")
 
 
 class Envelope(Part, Generic[S]):
-    """A whole document. ``status`` is what a cluster once observed; kept, never read."""
+    """A whole document. ``status`` is what a cluster once observed; kept, and read only in v1alpha2."""
 
     api_version: str
     kind: str

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 from pydantic import ValidationError
 
+from twin.manifest import v1alpha2
 from twin.manifest.document import Document, DocumentKind, Manifest, Ref
 from twin.manifest.explain import explained
 from twin.manifest.fields import shown_value
-from twin.manifest.kinds import KINDS, OURS, Envelope, Metadata
-from twin.manifest.problems import InvalidManifest, Problem, suggestion
+from twin.manifest.kinds import KINDS, KUBEEDGE, OURS, Envelope, Metadata
+from twin.manifest.problems import InvalidManifest, KeyPath, Problem, suggestion
 from twin.manifest.rules import broken_rules, doubtful
+from twin.manifest.v1alpha2 import AlphaDeviceSpec, AlphaModelSpec
 from twin.manifest.yaml import Parsed, Source, parse
 from twin.model import Value
+
+_KINDS: Final[Mapping[tuple[str, str], type[Envelope[Any]]]] = {
+    **KINDS,
+    (v1alpha2.VERSION, "DeviceModel"): Envelope[AlphaModelSpec],
+    (v1alpha2.VERSION, "Device"): Envelope[AlphaDeviceSpec],
+}
 
 
 def read_documents(sources: Sequence[Source]) -> Manifest:
@@ -74,6 +83,8 @@ def _document(parsed: Parsed) -> Document:
         envelope = model.model_validate(value)
     except ValidationError as error:
         raise InvalidManifest(explained(error, model, parsed)) from None
+    if value["apiVersion"] == v1alpha2.VERSION:
+        envelope, parsed = _modern(envelope, parsed)
     metadata: Metadata = envelope.metadata
     ref = Ref(DocumentKind(envelope.kind), metadata.namespace, metadata.name)
     raw = _raw(value, metadata)
@@ -84,19 +95,45 @@ def _model(parsed: Parsed, value: dict[str, Value]) -> type[Envelope[Any]]:
     version, kind = value.get("apiVersion"), value.get("kind")
     if not isinstance(version, str):
         raise InvalidManifest([parsed.problem(("apiVersion",), "apiVersion is missing", f"Add apiVersion: {OURS}.")])
-    versions = sorted({known for known, _ in KINDS}, reverse=True)
+    versions = sorted({known for known, _ in _KINDS}, reverse=True)
     if version not in versions:
         remedy = suggestion(version, versions, what="Use one of")
         text = f"the apiVersion {shown_value(version)} is not known"
         raise InvalidManifest([parsed.problem(("apiVersion",), text, remedy)])
-    kinds = [known for of, known in KINDS if of == version]
+    kinds = [known for of, known in _KINDS if of == version]
     if not isinstance(kind, str):
         remedy = f"Add one of {', '.join(kinds)}."
         raise InvalidManifest([parsed.problem(("kind",), "kind is missing", remedy)])
     if kind not in kinds:
         remedy = suggestion(kind, kinds, what="Use one of")
         raise InvalidManifest([parsed.problem(("kind",), f"{version} has no kind {shown_value(kind)}", remedy)])
-    return KINDS[version, kind]
+    return _KINDS[version, kind]
+
+
+def _modern(
+    envelope: Envelope[AlphaModelSpec] | Envelope[AlphaDeviceSpec], parsed: Parsed
+) -> tuple[Envelope[Any], Parsed]:
+    """A v1alpha2 document in the layout of v1beta1; its problems are told where they were written."""
+    if isinstance(envelope.spec, AlphaModelSpec):
+        try:
+            modern = v1alpha2.modern_model(envelope.spec)
+        except LookupError as error:
+            path: KeyPath = ("spec", "properties", error.args[0], "type")
+            text = "a property has exactly one type"
+            remedy = (
+                "Write one of int, string, double, float, boolean, bytes, as in type: {int: {accessMode: ReadOnly}}."
+            )
+            raise InvalidManifest([parsed.problem(path, text, remedy)]) from None
+    else:
+        modern = v1alpha2.modern_device(envelope.spec, envelope.status or {})
+    moved = replace(parsed, moved=modern.moved)
+    model = KINDS[KUBEEDGE, envelope.kind]
+    said = {"apiVersion": envelope.api_version, "kind": envelope.kind, "metadata": {"name": envelope.metadata.name}}
+    try:
+        read = model.model_validate({**said, "spec": modern.spec})
+    except ValidationError as error:
+        raise InvalidManifest(explained(error, model, moved)) from None
+    return envelope.model_copy(update={"spec": read.spec}), moved
 
 
 def _raw(value: dict[str, Value], metadata: Metadata) -> dict[str, Value]:

@@ -57,16 +57,20 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """One document as plain JSON values, with the place of each key path."""
+    """One document as plain JSON values, with the place of each key path.
+
+    ``moved``: of a document that was written in an older layout, where what is now at a path stood.
+    """
 
     source: str
     value: Value
     places: Mapping[KeyPath, Place] = field(default_factory=dict)
     root: KeyPath = ()
+    moved: Mapping[KeyPath, KeyPath] = field(default_factory=dict)
 
     def place(self, path: KeyPath) -> Place | None:
         """The place of the path, or of the nearest key above it; None when no file is behind the document."""
-        full = self.root + path
+        full = self.root + self._written(path)
         while full and full not in self.places:
             full = full[:-1]
         return self.places.get(full)
@@ -74,7 +78,16 @@ class Parsed:
     def problem(self, path: KeyPath, text: str, remedy: str = "") -> Problem:
         """State a problem at a key path of this document."""
         place = self.place(path)
-        return Problem(self.source, place.line if place else 0, path_text(self.root + path), text, remedy)
+        return Problem(
+            self.source, place.line if place else 0, path_text(self.root + self._written(path)), text, remedy
+        )
+
+    def _written(self, path: KeyPath) -> KeyPath:
+        """The path as it was written: the longest beginning that has moved goes back."""
+        for end in range(len(path), 0, -1) if self.moved else ():
+            if path[:end] in self.moved:
+                return self.moved[path[:end]] + path[end:]
+        return path
 
 
 @dataclass(frozen=True, slots=True)

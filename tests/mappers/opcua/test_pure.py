@@ -62,6 +62,50 @@ def test_a_value_comes_back_as_it_was_written(typed):
     assert read_variant(b"..." + body + b"...", 3) == (value, 3 + len(body))
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [ua.Variant(1, Kind.Int32), ua.Variant("x", Kind.String), ua.Variant([1.5, 2.5], Kind.Double)],
+        [ua.Variant([ua.Variant(True, Kind.Boolean)], Kind.Variant, is_array=True)],
+        [],
+    ],
+)
+def test_an_array_of_variants_is_read(values):
+    body = ua.ua_binary.variant_to_binary(ua.Variant(values, Kind.Variant, is_array=True))
+    assert read_variant(b"..." + body + b"...", 3) == (plain(values), 3 + len(body))
+
+
+def plain(value):
+    """Variants without their wrapping."""
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return plain(value.Value) if isinstance(value, ua.Variant) else value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x80\xff\xff\xff\x7f",  # two thousand million nulls, which have no bytes
+        b"\x98\xff\xff\xff\x7f",  # as many variants
+        b"\x98\x01\0\0\0\x80\xff\xff\xff\x7f" + bytes(20),
+        b"\x98\x01\0\0\0" * 2000 + b"\0",  # arrays in arrays
+        b"\x18" * 5000,  # a variant in a variant in a variant
+        b"\x80\x01\0",
+    ],
+)
+def test_a_variant_that_claims_too_much_is_refused(body):
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_variant(body, 0)
+
+
+def test_nulls_and_what_has_no_form_are_read_past():
+    assert read_variant(b"\x80\x02\0\0\0" + bytes(9), 0) == ([None, None], 5)
+    matrix = b"\xd8\x01\0\0\0\x01\x01\x02\0\0\0\x01\0\0\0\x01\0\0\0"
+    with pytest.raises(ValueError, match="matrix") as caught:
+        read_variant(matrix + b"...", 0)
+    assert caught.value.args[1] == len(matrix)
+
+
 def published(values: list[ua.DataValue]) -> bytes:
     answer = ua.PublishResponse()
     answer.Parameters.SubscriptionId = 5
