@@ -38,10 +38,9 @@ _RANGES: Final[dict[ua.VariantType, tuple[int, int]]] = {
     Kind.Int64: (-(2**63), 2**63 - 1),
     Kind.UInt64: (0, 2**64 - 1),
 }
-_TYPE, _MATRIX, _ARRAY = 0x3F, 0x40, 0x80
-"""Parts of the byte that a variant begins with; OPC 10000-6, 5.2.2.16."""
-_DEEPEST: Final = 8
-"""Arrays of variants in one another."""
+_TYPE, _ARRAY = 0x3F, 0x80
+"""Parts of the byte that a variant begins with; OPC 10000-6, 5.2.2.16. The type of a null is 0."""
+_COUNT_BYTES: Final = 4
 _FLOAT_MAX: Final = 3.4028234663852886e38
 
 
@@ -51,13 +50,7 @@ class NotEncodable(ValueError):
 
 def read_variant(body: bytes, at: int) -> tuple[Value, int]:
     """Read a variant in place. Raises ValueError with a text and its end if it has no JSON form."""
-    return _read_variant(body, at, 0)
-
-
-def _read_variant(body: bytes, at: int, depth: int) -> tuple[Value, int]:
-    if at < len(body) and body[at] & _ARRAY and body[at] & _TYPE in (Kind.Null.value, Kind.Variant.value):
-        return _read_loose(body, at, depth)
-    data = Buffer(body, at)
+    data = _Wary(body, at)
     try:
         variant = variant_from_binary(data)
     except (UaError, ValueError, OverflowError, TypeError, IndexError, RecursionError) as error:
@@ -69,39 +62,25 @@ def _read_variant(body: bytes, at: int, depth: int) -> tuple[Value, int]:
         raise ValueError(str(error), data.cur_pos) from error
 
 
-def _read_loose(body: bytes, at: int, depth: int) -> tuple[Value, int]:
-    """Read an array of nulls or of variants.
+class _Wary(Buffer):
+    """A buffer that refuses an array of nulls that claims more of them than bytes are left.
 
-    asyncua makes as many as the array claims, though a null has no bytes: twenty bytes could take all memory.
+    asyncua makes as many as the array claims, though a null has no bytes, and however deep it lies in other variants:
+    twenty bytes could take all memory.
     """
-    encoding, at = body[at], at + 1
-    count, at = _int32(body, at), at + 4
-    if count > len(body) - at or depth == _DEEPEST:
-        message = f"a variant that cannot be read: {count} parts do not fit into the message"
-        raise ValueError(message)
-    values: list[Value] = [None] * max(count, 0)
-    flaw = ""
-    if encoding & _TYPE == Kind.Variant.value:
-        for index in range(count):
-            try:
-                values[index], at = _read_variant(body, at, depth + 1)
-            except ValueError as error:
-                if len(error.args) != 2:
-                    raise
-                flaw, at = error.args
-    if encoding & _MATRIX:
-        at += 4 + 4 * max(_int32(body, at), 0)
-        flaw = flaw or "a matrix of variants has no JSON form here"
-    if flaw:
-        raise ValueError(flaw, at)
-    return None if count < 0 else values, at
 
+    _nulls = False
 
-def _int32(body: bytes, at: int) -> int:
-    if at + 4 > len(body):
-        message = "a variant that cannot be read: it ends too early"
-        raise ValueError(message)
-    return int.from_bytes(body[at : at + 4], "little", signed=True)
+    def read(self, size: int) -> bytes:
+        found = super().read(size)
+        if self._nulls and size == _COUNT_BYTES and (count := int.from_bytes(found, "little", signed=True)) > len(self):
+            message = f"{count} parts do not fit into the {len(self)} bytes that are left"
+            raise UaError(message)
+        self._nulls = size == 1 and found[0] & (_ARRAY | _TYPE) == _ARRAY
+        return found
+
+    def copy(self, size: int = -1) -> Buffer:
+        return _Wary(self._data, self._cur_pos, self._size if size == -1 else min(size, self._size))
 
 
 def json_of(value: Any) -> Value:
