@@ -1,0 +1,1 @@
+"""Boards with pins and modules on serial lines as a mapper."""
