@@ -1,6 +1,7 @@
 """`edgetwin mapper list` and `schema`, with plugins as pip installs them."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mappers.modbus.driver import ModbusDriver
 from mappers.opcua.driver import OpcuaDriver
 from mappers.sdk.capability import capabilities
 from mappers.sdk.registry import Registry
+from mappers.serialgpio.firmata_driver import FirmataDriver
 
 pytestmark = pytest.mark.fast
 
@@ -49,7 +51,7 @@ def install(tmp_path: Path, monkeypatch):
 def test_the_list_has_the_built_in_mappers_and_what_they_offer():
     done = run("mapper", "list")
     assert done.exit_code == 0
-    assert "modbus  edgetwin " in done.stdout
+    assert re.search(r"^modbus +edgetwin ", done.stdout, re.MULTILINE)
     rows = {row["name"]: row for row in json.loads(run("mapper", "list", "--json").stdout)["mappers"]}
     assert rows["opcua"]["capabilities"] == ["discover", "subscribe"]
     assert rows["modbus"]["kubeedge"] == ["modbus", "modbus-rtu", "modbus-tcp"]
@@ -105,7 +107,10 @@ def test_two_packages_with_one_name_are_both_refused(install):
     assert "edgetwin_mapper_good_module:MAPPER of edgetwin-mapper-good 1.2" in done.stderr
 
 
-@pytest.mark.parametrize(("name", "driver"), [("ble", BleDriver), ("modbus", ModbusDriver), ("opcua", OpcuaDriver)])
+@pytest.mark.parametrize(
+    ("name", "driver"),
+    [("ble", BleDriver), ("modbus", ModbusDriver), ("opcua", OpcuaDriver), ("serialgpio", FirmataDriver)],
+)
 def test_a_mapper_says_of_its_driver_what_is_so(name, driver):
     assert Registry.installed().find(name).capabilities == capabilities(driver)
 
