@@ -28,8 +28,8 @@ HOMES = {
     # The demo plant stands for the world outside; it runs in a process of its own.
     "pymodbus": ("mappers/modbus/", "edgehub/demo/plant.py"),
     "bleak": ("mappers/ble/",),
-    "bumble": ("mappers/ble/virtual",),
-    "asyncua": ("mappers/opcua/",),
+    "bumble": ("mappers/ble/virtual", "edgehub/demo/room.py"),
+    "asyncua": ("mappers/opcua/", "edgehub/demo/press.py"),
     "serial": ("mappers/serialgpio/",),
 }
 

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import random
-import re
 import socket
 import sys
 import time
@@ -23,7 +22,7 @@ from rich.text import Text
 from edgehub.app import Gateway
 from edgehub.commands.session import ExitCode, hub_client, run_command
 from edgehub.commands.table import console, short_key, twin_table, value_text
-from edgehub.demo.plant import documents
+from edgehub.demo.places import Places
 from edgehub.settings import BrokerSettings, LogSettings, Settings
 from edgehub.state import StateFolder
 from edgehub.supervisor import PARENT_ENV
@@ -35,6 +34,7 @@ SNAPSHOT_S: Final = 5.0
 READY_S: Final = 20.0
 TRY_NEXT: Final = (
     ("./edgetwin set plant/tank valve=80", "open the inflow valve and see the level rise"),
+    ("./edgetwin set plant/panel lamp=true", "switch on the lamp and see the light at the panel"),
     ("./edgetwin explain plant/tank valve", "who wrote it, who won, has the device followed"),
     ("./edgetwin watch plant/tank", "every change, as it is stored"),
 )
@@ -45,7 +45,10 @@ def demo(
         float | None, typer.Option(help="End after so many seconds; exit code 1 if no value moved.")
     ] = None,
 ) -> None:
-    """Run a gateway with a demo plant: a tank and a cooler behind a real Modbus TCP server. Ctrl-C ends everything.
+    """Run a gateway with a demo plant behind four real protocols. Ctrl-C ends everything.
+
+    A tank and a cooler behind Modbus TCP, a press behind OPC UA, a panel on a serial port, a room over Bluetooth, whose
+    link is virtual.
 
     State is kept in .state/demo (or EDGETWIN_STATE).
 
@@ -64,14 +67,16 @@ async def _demo(folder: StateFolder, seconds: float | None) -> int:
     deadline_s = None if seconds is None else time.monotonic() + seconds
     settings = Settings(broker=BrokerSettings(port=_free_port()), log=LogSettings())
     async with contextlib.AsyncExitStack() as stack:
-        _say("starting the plant, a Modbus TCP server with a tank and a cooler")
-        port = await stack.enter_async_context(_plant())
+        _say("starting the plant: tank and cooler (Modbus TCP), press (OPC UA), panel (serial), room (Bluetooth)")
+        places = await stack.enter_async_context(_plant())
+        if not places.ble:
+            _say("the room is left out: its virtual Bluetooth link needs bumble (pip install 'edgetwin[demo]')")
         _say(f"starting the gateway; its log is {log_file}")
         running = Gateway.running(settings, folder, clock=SystemClock(), rng=random.Random())
         gateway = await stack.enter_async_context(running)
-        _say(f"the broker is on {gateway.access.host}:{gateway.access.port}, the plant on 127.0.0.1:{port}")
+        _say(f"the broker is on {gateway.access.host}:{gateway.access.port}, the plant on {_shown(places)}")
         client = await stack.enter_async_context(hub_client())
-        reply = await client.apply([DocumentSource(name="plant.yaml", text=documents(port))])
+        reply = await client.apply([DocumentSource(name="plant.yaml", text=places.documents())])
         _say(f"applied {len(reply.changes)} documents; waiting for the first readings")
         events = await stack.enter_async_context(client.watch(kind="device", namespace="plant"))
         screen = _Screen(live=sys.stdout.isatty())
@@ -149,10 +154,10 @@ class _Screen:
 
 
 @contextlib.asynccontextmanager
-async def _plant() -> AsyncIterator[int]:
-    """The plant as a process of its own, as the outside world would be; gives the port it listens on."""
+async def _plant() -> AsyncIterator[Places]:
+    """The plant as a process of its own, as the outside world would be; gives the places of its parts."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "edgehub.demo.plant", "--port", "0"),
+        *(sys.executable, "-m", "edgehub.demo.site"),
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
         env={**os.environ, PARENT_ENV: str(os.getpid())},
@@ -161,15 +166,21 @@ async def _plant() -> AsyncIterator[int]:
         assert process.stdout is not None
         async with asyncio.timeout(READY_S):
             line = (await process.stdout.readline()).decode()
-        ready = re.fullmatch(r"READY port=(\d+)\s*", line)
-        if ready is None:
+        try:
+            places = Places.from_line(line)
+        except ValueError:
             message = f"the plant did not start; it said {line!r}"
-            raise EdgetwinError(message, remedy="Run `python -m edgehub.demo.plant --port 0` to see why.")
-        yield int(ready[1])
+            raise EdgetwinError(message, remedy="Run `python -m edgehub.demo.site` to see why.") from None
+        yield places
     finally:
         if process.returncode is None:
             process.terminate()
         await process.wait()
+
+
+def _shown(places: Places) -> str:
+    ble = f", Bluetooth over {places.ble}" if places.ble else ""
+    return f"Modbus {places.modbus}, OPC UA {places.opcua}, {places.serial}{ble}"
 
 
 def _say(text: str) -> None:

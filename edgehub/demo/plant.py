@@ -1,27 +1,19 @@
 """The demo plant on a Modbus TCP server: one process moves it, registers show it and take its commands.
 
-    unit 1, tank      input 0 level, 2 temperature, 4 inflow, 6 outflow (float32), 8 heater (uint16, percent),
-                            9 alarms (bits: 0 low, 1 high, 2 pump dry), 10 pump starts (uint32), 12 serial (text of 16)
-                      discrete 0 low-level switch, 1 pump runs      coil 0 pump
-                      holding 0 valve (uint16, 0.1 percent), 1 target temperature (float32)
-    unit 2, cooler    input 0 temperature (int16, 0.1 degrees), 1 fan speed (uint16, rpm)
-                      discrete 0 warm                               holding 0 fan (uint16, percent)
-
-``python -m edgehub.demo.plant --port N`` says ``READY port=N`` once it listens, and ends on SIGTERM.
+unit 1, tank      input 0 level, 2 temperature, 4 inflow, 6 outflow (float32), 8 heater (uint16, percent),
+9 alarms (bits: 0 low, 1 high, 2 pump dry), 10 pump starts (uint32), 12 serial (text of 16)
+discrete 0 low-level switch, 1 pump runs      coil 0 pump
+holding 0 valve (uint16, 0.1 percent), 1 target temperature (float32)
+unit 2, cooler    input 0 temperature (int16, 0.1 degrees), 1 fan speed (uint16, rpm)
+discrete 0 warm                               holding 0 fan (uint16, percent)
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import contextlib
 import math
-import os
-import signal
 import struct
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Self
 
 # pymodbus has its home in mappers/modbus. The plant stands for the world outside: a process of its own that the
@@ -30,12 +22,8 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edgehub.demo.process import Cooler, CoolerCommands, Tank, TankCommands, step_cooler, step_tank
-from edgehub.supervisor import PARENT_ENV
-from twin.parent import ParentGone, die_with_parent
 
-DOCUMENTS: Final = Path(__file__).with_name("plant.yaml")
-PORT_PLACEHOLDER: Final = "${PLANT_PORT}"
-STEP_S: Final = 0.1
+FIRST_STEP_S: Final = 0.1
 
 TANK_UNIT: Final = 1
 COOLER_UNIT: Final = 2
@@ -48,14 +36,9 @@ _HOLDING: Final = 3
 _INPUT: Final = 4
 
 
-def documents(port: int) -> str:
-    """The plant's documents, as YAML text, for a plant that listens on this port."""
-    return DOCUMENTS.read_text(encoding="utf-8").replace(PORT_PLACEHOLDER, str(port))
-
-
 @dataclass(slots=True)
 class Plant:
-    """A running plant; ``async with`` opens the server, ``run`` moves the process until cancelled."""
+    """A running plant; ``async with`` opens the server, ``step`` moves the process."""
 
     requested_port: int = 0
     tank: Tank = field(default_factory=Tank)
@@ -71,7 +54,7 @@ class Plant:
             address=("127.0.0.1", self.requested_port),
         )
         await self._server.serve_forever(background=True)
-        await self.step(STEP_S)
+        await self.step(FIRST_STEP_S)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -84,16 +67,6 @@ class Plant:
         assert isinstance(listener, asyncio.Server)
         port: int = listener.sockets[0].getsockname()[1]
         return port
-
-    async def run(self) -> None:
-        """Step in real time, by the time that really passed, so that a slow machine shows no slow plant."""
-        loop = asyncio.get_running_loop()
-        last_s = loop.time()
-        while True:
-            await asyncio.sleep(STEP_S)
-            now_s = loop.time()
-            await self.step(min(now_s - last_s, 1.0))
-            last_s = now_s
 
     async def step(self, dt_s: float) -> None:
         """Take the commands from the registers, move the process, show the result."""
@@ -113,33 +86,6 @@ class Plant:
             message = "the plant is not open: use it in an async with block"
             raise RuntimeError(message)
         return self._server
-
-
-def main() -> None:
-    """Run the plant as a program, until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="python -m edgehub.demo.plant", description="The demo plant.")
-    parser.add_argument("--port", type=int, default=0, help="loopback port to listen on; 0 takes a free one")
-    port: int = parser.parse_args().port
-    with contextlib.suppress(ParentGone):
-        if parent := os.environ.get(PARENT_ENV):
-            die_with_parent(int(parent))
-        asyncio.run(_serve(port))
-
-
-async def _serve(port: int) -> None:
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
-    async with Plant(port) as plant:
-        running = loop.create_task(plant.run())
-        running.add_done_callback(lambda _: ended.set())
-        sys.stdout.write(f"READY port={plant.port}\n")
-        sys.stdout.flush()
-        await ended.wait()
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
 
 
 def _device(unit: int, holding: list[int], inputs: int) -> SimDevice:
@@ -189,7 +135,3 @@ def _words(data: bytes) -> list[int]:
 def _finite_float(words: list[int] | list[bool]) -> float:
     (value,) = struct.unpack(">f", struct.pack(">HH", *words))
     return value if math.isfinite(value) else 0.0
-
-
-if __name__ == "__main__":
-    main()

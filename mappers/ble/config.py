@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Mapping
 from typing import Annotated, Final
@@ -31,8 +32,11 @@ class BleConnection(ConnectionConfig):
     @field_validator("adapter")
     @classmethod
     def _adapter(cls, adapter: str) -> str:
-        if adapter and not re.fullmatch(r"hci\d{1,3}", adapter):
+        if adapter and not re.fullmatch(r"hci\d{1,3}|tcp:[^:\s]+:\d{1,5}", adapter):
             message = f"adapter {adapter!r} is not the name of an adapter; for example adapter: hci0"
+            raise ValueError(message)
+        if adapter.startswith("tcp:") and importlib.util.find_spec("bumble") is None:
+            message = "an adapter behind tcp needs the library bumble; install edgetwin[demo]"
             raise ValueError(message)
         return adapter
 

@@ -16,7 +16,7 @@ from mappers.ble.ears import Ears
 from mappers.ble.gatt import Reader, read, write
 from mappers.ble.peripheral import Peripheral
 from mappers.ble.point import BlePoint
-from mappers.ble.radio import FAILURES, BleakRadio, error_of
+from mappers.ble.radio import FAILURES, BleakRadio, error_of, radio_of
 from mappers.ble.told import HeardWatch, LinkWatch
 from mappers.sdk import (
     FoundDevice,
@@ -47,7 +47,7 @@ class BleDriver:
     def __init__(self, config: BleConnection, radio: BleakRadio | None = None, rng: Random | None = None) -> None:
         """Store the settings; ``connect`` acts. Another radio is for tests."""
         self._config = config
-        self._radio = radio or BleakRadio(config.adapter)
+        self._radio = radio or radio_of(config.adapter)
         self._rng = rng or Random()  # jitter, no secret
         self._timeout_s = config.timeout_ms / 1000
         self._peripherals: dict[BleDevice, Peripheral] = {}
@@ -63,6 +63,7 @@ class BleDriver:
         links = list(self._peripherals.values())
         self._peripherals.clear()
         await asyncio.gather(self._ears.close(), *(link.close() for link in links), return_exceptions=True)
+        await self._radio.close()
 
     def plan(self, device: BleDevice, points: Sequence[Point[BlePoint]]) -> BlePlan:
         """Sort points by how they are reached."""

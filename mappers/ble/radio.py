@@ -19,6 +19,7 @@ OnSeen = Callable[[BLEDevice, AdvertisementData], None]
 FAILURES: Final = (BleakError, TimeoutError, OSError, EOFError, AssertionError)
 """What bleak raises; the D-Bus library beneath lets some of its own through."""
 
+_TCP: Final = "tcp:"
 _NO_SERVICE: Final = ("org.freedesktop.DBus.Error.ServiceUnknown", "org.bluez.Error.NotReady")
 _DENIED: Final = (0x02, 0x05, 0x08, 0x0C, 0x0F)
 _NOWHERE: Final = (0x01, 0x0A)
@@ -40,6 +41,9 @@ class BleakRadio:
         self._client_backend = client_backend
         self._scanner_backend = scanner_backend
 
+    async def close(self) -> None:
+        """Let go of the adapter; the platform's is nobody's."""
+
     def client(self, mac: str, on_lost: Callable[[BleakClient], None], *, timeout_s: float, pair: bool) -> BleakClient:
         """A client that is not connected yet."""
         bluez: BlueZClientArgs = {"adapter": self.adapter} if self.adapter else {}
@@ -49,6 +53,15 @@ class BleakRadio:
         """A scanner that is not started yet."""
         bluez: BlueZScannerArgs = {"adapter": self.adapter} if self.adapter else {}
         return BleakScanner(on_seen, bluez=bluez, backend=self._scanner_backend)
+
+
+def radio_of(adapter: str) -> BleakRadio:
+    """The radio of the platform, or of a controller behind TCP; see ``virtual_hci``."""
+    if adapter.startswith(_TCP):
+        from mappers.ble.virtual_hci import HciRadio  # needs bumble, which a gateway has no need of
+
+        return HciRadio(adapter.removeprefix(_TCP))
+    return BleakRadio(adapter)
 
 
 def is_adapter_gone(error: BaseException) -> bool:

@@ -32,7 +32,7 @@ from bumble.ll import ControlPdu
 from bumble.transport.common import AsyncPipeSink
 
 from mappers.ble.radio import BleakRadio
-from mappers.ble.virtual_scanner import VirtualScanner, uuid_of
+from mappers.ble.virtual_scanner import Adapter, VirtualScanner, uuid_of
 
 T = TypeVar("T")
 _MTU = 247
@@ -50,12 +50,12 @@ class Air:
     """The space in which virtual devices hear each other. ``central`` is the gateway's own adapter."""
 
     def __init__(self) -> None:
-        self._link = _Ether()  # type: ignore[no-untyped-call]  # bumble has no annotation there
+        self.link = _Ether()  # type: ignore[no-untyped-call]  # bumble has no annotation there
         self._central: Device | None = None
 
     async def device(self, mac: str, name: str = "") -> Device:
         """A powered device at an address."""
-        controller = Controller(name or mac, link=self._link, public_address=mac)
+        controller = Controller(name or mac, link=self.link, public_address=mac)
         device = Device(name=name, address=Address(mac), host=Host(controller, AsyncPipeSink(controller)))
         await device.power_on()
         return device
@@ -68,20 +68,26 @@ class Air:
 
     def leave(self, device: Device) -> None:
         """Take a device out of earshot, without a word to whom it is connected to."""
-        controller = next(one for one in self._link.controllers if one.random_address == device.random_address)
-        self._link.remove_controller(controller)
+        controller = next(one for one in self.link.controllers if one.random_address == device.random_address)
+        self.link.remove_controller(controller)
 
     def radio(self) -> BleakRadio:
         """What the mapper's driver uses in place of the platform's Bluetooth."""
-        client = type("VirtualClientHere", (VirtualClient,), {"air": self})
-        scanner = type("VirtualScannerHere", (VirtualScanner,), {"air": self})
+        client, scanner = backends(self)
         return BleakRadio("", client_backend=client, scanner_backend=scanner)
+
+
+def backends(adapter: Adapter) -> tuple[type[VirtualClient], type[VirtualScanner]]:
+    """Bleak's backends over an adapter."""
+    client = type("VirtualClientHere", (VirtualClient,), {"air": adapter})
+    scanner = type("VirtualScannerHere", (VirtualScanner,), {"air": adapter})
+    return client, scanner
 
 
 class VirtualClient(BaseBleakClient):
     """bleak's client over a bumble connection."""
 
-    air: ClassVar[Air]
+    air: ClassVar[Adapter]
     _connection: Connection | None = None
 
     @property

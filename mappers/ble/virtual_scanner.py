@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from bleak.backends.scanner import AdvertisementData, BaseBleakScanner
 from bumble.core import UUID, AdvertisingData
-from bumble.device import Advertisement
+from bumble.device import Advertisement, Device
 
 from mappers.ble.uuids import full_uuid
 
-if TYPE_CHECKING:
-    from mappers.ble.virtual import Air
-
 _AD = AdvertisingData.Type
+
+
+class Adapter(Protocol):
+    """The gateway's side of the air."""
+
+    async def central(self) -> Device:
+        """The adapter, on. Raises BleakError."""
+        ...
 
 
 class VirtualScanner(BaseBleakScanner):
     """bleak's scanner over a bumble device."""
 
-    air: ClassVar[Air]
+    air: ClassVar[Adapter]
 
     def __init__(self, detection_callback: Any, service_uuids: list[str] | None, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002  # the base class has it
         super().__init__(detection_callback, service_uuids)

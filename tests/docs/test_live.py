@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,31 @@ def test_two_sites_agree_as_the_page_shows(pages, root):
     done = run_example(root, "two_sites.py")
     assert done.returncode == 0, done.stderr
     assert done.stdout in [block.text for block in pages["docs/sync.md"].blocks]
+
+
+@pytest.mark.parametrize(
+    ("device", "command", "shown", "follows"),
+    [
+        ("plant/panel", "lamp=true", "light", lambda light: light > 50),
+        ("plant/press", "run=false", "actual-speed", lambda speed: speed < 15),
+        ("plant/cooler", "fan=100", "fan-speed", lambda speed: speed > 2000),
+    ],
+)
+def test_a_command_to_a_device_of_each_protocol_has_its_effect(demo, device, command, shown, follows):
+    assert demo.run("set", device, command).returncode == 0
+    deadline_s = time.monotonic() + 30
+    while True:
+        (twin,) = json.loads(demo.run("get", device, "--json").stdout)["twins"]
+        if follows(twin["reported"][shown]["value"]):
+            return
+        assert time.monotonic() < deadline_s, twin["reported"][shown]
+        time.sleep(0.2)
+
+
+def test_the_room_is_measured_over_bluetooth(demo):
+    (twin,) = json.loads(demo.run("get", "plant/room", "--json").stdout)["twins"]
+    assert twin["reported"]["battery"]["value"] == 87
+    assert 15 < twin["reported"]["temperature"]["value"] < 30
 
 
 def test_a_program_with_an_account_of_its_own_follows_the_tank(root, demo):

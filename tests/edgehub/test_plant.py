@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import struct
-import sys
 
-import yaml
 from pyModbusTCP.client import ModbusClient
 
-from edgehub.demo.plant import COOLER_UNIT, PORT_PLACEHOLDER, SERIAL, TANK_UNIT, Plant, documents
-from edgehub.supervisor import PARENT_ENV
-from mappers.modbus.config import ModbusConnection, ModbusDevice, ModbusPoint
+from edgehub.demo.plant import COOLER_UNIT, SERIAL, TANK_UNIT, Plant
 
 
 class Peer:
@@ -81,41 +75,3 @@ async def test_a_target_that_is_not_a_number_stops_the_heater_and_nothing_else()
         assert plant.tank.heater_pct == 0.0
         assert 0 < plant.tank.temperature_c < 100
         peer.close()
-
-
-async def test_the_program_says_its_port_moves_by_itself_and_ends_on_sigterm():
-    environment = dict(os.environ) | {PARENT_ENV: str(os.getpid())}
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "edgehub.demo.plant", "--port", "0", env=environment, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        assert child.stdout is not None
-        async with asyncio.timeout(30):
-            ready = (await child.stdout.readline()).decode()
-            peer = Peer(int(ready.removeprefix("READY port=")))
-            first = await peer.floats(0, 1)
-            while await peer.floats(0, 1) == first:
-                pass
-            peer.close()
-            child.send_signal(signal.SIGTERM)
-            assert await child.wait() == 0
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-
-
-def test_the_documents_name_what_the_mapper_and_the_plant_have():
-    assert PORT_PLACEHOLDER not in documents(15020).split("spec:", 1)[1]
-    by_kind: dict[str, dict[str, dict]] = {}
-    for document in yaml.safe_load_all(documents(15020)):
-        assert document["apiVersion"] == "edgetwin.dev/v1"
-        assert document["metadata"]["namespace"] == "plant"
-        by_kind.setdefault(document["kind"], {})[document["metadata"]["name"]] = document["spec"]
-    assert ModbusConnection.model_validate(by_kind["Connection"]["plant"]["config"]).port == 15020
-    for name, device in by_kind["Device"].items():
-        model = by_kind["DeviceModel"][device["deviceModelRef"]["name"]]
-        assert {item["name"] for item in device["properties"]} == {item["name"] for item in model["properties"]}, name
-        ModbusDevice.model_validate(device["address"])
-        for item in device["properties"]:
-            ModbusPoint.model_validate(item["visitors"]["configData"])
