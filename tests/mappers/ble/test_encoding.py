@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappers.ble.encoding import Encoding, NotDecodable, NotEncodable
-from mappers.ble.numbers import NoValue, medfloat, medfloat_raw
+from mappers.ble.numbers import NoValue, medfloat, medfloat_raw, signed
 from mappers.ble.rawtype import RawType
 from mappers.ble.uuids import assigned, full_uuid, short_uuid
 from twin.model import ValueType
