@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from mappers.sdk import ConnectionConfig, DeviceConfig, ScanConfig
+from mappers.serialgpio.framing_config import FramingConfig
+from mappers.serialgpio.modules import TEMPLATES, Module
 
 _CAMEL: Final = ConfigDict(alias_generator=to_camel)
 Milliseconds = Annotated[int, Field(ge=1, le=600_000)]
@@ -18,6 +20,18 @@ class Backend(StrEnum):
     """What is at the other end."""
 
     FIRMATA = "firmata"
+    MODULE = "module"
+    FRAMES = "frames"
+
+
+_KEYS: Final = {
+    "bootMs": (Backend.FIRMATA,),
+    "samplingMs": (Backend.FIRMATA,),
+    "aliveMs": (Backend.FIRMATA,),
+    "module": (Backend.MODULE,),
+    "framing": (Backend.MODULE, Backend.FRAMES),
+    "gapMs": (Backend.MODULE, Backend.FRAMES),
+}
 
 
 class SerialgpioConnection(ConnectionConfig):
@@ -35,6 +49,9 @@ class SerialgpioConnection(ConnectionConfig):
     boot_ms: Milliseconds = 8000
     sampling_ms: Annotated[int, Field(ge=1, le=16_383)] = 100
     alive_ms: Milliseconds = 2000
+    module: Module | None = None
+    framing: FramingConfig | None = None
+    gap_ms: Milliseconds = 100
 
     @field_validator("serial_port")
     @classmethod
@@ -45,22 +62,46 @@ class SerialgpioConnection(ConnectionConfig):
         return path
 
     @model_validator(mode="after")
-    def _bits(self) -> Self:
-        if self.data_bits != 8:
-            message = "Firmata needs all 8 bits of a byte; leave dataBits out"
-            raise ValueError(message)
+    def _consistent(self) -> Self:
+        given = {to_camel(name) for name in self.model_fields_set}
+        problem = ""
+        for key, backends in _KEYS.items():
+            if key in given and self.backend not in backends:
+                whose = " and ".join(backends)
+                problem = f"{key} is for backend {whose}, backend is {self.backend}; leave {key} out"
+        if self.backend is Backend.FIRMATA and self.data_bits != 8:
+            problem = "Firmata needs all 8 bits of a byte; leave dataBits out"
+        if self.backend is Backend.MODULE and self.module is None:
+            problem = f"module is missing; for example module: {Module.NUMATO}"
+        if problem:
+            raise ValueError(problem)
         return self
 
     @property
     def speed(self) -> int:
         """Bits a second."""
-        return self.baud_rate or 57_600
+        return self.baud_rate or (57_600 if self.backend is Backend.FIRMATA else 9600)
+
+    @property
+    def frames(self) -> FramingConfig:
+        """How messages are told apart: as it is said, else as the module does."""
+        if self.framing is not None:
+            return self.framing
+        return FramingConfig() if self.module is None else TEMPLATES[self.module].framing
 
 
 class SerialgpioDevice(DeviceConfig):
-    """A board is alone on its line and needs no address."""
+    """Which of several on a line; a board is alone on its line and needs no address."""
 
     model_config = _CAMEL
+
+    unit: str = ""
+    silence_ms: Milliseconds = 60_000
+
+    @field_validator("unit", mode="before")
+    @classmethod
+    def _unit(cls, unit: Any) -> Any:
+        return str(unit) if isinstance(unit, int) and not isinstance(unit, bool) else unit
 
 
 class SerialgpioScan(ScanConfig):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import PurePath
 
 from mappers.sdk import Access, FoundDevice, FoundPoint, MapperError, NotConnected, Progress, ValueType
@@ -32,6 +32,14 @@ async def found_boards(
             if pattern == port.path:
                 raise
             yield _device(port)
+
+
+def found_ports(pattern: str, listing: Listing, tell: Callable[[Progress], None]) -> Iterator[FoundDevice]:
+    """Each port, unopened."""
+    ports = matching(pattern, listing)
+    for number, port in enumerate(ports):
+        tell(Progress(number, len(ports), port.best))
+        yield _device(port)
 
 
 def pin_points(link: FirmataLink, states: dict[int, PinState]) -> tuple[FoundPoint, ...]:

@@ -78,6 +78,8 @@ def wanted_mode(address: SerialgpioPoint) -> Mode:
 
 def unusable(address: SerialgpioPoint) -> str:
     """Why no Firmata board can have such a line; empty if one may."""
+    if not address.line:
+        return "a Firmata board has lines, no messages; for example line: 13"
     if not _LINE.fullmatch(address.line):
         return f"line {address.line!r} is no pin of a Firmata board; for example line: 13, or line: A0"
     if address.bias is Bias.PULL_DOWN:

@@ -26,6 +26,7 @@ from mappers.ble.point import BlePoint
 from mappers.modbus.config import ModbusConnection, ModbusDevice, ModbusPoint
 from mappers.opcua.config import OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan
 from mappers.serialgpio.config import SerialgpioConnection, SerialgpioDevice, SerialgpioScan
+from mappers.serialgpio.framing_config import FramingConfig
 from mappers.serialgpio.point import SerialgpioPoint
 from twin.errors import EdgetwinError
 from twin.manifest.kinds import ConnectionSpec, DeviceModelSpec, DeviceProperty, DeviceSpec, Metadata, ModelProperty
@@ -171,7 +172,10 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),
         ("docs/ble.md", (BleConnection, BleDevice, BlePoint, BleScan)),
         ("docs/opcua.md", (OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan)),
-        ("docs/serialgpio.md", (SerialgpioConnection, SerialgpioDevice, SerialgpioPoint, SerialgpioScan)),
+        (
+            "docs/serialgpio.md",
+            (SerialgpioConnection, SerialgpioDevice, SerialgpioPoint, SerialgpioScan, FramingConfig),
+        ),
     ],
 )
 def test_every_key_of_documents_and_mappers_is_on_the_page(pages, page, models):

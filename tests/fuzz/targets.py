@@ -27,6 +27,9 @@ from mappers.opcua.notification import NotADataChange, read_publish
 from mappers.opcua.values import read_variant
 from mappers.sdk import Readings
 from mappers.sdk.registry import Registry
+from mappers.serialgpio.firmata_decoder import Decoder as FirmataDecoder
+from mappers.serialgpio.firmata_decoder import Side
+from mappers.serialgpio.framing_config import FramingConfig
 from twin.dialects import aws_request, kubeedge_device, kubeedge_json
 from twin.errors import EdgetwinError
 from twin.history import Reading
@@ -178,6 +181,21 @@ def opcua_node(given: bytes) -> None:
             read(text)
 
 
+def firmata(given: bytes) -> None:
+    for side in Side:
+        whole, bytewise = FirmataDecoder(side), FirmataDecoder(side)
+        found = whole.feed(given)
+        assert found == [one for at in range(len(given)) for one in bytewise.feed(given[at : at + 1])]
+
+
+def framings(given: bytes) -> None:
+    for config in FRAMINGS:
+        framer = config.framer()
+        found = framer.feed(given)
+        for payload in found:
+            assert config.framer().feed(config.framed(payload)) == [payload]
+
+
 def packed_history(given: bytes) -> None:
     with contextlib.suppress(ValueError):
         readings = unpack(given)
@@ -203,11 +221,23 @@ def targets(folder: Path) -> dict[str, Target]:
         Target("bthome", bthome_packet, _texts(bytes.fromhex("4002ca0903bf13"), b"\x41" + bytes(20))),
         Target("opcua", opcua_notification, _texts(bytes(60), b"\1\0\x3d\3" + bytes(90))),
         Target("nodes", opcua_node, _texts("ns=2;s=Tank.Level", "i=85", "g=1", "0:Objects/2:Tank")),
+        Target("firmata", firmata, _texts(b"\xf9\2\5\xf0\x79\2\5S\0\xf7\x90\4\0", b"\xf0\x6c\x7f\0\1\1\1\x7f\xf7")),
+        Target("framings", framings, _texts(*(config.framed(b"ab") for config in FRAMINGS))),
         Target("history", packed_history, _texts(pack([Reading(n, n, n / 2) for n in range(9)]))),
     ]
     return {one.name: one for one in made}
 
 
+FRAMINGS = [
+    FramingConfig.model_validate(settings)
+    for settings in (
+        {"end": "\r", "crc": "sum8"},
+        {"type": "fixed", "length": 2, "start": "hex:A5", "crc": "crc16-modbus"},
+        {"type": "length", "lengthBytes": 2, "lengthExtra": 2, "crc": "crc8"},
+        {"type": "stx", "escape": "hex:10", "crc": "xor8"},
+        {"type": "slip", "crc": "crc32"},
+    )
+]
 TOPICS = (
     topics.mapper_state("modbus"),
     topics.kubeedge_device("plant/tank", "twin/update"),

@@ -10,9 +10,10 @@ import pytest
 from mappers.sdk import NotConnected, Point, Readings, ValueType
 from mappers.serialgpio.config import SerialgpioConnection
 from mappers.serialgpio.firmata_driver import FirmataDriver
+from mappers.serialgpio.frames_driver import FramesDriver
 from mappers.serialgpio.point import SerialgpioPoint
 from mappers.serialgpio.virtual_board import VirtualBoard
-from mappers.serialgpio.virtual_line import BoardOnLine
+from mappers.serialgpio.virtual_line import BoardOnLine, VirtualLine
 
 WAIT_S = 10.0
 QUICK = {"timeoutMs": 1000, "bootMs": 3000, "samplingMs": 10, "aliveMs": 400}
@@ -79,3 +80,36 @@ async def driver(board, new_driver) -> FirmataDriver:
     driver = new_driver(board.line.path)
     await driver.connect()
     return driver
+
+
+@pytest.fixture
+async def plug(tmp_path) -> AsyncIterator[Callable[..., VirtualLine]]:
+    """Lines with something at their end; pulled with the test."""
+    lines: list[VirtualLine] = []
+
+    def make(answer: Callable[[bytes], bytes] = lambda _: b"") -> VirtualLine:
+        line = VirtualLine(answer, tmp_path / f"line{len(lines)}")
+        line.plug()
+        lines.append(line)
+        return line
+
+    yield make
+    for line in lines:
+        line.pull()
+
+
+@pytest.fixture
+async def open_frames() -> AsyncIterator[Callable[..., object]]:
+    """Connected drivers of messages."""
+    drivers: list[FramesDriver] = []
+
+    async def make(line: VirtualLine, **settings: object) -> FramesDriver:
+        given = {"backend": "frames", "serialPort": line.path, "timeoutMs": 1000, **settings}
+        driver = FramesDriver(SerialgpioConnection.model_validate(given))
+        drivers.append(driver)
+        await driver.connect()
+        return driver
+
+    yield make
+    for driver in drivers:
+        await driver.close()
