@@ -31,6 +31,7 @@ HOMES = {
     "bumble": ("mappers/ble/virtual", "edgehub/demo/room.py"),
     "asyncua": ("mappers/opcua/", "edgehub/demo/press.py"),
     "serial": ("mappers/serialgpio/",),
+    "gpiod": ("mappers/serialgpio/chip.py",),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -22,12 +24,18 @@ class Backend(StrEnum):
     FIRMATA = "firmata"
     MODULE = "module"
     FRAMES = "frames"
+    GPIOCHIP = "gpiochip"
 
 
 _KEYS: Final = {
     "bootMs": (Backend.FIRMATA,),
     "samplingMs": (Backend.FIRMATA,),
-    "aliveMs": (Backend.FIRMATA,),
+    "aliveMs": (Backend.FIRMATA, Backend.GPIOCHIP),
+    "chip": (Backend.GPIOCHIP,),
+    **dict.fromkeys(
+        ("serialPort", "baudRate", "dataBits", "parity", "stopBits", "timeoutMs"),
+        (Backend.FIRMATA, Backend.MODULE, Backend.FRAMES),
+    ),
     "module": (Backend.MODULE,),
     "framing": (Backend.MODULE, Backend.FRAMES),
     "gapMs": (Backend.MODULE, Backend.FRAMES),
@@ -52,6 +60,7 @@ class SerialgpioConnection(ConnectionConfig):
     module: Module | None = None
     framing: FramingConfig | None = None
     gap_ms: Milliseconds = 100
+    chip: str = "/dev/gpiochip0"
 
     @field_validator("serial_port")
     @classmethod
@@ -60,6 +69,14 @@ class SerialgpioConnection(ConnectionConfig):
             message = "serialPort is empty; for example serialPort: /dev/ttyACM0, or '*' for the only one there is"
             raise ValueError(message)
         return path
+
+    @field_validator("chip")
+    @classmethod
+    def _chip(cls, chip: str) -> str:
+        if not re.fullmatch(r"(/dev/)?[A-Za-z0-9_./-]{1,100}", chip):
+            message = f"chip {chip!r} is no path; for example chip: /dev/gpiochip0"
+            raise ValueError(message)
+        return chip if chip.startswith("/") else f"/dev/{chip}"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -111,3 +128,10 @@ class SerialgpioScan(ScanConfig):
 
     probe: bool = True
     probe_ms: Milliseconds = 4000
+
+
+def split_kubeedge(config: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
+    """Split KubeEdge's one map of protocol keys into those of the connection and those of the device."""
+    of_device = {name for key, one in SerialgpioDevice.model_fields.items() for name in (key, one.alias)}
+    device = {key: value for key, value in config.items() if key in of_device}
+    return {key: value for key, value in config.items() if key not in of_device}, device

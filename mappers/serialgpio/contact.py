@@ -66,9 +66,14 @@ class Contact:
         self._count += counted
         return counted or self._edge is None
 
-    def count(self, edges: int) -> None:
-        """Add edges that somebody else has seen."""
-        self._count += edges
+    def missed(self, edges: int, raw: bool) -> None:
+        """Count edges that nobody saw, after which the raw level was so: they alternate, away from the last level."""
+        away, back = (edges + 1) // 2, edges // 2
+        if self._edge is Edge.BOTH:
+            self._count += edges
+        elif self._edge is not None:
+            self._count += away if self._edge is (Edge.FALLING if self._level else Edge.RISING) else back
+        self._level, self._candidate = raw is not self._active_low, None
 
     def forget(self) -> None:
         """Know no level any more; the count stays, and what happens meanwhile is no edge."""

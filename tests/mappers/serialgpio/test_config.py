@@ -55,6 +55,39 @@ def test_every_driver_offers_what_the_mapper_says():
         assert capabilities(driver) == MAPPER.capabilities == {Capability.SUBSCRIBE, Capability.DISCOVER}
 
 
+KUBEEDGE = """
+apiVersion: devices.kubeedge.io/v1beta1
+kind: DeviceModel
+metadata: {name: adam, namespace: default}
+spec:
+  protocol: serialgpio
+  properties:
+    - {name: pump, type: BOOLEAN, accessMode: ReadWrite}
+---
+apiVersion: devices.kubeedge.io/v1beta1
+kind: Device
+metadata: {name: adam-1, namespace: default}
+spec:
+  deviceModelRef: {name: adam}
+  nodeName: edge-node
+  protocol:
+    protocolName: serialgpio
+    configData: {backend: module, module: dcon, serialPort: /dev/ttyUSB0, unit: "01"}
+  properties:
+    - name: pump
+      collectCycle: 1000
+      visitors:
+        protocolName: serialgpio
+        configData: {line: 0, direction: output}
+"""
+
+
+def test_documents_of_kubeedges_form_are_taken():
+    checked([Source("kubeedge.yaml", KUBEEDGE.encode())], Registry([Entry()]))
+    connection, device = MAPPER.split({"serialPort": "/dev/ttyUSB0", "unit": "01", "strange": 1})
+    assert (connection, device) == ({"serialPort": "/dev/ttyUSB0", "strange": 1}, {"unit": "01"})
+
+
 @pytest.mark.parametrize("name", ["serialgpio", "GPIO", "firmata"])
 def test_a_protocol_name_finds_the_mapper(name):
     found = Registry([Entry()]).by_protocol(name)

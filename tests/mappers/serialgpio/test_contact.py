@@ -47,8 +47,20 @@ def test_edges_are_counted(edge, count):
     contact.forget()
     contact.take(False, 9.0)
     assert contact.value == count
-    contact.count(4)
-    assert contact.value == count + 4
+
+
+@pytest.mark.parametrize("edge", Edge)
+@pytest.mark.parametrize("active_low", [False, True])
+@given(first=st.booleans(), edges=st.integers(1, 9))
+def test_edges_that_nobody_saw_are_counted_as_if_they_were_seen(edge, active_low, first, edges):
+    seen, missed = Contact(edge=edge, active_low=active_low), Contact(edge=edge, active_low=active_low)
+    levels = [first ^ bool(at & 1) for at in range(edges + 2)]
+    for at, level in enumerate(levels):
+        seen.take(level, at)
+    missed.take(levels[0], 0.0)
+    missed.missed(edges, levels[-2])
+    missed.take(levels[-1], 1.0)
+    assert missed.value == seen.value
 
 
 @given(
