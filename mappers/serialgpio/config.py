@@ -122,11 +122,11 @@ class SerialgpioDevice(DeviceConfig):
 
 
 class SerialgpioScan(ScanConfig):
-    """Whether ports are opened to see what is there."""
+    """Whether the ports that a pattern matches are opened, to see what is there."""
 
     model_config = _CAMEL
 
-    probe: bool = True
+    probe: bool = False
     probe_ms: Milliseconds = 4000
 
 

@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import replace
 from pathlib import PurePath
 
-from mappers.sdk import Access, FoundDevice, FoundPoint, MapperError, NotConnected, Progress, ValueType
-from mappers.serialgpio.config import SerialgpioScan
+from mappers.sdk import Access, DeviceTimeout, FoundDevice, FoundPoint, NotConnected, ValueType
 from mappers.serialgpio.firmata import Mode, PinState
 from mappers.serialgpio.firmata_link import FirmataLink
-from mappers.serialgpio.ports import FoundPort, Listing, matching
+from mappers.serialgpio.ports import FoundPort
 
 
-async def found_boards(
-    pattern: str,
-    listing: Listing,
-    new_link: Callable[[str], FirmataLink],
-    wanted: SerialgpioScan,
-    tell: Callable[[Progress], None],
-) -> AsyncGenerator[FoundDevice, None]:
-    """Each port, and the pins of its board if it has one. Raises NotConnected if a port that was named has none."""
-    ports = matching(pattern, listing)
-    for number, port in enumerate(ports):
-        tell(Progress(number, len(ports), port.best))
-        if not wanted.probe:
-            yield _device(port)
-            continue
-        try:
-            yield await _probed(port, new_link(port.path), wanted.probe_ms / 1000)
-        except NotConnected:
-            if pattern == port.path:
-                raise
-            yield _device(port)
+def found_port(port: FoundPort) -> FoundDevice:
+    """A port, unopened."""
+    return FoundDevice(PurePath(port.best).name, {}, (), port.description, {"port": port.best, **port.identity})
 
 
-def found_ports(pattern: str, listing: Listing, tell: Callable[[Progress], None]) -> Iterator[FoundDevice]:
-    """Each port, unopened."""
-    ports = matching(pattern, listing)
-    for number, port in enumerate(ports):
-        tell(Progress(number, len(ports), port.best))
-        yield _device(port)
+async def found_board(port: FoundPort, link: FirmataLink, timeout_s: float) -> FoundDevice:
+    """A port and the pins of the board at it. Raises NotConnected."""
+    pins = [number for number, modes in enumerate(link.capabilities.pins) if modes]
+    try:
+        states = await link.pin_states(pins, timeout_s)
+    except DeviceTimeout as error:
+        raise NotConnected(error.message) from error
+    found, firmware = found_port(port), link.firmware
+    said = {"firmware": f"{firmware.name} {firmware.major}.{firmware.minor}"} if firmware else {}
+    return replace(found, points=pin_points(link, states), identity={**found.identity, **said})
+
+
+async def probed(port: FoundPort, link: FirmataLink, boot_s: float) -> FoundDevice:
+    """A port, and the pins of a board if one answers at it."""
+    try:
+        await link.open(boot_s, boot_s)
+        return await found_board(port, link, boot_s)
+    except NotConnected:
+        return found_port(port)
+    finally:
+        link.close()
 
 
 def pin_points(link: FirmataLink, states: dict[int, PinState]) -> tuple[FoundPoint, ...]:
@@ -63,22 +60,3 @@ def pin_points(link: FirmataLink, states: dict[int, PinState]) -> tuple[FoundPoi
                 visitor = {"line": line, "bias": "pullUp"}
                 found.append(FoundPoint(line, ValueType.BOOLEAN, Access.READ_ONLY, dict(visitor)))
     return tuple(found)
-
-
-async def _probed(port: FoundPort, link: FirmataLink, boot_s: float) -> FoundDevice:
-    try:
-        await link.open(boot_s, boot_s)
-        pins = [number for number, modes in enumerate(link.capabilities.pins) if modes]
-        states = await link.pin_states(pins, boot_s)
-        firmware = link.firmware
-        said = f"{firmware.name} {firmware.major}.{firmware.minor}" if firmware else ""
-        return _device(port, pin_points(link, states), said)
-    except MapperError as error:
-        raise NotConnected(error.message, remedy=error.remedy) from error
-    finally:
-        link.close()
-
-
-def _device(port: FoundPort, points: tuple[FoundPoint, ...] = (), firmware: str = "") -> FoundDevice:
-    identity = {"port": port.best, **port.identity, **({"firmware": firmware} if firmware else {})}
-    return FoundDevice(PurePath(port.best).name, {}, points, port.description, identity)

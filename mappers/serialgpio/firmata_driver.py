@@ -29,15 +29,15 @@ from mappers.sdk import (
 )
 from mappers.serialgpio.config import SerialgpioConnection, SerialgpioDevice, SerialgpioScan
 from mappers.serialgpio.contact import Contact
-from mappers.serialgpio.discover import found_boards
+from mappers.serialgpio.discover import found_board, found_port, probed
 from mappers.serialgpio.firmata import Message, Mode, PinState, Ports, ReportAnalog, ReportPort, SetMode, VersionQuery
 from mappers.serialgpio.firmata_inputs import FirmataWatch, Input, Levels
 from mappers.serialgpio.firmata_link import FirmataLink
-from mappers.serialgpio.firmata_write import set_output
+from mappers.serialgpio.firmata_write import pull_up, set_output
 from mappers.serialgpio.pins import NotEncodable, Pin, pin_of, unusable
 from mappers.serialgpio.point import SerialgpioPoint
 from mappers.serialgpio.port import LineSettings
-from mappers.serialgpio.ports import Listing, serial_ports, the_one
+from mappers.serialgpio.ports import Listing, matching, serial_ports, the_one
 
 _BEATS: Final = 2  # in the time that a board may be silent
 _MISSED: Final = 3  # beats without a word, after which the board is gone
@@ -70,7 +70,7 @@ class FirmataDriver:
         self._listing = listing
         self._timeout_s = config.timeout_ms / 1000
         self._link: FirmataLink | None = None
-        self._error: NotConnected | None = None
+        self._wanted = False
         self._modes: dict[int, Mode] = {}
         self._set_up: set[int] = set()
         self._levels = Levels(self._on_change)
@@ -83,19 +83,12 @@ class FirmataDriver:
     async def connect(self) -> None:
         """Open the port and greet the board. Raises NotConnected.
 
-        Where a pattern is given, ``read`` raises it instead: a scan is to see what else it matches.
+        A pattern is looked up when the board is first needed: a scan is not to open what it only lists.
         """
         await self.close()
-        try:
-            path = the_one(self._config.serial_port, self._listing)
-            self._link = link = self._new_link(path, self._on_news, self._on_lost)
-            await link.open(self._config.boot_ms / 1000, self._timeout_s)
-            link.sample_every(self._config.sampling_ms)
-        except NotConnected as error:
-            await self.close()
-            if not has_magic(self._config.serial_port):
-                raise
-            self._error = error
+        self._wanted = True
+        if not has_magic(self._config.serial_port):
+            await self._board()
 
     async def close(self) -> None:
         """Let go of the port; counts of edges stay."""
@@ -104,7 +97,8 @@ class FirmataDriver:
             link.close()
         if self._beat is not None:
             self._beat.cancel()
-        self._beat = self._error = None
+        self._beat = None
+        self._wanted = False
         self._watches.clear()
         self._levels.forget()
         self._modes.clear()
@@ -121,7 +115,7 @@ class FirmataDriver:
 
     async def read(self, plan: FirmataPlan) -> Readings:
         """Read inputs as the board told them, outputs as it holds them. Raises NotConnected or DeviceTimeout."""
-        link = self._board()
+        link = await self._board()
         ready = await self._prepare(link, plan)
         await link.catch_up(self._timeout_s)
         readings = Readings(faults=ready.faults)
@@ -145,7 +139,7 @@ class FirmataDriver:
 
     async def write(self, device: SerialgpioDevice, point: Point[SerialgpioPoint], value: Value) -> None:  # noqa: ARG002  # one board a line
         """Set an output. Raises WriteRefused, NotConnected or DeviceTimeout."""
-        link = self._board()
+        link = await self._board()
         address = point.address
         if not address.output:
             message = f"{point.name}: line {address.line} is an input"
@@ -166,7 +160,7 @@ class FirmataDriver:
         if not any(not point.address.output for point in plan.points):
             message = "outputs are read back from the board"
             raise MapperError(message)
-        link = self._board()
+        link = await self._board()
         ready = await self._prepare(link, plan)
         await link.catch_up(self._timeout_s)
         plan.watch = watch = FirmataWatch(ready.inputs, listener, cycle_ms / 1000)
@@ -185,11 +179,16 @@ class FirmataDriver:
     async def discover(
         self, wanted: SerialgpioScan, tell: Callable[[Progress], None]
     ) -> AsyncGenerator[FoundDevice, None]:
-        """Ports of this machine that the connection's pattern means, and the boards at them."""
-        own = self._config.serial_port
-        await self.close()  # the port is opened again to look at it
-        async for found in found_boards(own, self._listing, self._new_link, wanted, tell):
-            yield found
+        """Ports of this machine that the connection means, and what the boards at them have. Raises NotConnected."""
+        ports = matching(self._config.serial_port, self._listing)
+        for number, port in enumerate(ports):
+            tell(Progress(number, len(ports), port.best))
+            if not has_magic(self._config.serial_port):
+                yield await found_board(port, await self._board(), self._timeout_s)
+            elif wanted.probe:
+                yield await probed(port, self._new_link(port.path), wanted.probe_ms / 1000)
+            else:
+                yield found_port(port)
 
     def _new_link(
         self,
@@ -201,12 +200,21 @@ class FirmataDriver:
         settings = LineSettings(config.speed, config.data_bits, config.parity, config.stop_bits)
         return FirmataLink(path, settings, on_news=on_news, on_lost=on_lost)
 
-    def _board(self) -> FirmataLink:
-        if self._error is not None:
-            raise self._error
-        if self._link is None:
+    async def _board(self) -> FirmataLink:
+        """The board, greeted. Raises NotConnected."""
+        if not self._wanted:
             message = f"{self._config.serial_port} is closed"
             raise NotConnected(message)
+        if self._link is None:
+            path = the_one(self._config.serial_port, self._listing)
+            link = self._new_link(path, self._on_news, self._on_lost)
+            try:
+                await link.open(self._config.boot_ms / 1000, self._timeout_s)
+                link.sample_every(self._config.sampling_ms)
+            except BaseException:
+                link.close()
+                raise
+            self._link = link
         return self._link
 
     def _pin(self, link: FirmataLink, point: Point[SerialgpioPoint]) -> Pin | Fault:
@@ -238,7 +246,10 @@ class FirmataDriver:
                     fresh.append((contact, pin))
                 if pin.number not in self._set_up:
                     self._set_up.add(pin.number)
-                    link.send(SetMode(pin.number, pin.mode))
+                    if pin.mode is Mode.PULLUP:
+                        await pull_up(link, pin, self._timeout_s)
+                    else:
+                        link.send(SetMode(pin.number, pin.mode))
                     channels |= {pin.channel} if pin.channel is not None else set()
         if fresh or channels:
             await self._have_told(link, {pin.port for _, pin in fresh}, channels)

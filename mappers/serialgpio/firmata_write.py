@@ -22,6 +22,15 @@ async def set_output(link: FirmataLink, pin: Pin, count: int, timeout_s: float) 
         link.send(pin.set_to(count))
 
 
+async def pull_up(link: FirmataLink, pin: Pin, timeout_s: float) -> None:
+    """Make a pin an input with its pull-up on. Raises DeviceTimeout, NotConnected."""
+    if Mode.PULLUP in link.capabilities.pins[pin.number]:
+        link.send(SetMode(pin.number, Mode.PULLUP))
+        return
+    link.send(SetMode(pin.number, Mode.INPUT))  # before 2.5 an input that is set is pulled up
+    link.send(await _whole_port(link, pin, high=True, timeout_s=timeout_s))
+
+
 async def _whole_port(link: FirmataLink, pin: Pin, *, high: bool, timeout_s: float) -> Ports:
     """Older sketches set all outputs of a port at once: the others as they are."""
     first = 8 * pin.port

@@ -26,14 +26,14 @@ from mappers.sdk import (
     WriteRefused,
 )
 from mappers.serialgpio.config import SerialgpioConnection, SerialgpioDevice, SerialgpioScan
-from mappers.serialgpio.discover import found_ports
+from mappers.serialgpio.discover import found_port
 from mappers.serialgpio.exchange import Exchange, exchange_of
 from mappers.serialgpio.field import Field, NotDecodable
 from mappers.serialgpio.frames_link import FramesLink
 from mappers.serialgpio.modules import module_exchange
 from mappers.serialgpio.point import SerialgpioPoint
 from mappers.serialgpio.port import LineSettings
-from mappers.serialgpio.ports import Listing, serial_ports, the_one
+from mappers.serialgpio.ports import Listing, matching, serial_ports, the_one
 
 _TRIES: Final = 2  # silent requests, after which a device that answered none does not answer
 _BAD_AFTER: Final = 2  # times of silence, after which a value is bad
@@ -105,37 +105,23 @@ class FramesDriver:
         self._config = config
         self._listing = listing
         self._link: FramesLink | None = None
-        self._error: NotConnected | None = None
+        self._wanted = False
         self._fields: set[Field] = set()
         self._heard: dict[Field, tuple[bytes, float]] = {}
         self._written: dict[tuple[str, str], Value] = {}
         self._watches: list[FramesWatch] = []
 
     async def connect(self) -> None:
-        """Open the port. Raises NotConnected; where a pattern is given, ``read`` does instead: a scan sees the rest."""
+        """Open the port. Raises NotConnected. A pattern is looked up when the line is first needed, for scans' sake."""
         await self.close()
-        config = self._config
-        try:
-            self._link = FramesLink(
-                the_one(config.serial_port, self._listing),
-                LineSettings(config.speed, config.data_bits, config.parity, config.stop_bits),
-                config.frames,
-                timeout_s=config.timeout_ms / 1000,
-                gap_s=config.gap_ms / 1000,
-                on_frame=self._on_frame,
-                on_lost=self._on_lost,
-            )
-            self._link.open()
-        except NotConnected as error:
-            await self.close()
-            if not has_magic(config.serial_port):
-                raise
-            self._error = error
+        self._wanted = True
+        if not has_magic(self._config.serial_port):
+            self._line()
 
     async def close(self) -> None:
         """Let go of the port; what was written stays known."""
         link, self._link = self._link, None
-        self._error = None
+        self._wanted = False
         self._watches.clear()
         self._heard.clear()
         if link is not None:
@@ -229,8 +215,10 @@ class FramesDriver:
         tell: Callable[[Progress], None],
     ) -> AsyncGenerator[FoundDevice, None]:
         """Ports of this machine that the connection's pattern means."""
-        for found in found_ports(self._config.serial_port, self._listing, tell):
-            yield found
+        ports = matching(self._config.serial_port, self._listing)
+        for number, port in enumerate(ports):
+            tell(Progress(number, len(ports), port.best))
+            yield found_port(port)
 
     def _exchange(self, device: SerialgpioDevice, point: Point[SerialgpioPoint]) -> Exchange:
         """A point as messages. Raises ValueError."""
@@ -242,11 +230,23 @@ class FramesDriver:
         return exchange_of(point.address, device.unit)
 
     def _line(self) -> FramesLink:
-        if self._error is not None:
-            raise self._error
-        if self._link is None:
-            message = f"{self._config.serial_port} is closed"
+        """The line, open. Raises NotConnected."""
+        config = self._config
+        if not self._wanted:
+            message = f"{config.serial_port} is closed"
             raise NotConnected(message)
+        if self._link is None:
+            link = FramesLink(
+                the_one(config.serial_port, self._listing),
+                LineSettings(config.speed, config.data_bits, config.parity, config.stop_bits),
+                config.frames,
+                timeout_s=config.timeout_ms / 1000,
+                gap_s=config.gap_ms / 1000,
+                on_frame=self._on_frame,
+                on_lost=self._on_lost,
+            )
+            link.open()
+            self._link = link
         return self._link
 
     async def _ask_all(self, link: FramesLink, plan: FramesPlan, readings: Readings) -> None:

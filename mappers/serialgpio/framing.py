@@ -233,10 +233,9 @@ class StxFramer(Framer):
         while _find_start(self, self._buffer, bytes((self._start,))):
             scanned = self._scan()
             if scanned is None:
-                if len(self._buffer) <= 2 * LONGEST_BYTES:
-                    return None
-                self._drop(1)
-                continue
+                if len(self._buffer) > 2 * LONGEST_BYTES:
+                    self._drop(len(self._buffer))
+                return None
             at, body = scanned
             if body is None:
                 self._drop(at)

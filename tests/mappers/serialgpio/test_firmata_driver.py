@@ -97,6 +97,17 @@ async def test_older_sketches_set_a_port_and_leave_its_other_pins(new_driver, tm
         assert b"\xf5" not in bytes(board.line.received)
 
 
+async def test_older_sketches_pull_up_an_input_that_is_set(new_driver, tmp_path):
+    pins = tuple({mode: bits for mode, bits in modes.items() if mode != Mode.PULLUP} for modes in uno_pins())
+    async with BoardOnLine(VirtualBoard(pins, Version(2, 3)), tmp_path / "old") as board:
+        driver = new_driver(board.line.path)
+        await driver.connect()
+        await driver.write(DEVICE, point("d7", line=7, direction="output"), True)
+        readings = await driver.read(driver.plan(DEVICE, [point("button", line=2, bias="pullUp")]))
+        assert readings.values == {"button": True}
+        assert (board.board.now[2].mode, board.board.now[2].state, board.board.now[7].state) == (Mode.INPUT, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("one", "reason", "text"),
     [
@@ -105,6 +116,8 @@ async def test_older_sketches_set_a_port_and_leave_its_other_pins(new_driver, tm
         (point("x", line=20), Reason.ILLEGAL_ADDRESS, "x: the board has pins 0 to 19, not 20"),
         (point("x", line=1), Reason.ILLEGAL_ADDRESS, "x: pin 1 of the board cannot be input, only nothing"),
         (point("x", line="A6", kind="analog"), Reason.ILLEGAL_ADDRESS, "x: the board has no analog channel 6"),
+        (point("x", line=8, kind="analog"), Reason.ILLEGAL_ADDRESS, "x: pin 8 of the board cannot be analog, only inp"),
+        (point("x", match="x"), Reason.CONFIG_ERROR, "x: a Firmata board has lines, no messages; for example line: 13"),
         (point("x", line=8, kind="pwm"), Reason.ILLEGAL_ADDRESS, "x: pin 8 of the board cannot be pwm, only input, "),
     ],
 )
@@ -326,6 +339,7 @@ async def test_a_scan_shows_the_pins_of_a_board_as_they_are(board, new_driver):
     assert (points["D13"].visitor, points["D13"].access) == ({"line": "D13", "direction": "output"}, Access.READ_WRITE)
     assert points["A0"].visitor == {"line": "A0", "kind": "analog"}
     assert (told[0].of, told[0].place) == (1, board.line.path)
+    assert bytes(board.line.received).count(b"\xf0\x6b\xf7") == 1  # the port was opened once
     plan = driver_plan(new_driver(board.line.path), found.points)
     assert plan.faults == {}
 
@@ -336,17 +350,26 @@ def driver_plan(driver, found):
 
 async def test_a_scan_by_pattern_shows_all_ports_though_some_have_no_board(board, new_driver, tmp_path):
     async with VirtualLine(lambda _: b"", tmp_path / "mute"):
-        found, _ = await scan(new_driver(f"{tmp_path}/*"), probeMs=300)
+        found, _ = await scan(new_driver(f"{tmp_path}/*"), probe=True, probeMs=300)
         assert {one.name: len(one.points) for one in found} == {"board": 18, "mute": 0}
-        found, _ = await scan(new_driver(f"{tmp_path}/*"), probe=False)
+        board.line.received.clear()
+        found, _ = await scan(new_driver(f"{tmp_path}/*"))
+        assert board.line.received == b""  # nothing was sent to whatever is there
         assert {one.name: len(one.points) for one in found} == {"board": 0, "mute": 0}
 
 
 async def test_a_scan_of_a_named_port_without_a_board_says_so(new_driver, tmp_path):
     async with VirtualLine(lambda _: b"", tmp_path / "mute") as line:
-        driver = new_driver(line.path)
         with pytest.raises(NotConnected, match="no Firmata board answers"):
-            _ = [one async for one in driver.discover(SerialgpioScan(probe_ms=200), lambda _: None)]
+            await scan(new_driver(line.path, bootMs=200))
+
+
+async def test_a_board_that_hangs_in_a_scan_is_told(board, new_driver):
+    driver = new_driver(board.line.path, timeoutMs=50)
+    await driver.connect()
+    board.hangs = True
+    with pytest.raises(NotConnected, match="no answer in 50 ms"):
+        _ = [one async for one in driver.discover(SerialgpioScan(), lambda _: None)]
 
 
 async def test_a_pattern_serves_the_one_board_it_matches_and_no_more(board, new_driver, tmp_path):

@@ -177,6 +177,24 @@ def test_endless_noise_takes_no_more_memory(framer):
     assert len(framer._buffer) <= 3 * LONGEST_BYTES
 
 
+def test_a_length_that_is_none_begins_anew():
+    assert LengthFramer(1, extra=3).feed(b"\x02\x04a") == [b"a"]
+    framer = LengthFramer(2)
+    assert framer.feed(b"\xff\x00\x01a") == [b"a"]
+    assert framer.dropped == 1
+
+
+def test_a_frame_that_is_too_long_is_not_sent():
+    with pytest.raises(NotFramable, match="300 bytes is too long"):
+        LengthFramer(1).frame(bytes(300))
+    with pytest.raises(NotFramable, match="has 3 bytes here, this one has 1"):
+        FixedFramer(3).frame(b"a")
+    with pytest.raises(NotFramable, match="no escape"):
+        StxFramer().frame(b"\x02")
+    with pytest.raises(NotFramable, match="no empty frames"):
+        SlipFramer(Check()).frame(b"")
+
+
 def test_a_start_within_a_frame_begins_anew():
     framer = StxFramer()
     assert framer.feed(b"\x02lost\x02whole\x03") == [b"whole"]

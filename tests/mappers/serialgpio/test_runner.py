@@ -1,4 +1,4 @@
-"""A whole mapper: settings in, reports out, desired values over the line and back, through a pulled cable."""
+"""A whole mapper with each backend: settings in, reports out, desired values over the line, through a pulled cable."""
 
 import asyncio
 from random import Random
@@ -8,6 +8,10 @@ from mappers.sdk.config import ConnectionSettings, DeviceSettings, PointSettings
 from mappers.sdk.outbox import Outbox
 from mappers.sdk.runner import MapperRunner
 from mappers.serialgpio import MAPPER
+from mappers.serialgpio.chip_driver import ChipDriver
+from mappers.serialgpio.config import SerialgpioConnection
+from mappers.serialgpio.virtual_chip import VirtualChip
+from mappers.serialgpio.virtual_module import VirtualDcon
 from tests.mappers.serialgpio.conftest import until
 from twin.clock import SystemClock
 from twin.link.memory import MemoryBroker
@@ -81,3 +85,93 @@ async def test_values_are_reported_and_desired_ones_written_through_a_pulled_cab
             await asyncio.gather(task, return_exceptions=True)
             runner.close()
             outbox.close()
+
+
+async def reports_of(driver, settings, desired, ready):
+    """Serve with this driver until ``ready`` is content with the values; desired values are wished for at the start."""
+    known: dict = {}
+    broker, clock, rng = MemoryBroker(), SystemClock(), Random(1)
+    async with broker.link() as link, broker.link() as hub:
+
+        def on_report(message):
+            report = codec.decode_report(message.payload, what="report")
+            known.update(report.values)
+            hub.publish(topics.ack("mapper"), codec.encode(Ack(stored=[report.id])))
+
+        await hub.subscribe(topics.ALL_REPORTS, on_report)
+        outbox = Outbox(link, "mapper", clock, rng)
+        await outbox.open()
+        runner = MapperRunner(settings.name, driver, link=link, outbox=outbox, clock=clock, rng=rng)
+        await runner.serve(bind_devices(settings, MAPPER).devices)
+        wished = {name: DesiredValue(value=value, tick=1) for name, value in desired.items()}
+        key = TwinKey.parse(settings.devices[0].twin)
+        hub.publish(topics.delta(key), codec.encode(Delta(version=1, desired=wished)), qos=1, retain=True)
+        task = asyncio.create_task(runner.run())
+        try:
+            await until(lambda: ready(known), 30)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            runner.close()
+            outbox.close()
+
+
+def served(config: dict, address: dict, **visitors: dict) -> ConnectionSettings:
+    points = tuple(
+        PointSettings(property=name, access=Access.READ_WRITE, cycle_ms=50, **visitor)
+        for name, visitor in visitors.items()
+    )
+    device = DeviceSettings(twin="device/hall/one", address=address, points=points)
+    return ConnectionSettings(name="hall/one", mapper="serialgpio", config=config, devices=(device,))
+
+
+async def test_a_module_is_served(plug):
+    virtual = VirtualDcon("01", inputs=1)
+    config = {"backend": "module", "module": "dcon", "serialPort": plug(virtual.received).path}
+    settings = served(
+        config,
+        {"unit": "01"},
+        dry={"type": ValueType.BOOLEAN, "visitor": {"line": 0}},
+        pump={"type": ValueType.BOOLEAN, "visitor": {"line": 3, "direction": "output"}},
+    )
+    driver = MAPPER.driver(SerialgpioConnection.model_validate(config))
+    await reports_of(driver, settings, {"pump": True}, lambda known: known == {"dry": True, "pump": True})
+    assert virtual.outputs == 8
+
+
+async def test_what_a_device_says_by_itself_is_served(plug):
+    line = plug()
+    config = {"backend": "frames", "serialPort": line.path}
+    settings = served(
+        config,
+        {},
+        level={"type": ValueType.DOUBLE, "visitor": {"match": "L=(.+)"}},
+        mode={"type": ValueType.INT, "visitor": {"write": "M={value}"}},
+    )
+
+    def ready(known: dict) -> bool:
+        line.send(b"L=4.5\n")
+        return known == {"level": 4.5, "mode": 2}
+
+    driver = MAPPER.driver(SerialgpioConnection.model_validate(config))
+    await reports_of(driver, settings, {"mode": 2}, ready)
+    assert b"M=2\n" in line.received
+
+
+async def test_a_chip_is_served():
+    chip = VirtualChip(["BUTTON", "RELAY"], lambda: 1_700_000_000_000)
+    config = {"backend": "gpiochip"}
+    settings = served(
+        config,
+        {},
+        button={"type": ValueType.BOOLEAN, "visitor": {"line": "BUTTON"}},
+        relay={"type": ValueType.BOOLEAN, "visitor": {"line": "RELAY", "direction": "output"}},
+    )
+
+    def ready(known: dict) -> bool:
+        chip.wire(0, True)
+        return known == {"button": True, "relay": True}
+
+    driver = ChipDriver(SerialgpioConnection.model_validate(config), lambda path: chip)
+    await reports_of(driver, settings, {"relay": True}, ready)
+    assert chip.level(1)
