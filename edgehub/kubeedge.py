@@ -175,19 +175,20 @@ class KubeEdge:
             met=self._met(None if document is None else document.spec),
         )
         if key is None or record is None or document is None or answer.twins is None:
-            self._send(key, answer)
+            self._send(key, answer, subject, "twin/update")
             return
         if answer.refused:
             self._records.keep(key, replace(record, twins=answer.twins))
-            self._send(key, answer)
+            self._send(key, answer, subject, "twin/update")
             return
         try:
             changes = changes_of(record, answer.twins, document, undeclared=self._settings.undeclared)
         except Refusing as refusing:
-            self._send(key, rules.refusal(subject, "twin/update/result", answer.event, now_ms, 400, str(refusing)))
+            refusal = rules.refusal(subject, "twin/update/result", answer.event, now_ms, 400, str(refusing))
+            self._send(key, refusal, subject, "twin/update")
             return
         if not changes.names:
-            self._send(key, answer)
+            self._send(key, answer, subject, "twin/update")
             return
         self._counters.reports += 1
         self._counters.updates += len(changes.reported) + len(changes.desired)
@@ -213,7 +214,7 @@ class KubeEdge:
             subject, record, payload, now_ms=self._now_ms(), event_id=self._event_id, strict=self._strict
         )
         if key is None or outcome.record is None:
-            self._send(key, outcome.answer)
+            self._send(key, outcome.answer, subject, "state/update")
         else:
             self._note(key, outcome.record, outcome.answer, subject, "state/update")
 
@@ -231,7 +232,7 @@ class KubeEdge:
             self._counters.refused += 1
             return
         now_ms = self._now_ms()
-        known = self._engine.document(key).spec.properties
+        known = self._engine.spec(key).properties
         by_time: dict[int, dict[str, Value]] = {}
         for one in found:
             type_ = known[one.property].type if one.property in known else ValueType.JSON
@@ -285,7 +286,7 @@ class KubeEdge:
         """Keep the record, and answer when it is on disk."""
         commit = self._records.note(key, record)
         if commit is None:
-            self._send(key, answer)
+            self._send(key, answer, subject, action)
             return
         self._waiting += 1
 
@@ -318,8 +319,8 @@ class KubeEdge:
             for sent in answer.messages(name, self._now_ms(), self._event_id):
                 self._publish(sent)
 
-    def _send(self, key: TwinKey | None, answer: Answer) -> None:
-        """Answer at once, but not before an earlier answer of the same device."""
+    def _send(self, key: TwinKey | None, answer: Answer, subject: str, action: str) -> None:
+        """Answer at once, but not before an earlier answer of the same device, on which it may rest."""
         if answer.refused:
             self._counters.refused += 1
         commit = None if key is None else self._records.commit_of(key)
@@ -328,9 +329,12 @@ class KubeEdge:
             return
         self._waiting += 1
 
-        def ended(_: Commit) -> None:
+        def ended(commit: Commit) -> None:
             self._waiting -= 1
-            self._send_now(answer)
+            if commit.failure is None or answer.refused:
+                self._send_now(answer)
+            else:  # it says that something is there which is not
+                self._refuse(subject, action, 500, commit.failure.message, answer.event)
 
         commit.on_end(ended)
 
@@ -369,7 +373,7 @@ class KubeEdge:
         return (key for key in self._engine if key.kind is Kind.DEVICE and self._is_ours(key))
 
     def _is_ours(self, key: TwinKey) -> bool:
-        return key.kind is Kind.DEVICE and self._engine.document(key).spec.gateway in ("", self._gateway)
+        return key.kind is Kind.DEVICE and self._engine.spec(key).gateway in ("", self._gateway)
 
     def _forms(self, key: TwinKey) -> Iterator[str]:
         """Every name by which KubeEdge's topics may call the device."""

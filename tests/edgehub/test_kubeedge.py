@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from edgehub.kubeedge import MAX_GETS, MAX_WAITING, KubeEdge
+from edgehub.kubeedge import MAX_GETS, MAX_LISTS, MAX_WAITING, KubeEdge
 from edgehub.settings import KubeEdgeSettings
 from edgehub.twins import Counters
 from tests.edgehub.test_aws import KeepingLink
@@ -144,6 +144,71 @@ async def test_a_state_that_the_disk_did_not_take_is_the_one_before(gateway):
     gateway.bench.store.failing = None
     [(_, body)] = await gateway.asked(f"{DEVICE}/state/get", {"event_id": "e", "timestamp": 1})
     assert '"online"' in json.dumps(body)
+
+
+async def test_an_answer_that_rests_on_a_commit_that_fails_is_a_refusal_too(gateway):
+    say = {"event_id": "e", "timestamp": 1, "state": "online"}
+    gateway.bench.store.gate.clear()
+    gateway.link.sent.clear()
+    gateway.ask(f"{DEVICE}/state/update", {**say, "state": "offline"})  # under way when the next come
+    for _ in range(3):
+        gateway.ask(f"{DEVICE}/state/update", say)  # the first changes it, the others change nothing
+    gateway.ask(f"{DEVICE}/twin/update", {"event_id": "e", "timestamp": 1, "twin": {"lux": {"actual": {"value": "x"}}}})
+    assert gateway.link.sent == []
+    gateway.bench.store.failing = StoreError("disk full")
+    gateway.bench.store.gate.set()
+    await gateway.idle()
+    assert codes(gateway.link.sent, "state/update/result") == [500] * 4
+    assert codes(gateway.link.sent, "twin/update/result") == [400]
+    gateway.bench.store.failing = None
+    [(_, body)] = await gateway.asked(f"{DEVICE}/state/get", {"event_id": "e", "timestamp": 1})
+    assert "online" not in json.dumps(body)
+
+
+async def test_what_others_desire_while_a_commit_fails_is_told_when_it_is_on_disk(gateway):
+    await gateway.update(power="1")
+    gateway.bench.store.failing = StoreError("disk full")
+    gateway.ask(f"{DEVICE}/state/update", {"event_id": "e", "timestamp": 1, "state": "online"})
+    gateway.engine.set_desired(LAMP, {"power": 5}, by="somebody")
+    await gateway.idle()
+    gateway.bench.store.failing = None
+    gateway.link.sent.clear()
+    gateway.engine.set_desired(LAMP, {"power": 7}, by="somebody")
+    await gateway.idle()
+    [body] = [body for topic, body in gateway.link.sent if topic == f"{DEVICE}/twin/update/delta"]
+    assert body["delta"] == {"power": "7"}
+
+
+async def test_more_lists_in_a_second_than_the_bound_are_refused_and_later_ones_answered(gateway):
+    for _ in range(MAX_LISTS):
+        sent = await gateway.asked(f"{NODE}/get", {"event_id": "e"})
+        assert [one["id"] for one in sent[0][1]["devices"]] == ["default/lamp"]
+    refused = gateway.counters.refused
+    [(topic, body)] = await gateway.asked(f"{NODE}/get", {"event_id": "e"})
+    assert topic == f"{NODE}/get/result"
+    assert "devices" not in body
+    assert gateway.counters.refused == refused + 1
+    gateway.bench.clock.s += 1.0
+    [(_, body)] = await gateway.asked(f"{NODE}/get", {"event_id": "e"})
+    assert body["devices"]
+
+
+async def test_many_properties_survive_a_restart_in_the_order_and_with_the_versions_they_had(gateway):
+    for start in range(0, 40, 7):
+        await gateway.update(**{f"p{number}": str(number) for number in range(start, start + 7)})
+    await gateway.update(p3="33", p20="200")
+    before = await gateway.twins()
+    assert before["p20"]["actual"]["value"] == "200"
+    await gateway.restart()
+    assert await gateway.twins() == before
+    await gateway.update(p41="1", p5="55")
+    after = await gateway.twins()
+    await gateway.restart()
+    assert await gateway.twins() == after
+    await gateway.engine.remove(LAMP).stored()
+    gateway.dialect.projected()
+    await gateway.idle()
+    assert gateway.engine.notes("kubeedge") == {}
 
 
 async def test_more_gets_than_may_wait_for_the_disk_are_refused_and_the_others_answered(gateway):

@@ -9,12 +9,12 @@ of them is ever changed in place: what a message leaves alone stays the same obj
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from twin.dialects.kubeedge_json import HALVES, Json, Unreadable, event_of, go_error, read_object, read_update, write
+from twin.dialects.kubeedge_values import flaw_of
 from twin.wire import topics
 
 Twins: TypeAlias = "Mapping[str, Json]"
@@ -78,6 +78,7 @@ class _Change:
     now_ms: int
     sync: bool
     strict: bool
+    cloud: bool
 
 
 class _BadValue(Exception):
@@ -112,7 +113,7 @@ def update(
         return refusal(device, "twin/update/result", event, now_ms, 404, reason)
     kept = dict(twins)
     outcome = _Outcome()
-    change = _Change(now_ms, sync, strict)
+    change = _Change(now_ms, sync, strict, cloud)
     for key in sorted(request.twin):
         try:
             _apply(kept, key, request.twin[key], outcome, change)
@@ -123,7 +124,7 @@ def update(
     base = {"event_id": event, "timestamp": now_ms}
     sent = []
     if not sync:
-        sent.append(_sent(device, "twin/update/result", {**base, "twin": _shown(outcome.result)}))
+        sent.append(_sent(device, "twin/update/result", {**base, "twin": _live(outcome.result)}))
     if outcome.document:
         sent.append(_sent(device, "twin/update/document", {**base, "twin": outcome.document}))
     if (delta := delta_body(kept, met or is_same)) is not None:
@@ -173,8 +174,13 @@ def refusal(device: str, action: str, event: str, now_ms: int, code: int, reason
 
 def delta_body(twins: Twins, met: Met) -> Json | None:
     """Every twin with something expected, and what differs; None if nothing differs."""
-    live = {key: twins[key] for key in sorted(twins) if value_of(twins[key], "expected") and not is_deleted(twins[key])}
-    wanted = {key: value_of(twin, "expected") or "" for key, twin in live.items()}
+    expecting = (key for key, twin in twins.items() if "expected" in twin)
+    wanted = {
+        key: value
+        for key in sorted(expecting)
+        if not is_deleted(twins[key]) and (value := value_of(twins[key], "expected"))
+    }
+    live = {key: twins[key] for key in wanted}
     delta = {key: value for key, value in wanted.items() if not met(key, value, value_of(live[key], "actual") or "")}
     return {"twin": _shown(live), "delta": delta} if delta else None
 
@@ -210,24 +216,9 @@ def unversioned(twin: Json) -> Json:
     return {name: twin[name] for name in _SHOWN if name in twin}
 
 
-def kind_of(type_: str) -> str:
-    """Which of int, float, boolean, string, deleted a type name means outside strict mode; empty if none."""
-    return _KINDS.get(type_.lower(), "")
-
-
 _NOTHING: Final[Json] = {}
-_INT: Final = re.compile(r"[+-]?[0-9]+")
-_FLOAT: Final = re.compile(
-    r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|0x([0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)p[+-]?[0-9]+|inf(inity)?|nan)",
-    re.IGNORECASE,
-)
 _SHOWN: Final = ("expected", "actual", "optional", "metadata")
 _ORDER: Final = (*_SHOWN, "expected_version", "actual_version")
-_STRICT_KINDS: Final = {
-    **{name: name for name in ("string", "int", "float", "boolean", "deleted")},
-    **{"": "string", "integer": "int"},
-}
-_KINDS: Final = {**_STRICT_KINDS, "double": "float", "bool": "boolean", "bytes": "string", "stream": "string"}
 
 
 def _apply(twins: dict[str, Json], key: str, wanted: Json | None, out: _Outcome, change: _Change) -> None:
@@ -259,7 +250,7 @@ def _add(twins: dict[str, Json], key: str, wanted: Json | None, out: _Outcome, c
         version = _accepted({"cloud": 0, "edge": 0}, wanted.get(f"{half}_version"), change)
         if version is None:
             return
-        if flaw := _flaw(type_of(made), value, strict=change.strict):
+        if flaw := flaw_of(type_of(made), value, strict=change.strict):
             del out.document[key], out.synced[key]
             if change.sync:
                 return
@@ -308,7 +299,7 @@ def _update(twin: Json, key: str, wanted: Json, out: _Outcome, change: _Change) 
     sync = change.sync
     asked = wanted.get("metadata")
     metadata = _metadata(wanted) if revived else twin["metadata"]
-    said: Json = {}
+    said: set[str] = set()
     changed, allowed = False, True
     for half in HALVES:
         value = value_of(wanted, half)
@@ -316,7 +307,7 @@ def _update(twin: Json, key: str, wanted: Json, out: _Outcome, change: _Change) 
             continue
         # KubeEdge looks at the type only if there was a value before.
         checked = not change.strict or half in twin
-        if checked and (flaw := _flaw(str(metadata.get("type", "")), value, strict=change.strict)):
+        if checked and (flaw := flaw_of(str(metadata.get("type", "")), value, strict=change.strict)):
             if sync:
                 continue
             raise _BadValue(flaw)
@@ -329,20 +320,22 @@ def _update(twin: Json, key: str, wanted: Json, out: _Outcome, change: _Change) 
             twin[f"{half}_version"] = version
             changed = True
         if not sync or version is None:
-            said |= {name: twin[name] for name in (half, "optional", "metadata", f"{half}_version") if name in twin}
+            said.update((half, "optional", "metadata", f"{half}_version"))
     if allowed and wanted.get("optional") is False and twin["optional"]:
-        twin["optional"] = said["optional"] = False
+        twin["optional"] = False
+        said.add("optional")
         changed = True
     if allowed and metadata != twin["metadata"]:
-        twin["metadata"] = said["metadata"] = metadata
+        twin["metadata"] = metadata
+        said.add("metadata")
         changed = True
     changed = changed or (allowed and asked is not None and type_of(wanted) != type_of(twin))
     if changed:
-        out.document[key] = {"last": last, "current": unversioned(twin)}
+        out.document[key] = {"last": last, "current": (current := unversioned(twin))}
         if not sync:
-            out.result[key] = unversioned(said)
-    if not allowed or (changed and not sync):
-        out.synced[key] = _ordered(said)
+            out.result[key] = {name: part for name, part in current.items() if name in said}
+    if change.cloud and (not allowed or (changed and not sync)):
+        out.synced[key] = {name: twin[name] for name in _ORDER if name in said and name in twin}
     return changed
 
 
@@ -354,27 +347,6 @@ def _accepted(stored: Json, asked: Json | None, change: _Change, *, deleting: bo
         return stored if deleting else None
     asked = {"cloud": asked.get("cloud", 0), "edge": asked.get("edge", 0)}
     return None if stored["cloud"] > asked["cloud"] or stored["edge"] > asked["edge"] else asked
-
-
-def _flaw(type_: str, value: str, *, strict: bool) -> str:
-    kind = _STRICT_KINDS.get(type_, "") if strict else kind_of(type_)
-    if kind in ("string", "deleted"):
-        return ""
-    if kind == "int":
-        whole = len(value) <= 512 and _INT.fullmatch(value) and -(2**63) <= int(value) < 2**63
-        return "" if whole else "the value is not int or integer"
-    if kind == "float":
-        return "" if is_float(value) else "the value is not float"
-    if kind == "boolean":
-        return "" if value in ("true", "false") else "the bool value must be true or false"
-    return "the value type is not allowed"
-
-
-def is_float(text: str) -> bool:
-    """Whether Go's ParseFloat reads it: hexadecimal too, but nothing beyond the range of a double."""
-    if len(text) > 512 or _FLOAT.fullmatch(text) is None:
-        return False
-    return "n" in text.lower() or "x" in text.lower() or abs(float(text)) != float("inf")
 
 
 def _metadata(wanted: Json) -> Json:
@@ -392,9 +364,13 @@ def _ordered(twin: Json) -> Json:
     return {name: twin[name] for name in _ORDER if name in twin}
 
 
-def _shown(twins: Mapping[str, Json | None]) -> dict[str, Any]:
-    live = ((key, twins[key]) for key in sorted(twins))
-    return {key: None if one is None else unversioned(one) for key, one in live if one is None or not is_deleted(one)}
+def _shown(twins: Twins) -> dict[str, Any]:
+    return {key: unversioned(twins[key]) for key in sorted(twins) if not is_deleted(twins[key])}
+
+
+def _live(result: Mapping[str, Json | None]) -> dict[str, Any]:
+    """The result of an update, in the order of its keys already."""
+    return {key: one for key, one in result.items() if one is None or not is_deleted(one)}
 
 
 def _sent(device: str, action: str, body: Json) -> Sent:

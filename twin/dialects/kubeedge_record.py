@@ -1,7 +1,7 @@
 """What the KubeEdge dialect keeps of a device beside its twin, how it follows the twin, and as which notes. Pure.
 
-    twin engine:  value of a property, typed          note ns/name/property:  text, versions, type, optional, ticks
-                                                      note ns/name:           uid, state, last_online, attributes
+    twin engine:  value of a property, typed          note ns/name/0, 1, ...:  text, versions, type, optional, ticks
+                                                      note ns/name:            uid, state, last_online, attributes
 
 A text stays as it came for as long as the engine's slot has the tick that was taken in with it; after that the slot's
 value is the text.
@@ -18,8 +18,9 @@ from typing import Final
 from pydantic_core import to_json
 
 from twin.deadband import equal, same
-from twin.dialects.kubeedge import Twins, is_deleted, is_float, kind_of, type_of, value_of
+from twin.dialects.kubeedge import Twins, is_deleted, type_of, value_of
 from twin.dialects.kubeedge_json import HALVES, Json
+from twin.dialects.kubeedge_values import is_float, kind_of
 from twin.document import Leaf, Slot, TwinDocument
 from twin.merge import standing
 from twin.merge import value_of as slot_value
@@ -27,6 +28,9 @@ from twin.model import Access, PropertySpec, TwinKey, TwinSpec, Value, ValueType
 
 ADDED: Final = "added by a KubeEdge message"
 """Description of a property that the device model does not name."""
+
+PER_NOTE: Final = 16
+"""Properties of one note: a message with many is a few writes, and one with one is no large one."""
 
 Ticks = tuple[int, int]
 
@@ -119,56 +123,59 @@ def completed(spec: TwinSpec, record: Record) -> TwinSpec:
 def notes_of(key: TwinKey, before: Record | None, after: Record) -> Iterator[tuple[str, str | None]]:
     """The notes to write so that the record is on disk, by name; None deletes."""
     place = f"{key.namespace}/{key.name}"
+    kept = 0 if before is None else len(before.twins)
     if before is None or before.uid != after.uid:
-        for name in before.twins if before is not None else ():
-            if name not in after.twins:
-                yield f"{place}/{name}", None
-        before = None
+        before = Record("")
     head = (after.uid, after.state, after.last_online, after.attributes)
-    if before is None or head != (before.uid, before.state, before.last_online, before.attributes):
+    if head != (before.uid, before.state, before.last_online, before.attributes):
         body = {"uid": after.uid, "state": after.state, "last_online": after.last_online}
         yield place, to_json({**body, "attributes": dict(after.attributes)}).decode()
-    known: Twins = before.twins if before is not None else {}
-    old_ticks: Mapping[str, Ticks] = before.ticks if before is not None else {}
-    ticks = after.ticks
-    for name, twin in after.twins.items():
-        if twin is not known.get(name) or ticks.get(name) != old_ticks.get(name):
-            yield f"{place}/{name}", to_json({"twin": twin, "ticks": ticks.get(name, _NEVER)}).decode()
+    old, new = list(before.twins.items()), list(after.twins.items())
+    for start in range(0, len(new), PER_NOTE):
+        part = new[start : start + PER_NOTE]
+        ticks = [after.ticks.get(name, _NEVER) for name, _ in part]
+        was = old[start : start + PER_NOTE]
+        if (
+            len(was) != len(part)
+            or any(a is not b or name != known for (known, a), (name, b) in zip(was, part, strict=True))
+            or ticks != [before.ticks.get(name, _NEVER) for name, _ in part]
+        ):
+            yield f"{place}/{start // PER_NOTE}", to_json({"twins": dict(part), "ticks": ticks}).decode()
+    for start in range(-(-len(new) // PER_NOTE) * PER_NOTE, kept, PER_NOTE):
+        yield f"{place}/{start // PER_NOTE}", None
 
 
 def erased(key: TwinKey, record: Record) -> Iterator[tuple[str, None]]:
     """The notes to delete when the device is gone."""
     place = f"{key.namespace}/{key.name}"
     yield place, None
-    for name in record.twins:
-        yield f"{place}/{name}", None
+    for start in range(0, len(record.twins), PER_NOTE):
+        yield f"{place}/{start // PER_NOTE}", None
 
 
 def records_from(notes: Mapping[str, str]) -> dict[str, Record]:
-    """Read all notes back, by ``<namespace>/<name>``; a property without its device's note is left out."""
+    """Read all notes back, by ``<namespace>/<name>``; properties without their device's note are left out."""
     heads: dict[str, Json] = {}
-    twins: dict[str, dict[str, Json]] = {}
-    ticks: dict[str, dict[str, Ticks]] = {}
+    parts: dict[str, dict[int, Json]] = {}
     for name, text in notes.items():
         namespace, device, *rest = name.split("/", 2)
         place = f"{namespace}/{device}"
-        body = json.loads(text)
         if rest:
-            twins.setdefault(place, {})[rest[0]] = body["twin"]
-            ticks.setdefault(place, {})[rest[0]] = (body["ticks"][0], body["ticks"][1])
+            parts.setdefault(place, {})[int(rest[0])] = json.loads(text)
         else:
-            heads[place] = body
-    return {
-        place: Record(
-            head["uid"],
-            twins.get(place, {}),
-            ticks.get(place, {}),
-            state=head["state"],
-            last_online=head["last_online"],
-            attributes=MappingProxyType(head["attributes"]),
+            heads[place] = json.loads(text)
+    found: dict[str, Record] = {}
+    for place, head in heads.items():
+        twins: dict[str, Json] = {}
+        ticks: dict[str, Ticks] = {}
+        for _, part in sorted(parts.get(place, {}).items()):  # in the order they were noted, which numbers the notes
+            twins |= part["twins"]
+            ticks |= {name: (a, b) for name, (a, b) in zip(part["twins"], part["ticks"], strict=True)}
+        attributes = MappingProxyType(head["attributes"])
+        found[place] = Record(
+            head["uid"], twins, ticks, state=head["state"], last_online=head["last_online"], attributes=attributes
         )
-        for place, head in heads.items()
-    }
+    return found
 
 
 def _slots(document: TwinDocument, name: str) -> tuple[Slot | None, Slot | None]:
