@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from mappers.opcua.kubeedge import flat, native_connection, native_point
 from mappers.opcua.nodeid import checked_node_id, namespace_uri, steps
-from mappers.sdk import ConnectionConfig, DeviceConfig, PointConfig, ScanConfig
+from mappers.sdk import ConnectionConfig, DeviceConfig, PointConfig, ScanConfig, ValueType
 
 _CAMEL: Final = ConfigDict(alias_generator=to_camel)
 _OBJECTS: Final = "i=85"
@@ -170,6 +170,8 @@ class OpcuaPoint(PointConfig):
     deadband: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     deadband_percent: Annotated[float, Field(ge=0, le=100)] = 0.0
     poll: bool = False
+    events: bool = False
+    min_severity: Annotated[int, Field(ge=0, le=1000)] = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -190,15 +192,21 @@ class OpcuaPoint(PointConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for check in (self._check_place, self._check_method, self._check_deadband):
+        for check in (self._check_place, self._check_method, self._check_deadband, self._check_events):
             if problem := check():
                 raise ValueError(problem)
         return self
 
     @property
     def reads(self) -> bool:
-        """Whether there is a variable to read; a method may go without."""
-        return bool(self.node_id or self.path)
+        """Whether there is a variable to read; a method may go without, and events have none."""
+        return bool(self.node_id or self.path) and not self.events
+
+    def mismatch(self, type_: ValueType) -> str:
+        """Events are objects; any other node is read as it is."""
+        if self.events and type_ is not ValueType.JSON:
+            return f"events are objects, which a {type_} cannot hold; make the property's type JSON"
+        return super().mismatch(type_)
 
     def _check_place(self) -> str:
         if self.node_id and self.path:
@@ -215,6 +223,15 @@ class OpcuaPoint(PointConfig):
     def _check_deadband(self) -> str:
         if self.deadband and self.deadband_percent:
             return "deadband and deadbandPercent are both given; keep one of them"
+        return ""
+
+    def _check_events(self) -> str:
+        if self.min_severity and not self.events:
+            return "minSeverity is of events; add events: true, or remove minSeverity"
+        if self.events and (self.method or self.deadband or self.deadband_percent or self.poll):
+            return "events can neither be called nor polled, and have no deadband; remove the other keys"
+        if self.events and not (self.node_id or self.path):
+            return "nodeId is missing; for example nodeId: i=2253 for the events of the whole server"
         return ""
 
 

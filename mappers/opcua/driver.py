@@ -40,6 +40,7 @@ from mappers.sdk import (
 
 log = logging.getLogger(__name__)
 
+_NOT_TOLD = Fault(Reason.CONFIG_ERROR, "events need a subscription, which the server or the settings refuse")
 _NEVER_CALLED = Fault(Reason.STALE, "not called since the mapper started", Quality.UNCERTAIN)
 
 
@@ -49,7 +50,7 @@ class NodePlan:
 
     points: dict[str, OpcuaPoint]
     places: dict[str, Place]
-    """Of those that can be read; a method alone cannot."""
+    """Of those that can be read or watched; a method alone cannot."""
     told: Told | None = None
     told_names: frozenset[str] = field(default_factory=frozenset)
 
@@ -88,14 +89,18 @@ class OpcuaDriver:
         """Note where each point is; nothing is looked up."""
         return NodePlan(
             {point.name: point.address for point in points},
-            {point.name: place_of(device.node, point.address) for point in points if point.address.reads},
+            {
+                point.name: place_of(device.node, point.address)
+                for point in points
+                if point.address.reads or point.address.events
+            },
         )
 
     async def read(self, plan: NodePlan) -> Readings:
         """Read the planned points. Raises NotConnected or DeviceTimeout."""
         readings = Readings()
         nodes = await self._resolve(plan, readings)
-        names = list(nodes)
+        names = [name for name in nodes if plan.points[name].reads]
         start = 0
         while start < len(names):
             part = names[start : start + self._per_call]
@@ -106,13 +111,18 @@ class OpcuaDriver:
                 put_value(readings, name, value)
             start += len(part)
         for name, point in plan.points.items():
-            if not point.reads:
+            if point.events:
+                _put_event(readings, name, plan.told)
+            elif not point.reads:
                 self._put_called(readings, name, point)
         return readings
 
     async def write(self, device: OpcuaDevice, point: Point[OpcuaPoint], value: Value) -> None:
         """Write a variable, or call a method. Raises WriteRefused, NotConnected or DeviceTimeout."""
         address = point.address
+        if address.events:
+            message = f"{point.name} is the events of a node and cannot be written"
+            raise WriteRefused(message, remedy="Make the property read-only.")
         if address.method:
             owner = Place(address.object) if address.object else Place(device.node)
             found = await self._nodes.find([owner, Place(address.method)])
@@ -200,6 +210,14 @@ class OpcuaDriver:
             readings.values[name] = self._called[point.object, point.method]
             return
         readings.faults[name] = _NEVER_CALLED
+
+
+def _put_event(readings: Readings, name: str, told: Told | None) -> None:
+    """Events are told; what is read is the last one."""
+    if told is None:
+        readings.faults[name] = _NOT_TOLD
+    elif name in told.events:
+        readings.values[name] = told.events[name]
 
 
 def _node(found: ua.NodeId | Fault, name: str) -> ua.NodeId:

@@ -14,6 +14,7 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
 from mappers.opcua.config import OpcuaPoint
+from mappers.opcua.events import LEAST_QUEUE, event_filter, event_of
 from mappers.opcua.notification import Change, Published
 from mappers.opcua.reading import put_change
 from mappers.sdk import Listener, Readings, Value
@@ -37,6 +38,8 @@ class Told:
     subscription: int = 0
     item_ids: dict[int, int] = field(default_factory=dict)
     """The server's number of each item, by our handle."""
+    events: dict[str, Value] = field(default_factory=dict)
+    """The last event of each point that has events."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +50,7 @@ class Item:
     name: str
     deadband: float = 0.0
     last: Value = None
+    events: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -78,14 +82,19 @@ def request_of(
         QueueSize=ua.UInt32(point.queue),
         DiscardOldest=True,
     )
-    if filtered and (point.deadband or point.deadband_percent):
+    if point.events:
+        parameters.QueueSize = ua.UInt32(max(point.queue, LEAST_QUEUE))
+        parameters.Filter = event_filter(point.min_severity)
+    elif filtered and (point.deadband or point.deadband_percent):
         kind = ua.DeadbandType.Absolute if point.deadband else ua.DeadbandType.Percent
         parameters.Filter = ua.DataChangeFilter(
             Trigger=ua.DataChangeTrigger.StatusValue,
             DeadbandType=ua.UInt32(kind),
             DeadbandValue=ua.Double(point.deadband or point.deadband_percent),
         )
-    watched = ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value)
+    watched = ua.ReadValueId(
+        NodeId=node, AttributeId=AttributeIds.EventNotifier if point.events else AttributeIds.Value
+    )
     return ua.MonitoredItemCreateRequest(
         ItemToMonitor=watched, MonitoringMode=ua.MonitoringMode.Reporting, RequestedParameters=parameters
     )
@@ -101,6 +110,10 @@ def tell_changes(changes: list[Change], items: dict[int, Item]) -> set[Told]:
         if item.deadband and _within(item, change):
             continue
         name, told = item.name, item.told
+        if item.events:
+            event, time_ms = event_of(change)
+            told.events[name] = event
+            change = change._replace(value=event, source_ms=time_ms)
         readings = open_readings.get(told)
         if readings is None:
             readings = open_readings[told] = Readings()

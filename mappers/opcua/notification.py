@@ -1,7 +1,7 @@
 """The body of a publish response -> changes, without an object for each value. Pure.
 
     PublishResponse   type, header, subscription, available [], more, NotificationMessage, results [], diagnostics []
-    NotificationMessage    number, time, [DataChange | StatusChange | Event]
+    NotificationMessage    number, time, [DataChange | StatusChange | Events]
     DataChange        [ client handle, mask | value | status | source time | pico | server time | pico ]
 
 OPC 10000-6, 5.2. asyncua builds four objects for each value, which is what makes it slow; scalars are read here in
@@ -21,6 +21,7 @@ PUBLISH_RESPONSE: Final = 829
 SERVICE_FAULT: Final = 397
 _DATA_CHANGE: Final = 811
 _STATUS_CHANGE: Final = 820
+_EVENTS: Final = 916
 EPOCH_1601_MS: Final = 11_644_473_600_000
 """From 1601, where OPC UA counts from, to 1970."""
 
@@ -117,6 +118,8 @@ def _read(body: bytes, read_variant: ReadVariant) -> Published:
         length, at = (_INT32.unpack_from(body, at)[0], at + 4) if encoding else (0, at)
         if kind == _DATA_CHANGE:
             _changes(body, at, read.changes, read_variant)
+        elif kind == _EVENTS:
+            _events(body, at, read.changes, read_variant)
         elif kind == _STATUS_CHANGE:
             read.ended = _UINT32.unpack_from(body, at)[0]
         at += max(0, length)
@@ -163,6 +166,22 @@ def _changes(body: bytes, at: int, changes: list[Change], read_variant: ReadVari
             at += 2
         has_value = bool(mask & 1) and status != UNREADABLE
         take(make(Change, (handle, value, has_value, status, source_ms, server_ms)))
+
+
+def _events(body: bytes, at: int, changes: list[Change], read_variant: ReadVariant) -> None:
+    """Each event is a change whose value is the list of the fields that were asked for."""
+    count, at = _INT32.unpack_from(body, at)[0], at + 4
+    for _ in range(_checked(max(0, count), 8, body, at)):
+        handle, fields = _UINT32.unpack_from(body, at)[0], _INT32.unpack_from(body, at + 4)[0]
+        at += 8
+        values: list[Value] = []
+        for _field in range(_checked(max(0, fields), 1, body, at)):
+            try:
+                value, at = read_variant(body, at)
+            except ValueError as unread:
+                value, at = None, _end_of(unread)
+            values.append(value)
+        changes.append(Change(handle, values, True, 0, 0, 0))
 
 
 def _end_of(unread: ValueError) -> int:

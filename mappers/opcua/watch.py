@@ -197,7 +197,9 @@ class Watch:
         handles = range(self._handle + 1, self._handle + 1 + len(names))
         self._handle += len(names)
         for handle, name in zip(handles, names, strict=True):
-            self._items[handle] = Item(told, name)  # first values may come before the answer
+            self._items[handle] = Item(
+                told, name, events=points[name].events
+            )  # first values may come before the answer
         wanted = ua.CreateMonitoredItemsParameters(
             SubscriptionId=ua.UInt32(subscription.id),
             TimestampsToReturn=ASKED_TIMES[self._config.timestamp],

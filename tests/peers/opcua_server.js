@@ -1,6 +1,6 @@
 // An OPC UA server that shares no code with ours: node-opcua, with every security policy, users, types and a method.
 // node opcua_server.js PORT FOLDER [NODES [PERIOD_MS]]; says "READY" and takes lines on stdin: set NAME VALUE, status
-// NAME CODE, quit.
+// NAME CODE, event MESSAGE SEVERITY, quit.
 "use strict";
 const path = require("path");
 const modules = process.env.PEER_MODULES;
@@ -95,6 +95,12 @@ async function main() {
         found[name].setValueFromSource(new Variant({ dataType: kind, value: JSON.parse(value) }));
       } else if (verb === "status") {
         found[name].setValueFromSource(found[name].readValue().value, StatusCodes[value]);
+      } else if (verb === "event") {
+        space.rootFolder.objects.server.raiseEvent("BaseEventType", {
+          message: { dataType: DataType.LocalizedText, value: { text: name } },
+          severity: { dataType: DataType.UInt16, value: Number(value) },
+          sourceName: { dataType: DataType.String, value: "Tank" },
+        });
       } else if (verb === "quit") {
         await server.shutdown(0);
         process.exit(0);

@@ -55,6 +55,9 @@ class Server:
     async def status(self, name: str, code: str) -> None:
         await self._tell(f"status {name} {code}")
 
+    async def event(self, message: str, severity: int) -> None:
+        await self._tell(f"event {message} {severity}")
+
     async def stop(self) -> None:
         process, self._process = self._process, None
         if process is not None:

@@ -4,14 +4,15 @@ import asyncio
 import shutil
 import signal
 import stat
+import time
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from mappers.opcua.config import OpcuaConnection, OpcuaScan
+from mappers.opcua.config import OpcuaConnection, OpcuaPoint, OpcuaScan
 from mappers.opcua.driver import OpcuaDriver
-from mappers.sdk import DeviceTimeout, MapperError, NotConnected, Quality, Reason, WriteRefused
+from mappers.sdk import DeviceTimeout, MapperError, NotConnected, Point, Quality, Reason, ValueType, WriteRefused
 
 WHOLE = ("SByte", "Byte", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64")
 VALUES = {
@@ -306,6 +307,46 @@ async def test_a_browse_path_and_a_namespace_uri_find_the_node(server, connect, 
     readings = await driver.read(plan)
     assert readings.values == {"path": 2.5}
     assert {fault.reason for fault in readings.faults.values()} == {Reason.ILLEGAL_ADDRESS}
+
+
+def events(name="alarms", **more):
+    return Point(name, ValueType.JSON, OpcuaPoint.model_validate({"nodeId": "i=2253", "events": True, **more}))
+
+
+async def test_events_are_told_in_order_with_their_time_and_none_is_dropped(server, connect, point, device, heard):
+    await server.start()
+    driver = await connect()
+    plan = driver.plan(device, [events(), point("Double")])
+    assert not (await driver.subscribe(plan, 200, heard)).refused
+    for number in range(20):
+        await server.event(f"overflow-{number}", 500 + number)
+    await heard.until(lambda: len(heard.values("alarms")) == 20)
+    told = [one for one in heard.readings if "alarms" in one.values]
+    assert [one.values["alarms"]["message"] for one in told] == [f"overflow-{number}" for number in range(20)]
+    last = told[-1].values["alarms"]
+    assert (last["source"], last["severity"], last["type"]) == ("Tank", 519, "i=2041")
+    assert abs(told[-1].times_ms["alarms"] - time.time() * 1000) < 60_000
+    assert (await driver.read(plan)).values["alarms"] == last
+
+
+async def test_the_server_keeps_events_back_that_are_less_severe(server, connect, device, heard):
+    await server.start()
+    driver = await connect()
+    await driver.subscribe(driver.plan(device, [events(minSeverity=600)]), 100, heard)
+    await server.event("small", 599)
+    await server.event("great", 600)
+    await heard.until(lambda: heard.values("alarms"))
+    assert [one["message"] for one in heard.values("alarms")] == ["great"]
+
+
+async def test_events_cannot_be_polled_nor_written(server, connect, device, heard):
+    await server.start()
+    driver = await connect(subscribe=False)
+    point = events()
+    read = await driver.read(driver.plan(device, [point]))
+    assert read.faults["alarms"].reason is Reason.CONFIG_ERROR
+    with pytest.raises(WriteRefused, match="cannot be written"):
+        await driver.write(device, point, {})
 
 
 async def test_subscribing_may_be_switched_off(server, connect, point, device, heard):

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappers.opcua import status
+from mappers.opcua.events import event_of
 from mappers.opcua.items import Item, Told, tell_changes
 from mappers.opcua.nodeid import checked_node_id, namespace_uri, steps, with_index
 from mappers.opcua.notification import Change, NotADataChange, read_publish
@@ -97,6 +98,21 @@ def plain(value):
 def test_a_variant_that_claims_too_much_is_refused(body):
     with pytest.raises(ValueError, match="cannot be read"):
         read_variant(body, 0)
+
+
+def test_fields_of_events_that_cannot_be_read_are_left_out_and_garbage_is_refused_in_one_way():
+    fields = [ua.Variant("2023-11-14", Kind.String), ua.Variant(None), ua.Variant("full", Kind.String)]
+    answer = ua.PublishResponse()
+    event = ua.EventFieldList(ClientHandle=7, EventFields=fields)
+    answer.Parameters.NotificationMessage.NotificationData = [ua.EventNotificationList(Events=[event, event])]
+    body = struct_to_binary(answer)
+    changes = read_publish(body, read_variant).changes
+    assert [one.handle for one in changes] == [7, 7]
+    assert event_of(changes[0]) == ({"time": "2023-11-14", "message": "full"}, 1_699_920_000_000)
+    assert event_of(changes[0]._replace(value=[])) == ({}, 0)
+    for end in range(len(body)):
+        with contextlib.suppress(NotADataChange):
+            read_publish(body[:end], read_variant)
 
 
 def test_few_nulls_are_read():
