@@ -21,6 +21,7 @@ from typing import Final
 
 from edgehub import accounts
 from edgehub.alarms import Alarms
+from edgehub.connections import connection_specs, connection_status, served_twins
 from edgehub.dialects import Dialects
 from edgehub.documents import Documents, open_documents
 from edgehub.health import HealthFile
@@ -136,6 +137,7 @@ class Gateway:
                 )
                 for child in self._supervisor.runners
             ],
+            connections=connection_status(self._engine),
             alarms=self._parts.alarms.now(),
         )
 
@@ -160,9 +162,8 @@ class Gateway:
         loop = asyncio.get_running_loop()
         stack.callback(loop.create_task(health.keep(), name="health file").cancel)
         where = f"{self.access.host}:{self.access.port}"
-        log.info(
-            "gateway %s is up, %d devices, broker on %s", self._settings.gateway_name, len(self._engine) - 1, where
-        )
+        devices = sum(key.kind is Kind.DEVICE for key in self._engine)
+        log.info("gateway %s is up, %d devices, broker on %s", self._settings.gateway_name, devices, where)
 
     def _mapper_host(self) -> Child:
         login = self.access.mapper
@@ -189,7 +190,8 @@ class Gateway:
 
     async def _project(self) -> None:
         """Make the twins what the documents say. What they do not name is removed, but for shadows of named devices."""
-        said = self._dialects.completed((*self._parts.documents.specs(), self._own_spec()))
+        connections = connection_specs(self._parts.documents.host_settings(), self._settings.gateway_name)
+        said = self._dialects.completed((*self._parts.documents.specs(), *connections, self._own_spec()))
         specs = {spec.key: spec for spec in said}
         for key in list(self._engine):
             if key not in specs and device_of(key) not in specs:
@@ -252,12 +254,7 @@ class Gateway:
             self._mark_mapper_down()
 
     def _mark_mapper_down(self) -> None:
-        served = [
-            TwinKey.parse(device.twin)
-            for one in self._parts.documents.host_settings().connections
-            for device in one.devices
-        ]
-        self._twins.mark_down(served, Reason.MAPPER_DOWN)
+        self._twins.mark_down(served_twins(self._parts.documents.host_settings()), Reason.MAPPER_DOWN)
 
     def _is_bad(self, key: TwinKey) -> bool:
         reported = self._engine.document(key).reported

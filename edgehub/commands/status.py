@@ -11,7 +11,7 @@ from edgehub.commands.session import ExitCode, folder, hub_client, print_error, 
 from edgehub.commands.table import age_text, short_key
 from edgehub.health import read_health
 from edgehub.state import CliAccess, NotRunning
-from twin.wire.api import StatusReply
+from twin.wire.api import ConnectionStatus, StatusReply
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
@@ -54,11 +54,23 @@ def _print(reply: StatusReply, as_json: bool) -> None:
         *((child.name, _child(child.running, child.pid, child.restarts)) for child in reply.children),
         ("devices", f"{reply.devices}" + (f", with bad quality: {bad}" if bad else ", all good")),
         *((("simulated", ", ".join(map(short_key, reply.devices_simulated))),) if reply.devices_simulated else ()),
+        *(("connection", _connection(one)) for one in reply.connections),
         ("reports", f"{reply.reports} with {reply.updates} values, {reply.refused} refused"),
         *(("ALARM", alarm) for alarm in reply.alarms),
     ]
     for name, text in rows:
         typer.echo(f"{name:<10} {text}")
+
+
+def _connection(one: ConnectionStatus) -> str:
+    parts = [f"{one.name} {one.state or 'not heard of yet'}", one.mapper]
+    if one.requests:
+        parts.append(f"{one.requests} requests of {one.latency_ms:.1f} ms")
+    if one.devices_silent:
+        parts.append(f"{one.devices_silent} of {one.devices} devices silent")
+    if one.errors:
+        parts.append(f"{one.errors} errors, last: {one.last_error}")
+    return ", ".join(part for part in parts if part)
 
 
 def _child(running: bool, pid: int, restarts: int) -> str:

@@ -43,6 +43,8 @@ class BusCounters:
     overruns: int = 0
     latency_s: float = 0.0
     last_error: str = ""
+    last_error_ms: int = 0
+    """When that was, in milliseconds since 1970; 0 if never."""
 
 
 class Bus:
@@ -58,10 +60,19 @@ class Bus:
         self._connects = 0
         self._latency_s = 0.0
         self._last_error = ""
+        self._last_error_ms = 0
 
     def counters(self, overruns: int) -> BusCounters:
         """Snapshot of the counters."""
-        return BusCounters(self._requests, self._errors, self._connects, overruns, self._latency_s, self._last_error)
+        return BusCounters(
+            self._requests,
+            self._errors,
+            self._connects,
+            overruns,
+            self._latency_s,
+            self._last_error,
+            self._last_error_ms,
+        )
 
     async def connect(self) -> None:
         """Open the connection. Raises NotConnected, whatever went wrong."""
@@ -134,4 +145,5 @@ class Bus:
     def _counted(self, error: MapperError) -> MapperError:
         self._errors += 1
         self._last_error = error.message
+        self._last_error_ms = self._clock.now_us() // 1000
         return error

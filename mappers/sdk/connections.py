@@ -14,10 +14,11 @@ from mappers.sdk.config import ConnectionSettings, HostSettings
 from mappers.sdk.convert import bad
 from mappers.sdk.driver import ConnectionConfig, Mapper
 from mappers.sdk.errors import InvalidSettings
+from mappers.sdk.health import ConnectionState, Health, HealthTwin, misconfigured
 from mappers.sdk.outbox import Outbox, TwinOutbox
 from mappers.sdk.registry import Registry
 from mappers.sdk.runner import MapperRunner
-from mappers.sdk.simulate import halves, is_simulated, simulated, simulator
+from mappers.sdk.simulate import SUFFIX, halves, is_simulated, simulated, simulator
 from twin.clock import Clock
 from twin.errors import EdgetwinError
 from twin.link import Link, Message
@@ -28,6 +29,7 @@ from twin.wire import codec, topics
 log = logging.getLogger(__name__)
 
 _END_S: Final = 1.5  # for the runners to close; the goodbye to the broker gets what is left of two seconds
+_HEALTH_S: Final = 1.0
 _FIRST_RESTART_S: Final = 1.0
 _LONGEST_RESTART_S: Final = 60.0
 
@@ -44,6 +46,7 @@ class Connections:
         self._outbox = Outbox(link, account, clock, rng)
         self._simulated_outbox = Outbox(link, topics.simulated_reporter(account), clock, rng)
         self._served: dict[str, _Served | _Broken] = {}
+        self._health: dict[str, HealthTwin] = {}
         self._newest: HostSettings | None = None
         self._changed = asyncio.Event()
 
@@ -52,6 +55,7 @@ class Connections:
         await self._outbox.open()
         await self._simulated_outbox.open()
         stop = await self._link.subscribe(topics.mapper_config(self._account), self._on_settings)
+        telling = asyncio.create_task(self._tell_health(), name="health of connections")
         try:
             while True:
                 await self._changed.wait()  # no time-out: without settings there is nothing to serve
@@ -60,9 +64,21 @@ class Connections:
                     await self._apply(self._newest)
         finally:
             stop()
+            telling.cancel()
+            await asyncio.wait({telling})
             await self._end(list(self._served.values()))
             self._outbox.close()
             self._simulated_outbox.close()
+
+    async def _tell_health(self) -> None:
+        while True:
+            for name, served in self._served.items():
+                if is_simulated(served.settings) and name.removesuffix(SUFFIX) in self._served:
+                    continue  # the half that is there is what the connection is
+                if name not in self._health:
+                    self._health[name] = HealthTwin(self._outbox, name)
+                self._health[name].tell(served.settings.mapper, served.how())
+            await asyncio.sleep(_HEALTH_S)
 
     def _on_settings(self, message: Message) -> None:
         try:
@@ -77,6 +93,9 @@ class Connections:
         wanted = {half.name: half for connection in settings.connections for half in halves(connection)}
         gone = [name for name, served in self._served.items() if not served.fits(wanted.get(name))]
         await self._end([self._served.pop(name) for name in gone])
+        for name in gone:
+            if name in self._health:
+                self._health.pop(name).close()
         for name, connection in wanted.items():
             served = self._served.get(name)
             if served is None:
@@ -98,7 +117,7 @@ class Connections:
             runner = self._runner(settings, cast("AnyDriver", driver))
         except InvalidSettings as error:
             log.error("connection %s is not served: %s", settings.name, error)  # the text says it all
-            return self._broken(settings)
+            return self._broken(settings, str(error))
         await runner.serve(self._bound(settings, mapper).devices)
         task = asyncio.create_task(self._supervise(runner), name=f"connection {settings.name}")
         return _Served(settings, mapper, runner, task)
@@ -115,13 +134,13 @@ class Connections:
             return Binding(tuple(map(simulated, binding.devices)), binding.problems)
         return binding
 
-    def _broken(self, settings: ConnectionSettings) -> _Broken:
+    def _broken(self, settings: ConnectionSettings, why: str) -> _Broken:
         outboxes = []
         for device in self._bound(settings, None).devices:
             outbox = self._outbox.twin(device.key, device.specs)
             outbox.offer({}, {spec.name: bad(Reason.CONFIG_ERROR) for spec in device.specs})
             outboxes.append(outbox)
-        return _Broken(settings, tuple(outboxes))
+        return _Broken(settings, tuple(outboxes), misconfigured(len(outboxes), why, self._clock.now_us() // 1000))
 
     async def _supervise(self, runner: MapperRunner) -> None:
         backoff = Backoff(_FIRST_RESTART_S, _LONGEST_RESTART_S, self._rng)
@@ -154,6 +173,12 @@ class _Served:
         ours = self.settings
         return settings is not None and (settings.mapper, settings.config) == (ours.mapper, ours.config)
 
+    def how(self) -> Health:
+        """How it is; a simulated one has no bus to tell of."""
+        if is_simulated(self.settings):
+            return Health(ConnectionState.SIMULATED, len(self.settings.devices))
+        return self.runner.health()
+
     def close(self) -> None:
         self.runner.close()
 
@@ -162,6 +187,11 @@ class _Served:
 class _Broken:
     settings: ConnectionSettings
     outboxes: tuple[TwinOutbox, ...]
+    health: Health
+
+    def how(self) -> Health:
+        """Why it is not served."""
+        return self.health
 
     def fits(self, settings: ConnectionSettings | None) -> bool:
         return settings == self.settings

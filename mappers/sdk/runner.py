@@ -21,6 +21,7 @@ from mappers.sdk.bus import AnyDriver, Budget, Bus, BusCounters
 from mappers.sdk.convert import Converter, Sample
 from mappers.sdk.device import PollClass, ServedDevice, poll_classes
 from mappers.sdk.errors import DeviceTimeout, MapperError, NotConnected, WriteRefused
+from mappers.sdk.health import ConnectionState, Health
 from mappers.sdk.outbox import Outbox
 from mappers.sdk.schedule import Schedule
 from mappers.sdk.subscription import Subscriptions
@@ -66,6 +67,7 @@ class MapperRunner:
         self._schedule: Schedule[_Slot] = Schedule()
         self._backoff = Backoff(_FIRST_RECONNECT_S, _LONGEST_RECONNECT_S, rng)
         self._wake = asyncio.Event()
+        self._state = ConnectionState.CONNECTING
         self._outage: NotConnected | None = None
         self._subscriptions = Subscriptions(self._bus, clock, self._schedule, wake=self._wake.set, plan=self._part)
 
@@ -101,6 +103,11 @@ class MapperRunner:
     def counters(self) -> BusCounters:
         """What the connection did so far."""
         return self._bus.counters(self._schedule.overruns)
+
+    def health(self) -> Health:
+        """How the connection is."""
+        silent = sum(device.down is not None for device in self._devices.values())
+        return Health(self._state, len(self._devices), silent, self.counters())
 
     async def _add(self, bound: BoundDevice) -> None:
         try:
@@ -147,6 +154,8 @@ class MapperRunner:
                 await self._lose(error)
             else:
                 break
+        if self._outage is None:
+            self._state = ConnectionState.CONNECTED
         now_s = self._clock.monotonic_s()
         self._subscriptions.forget(self._devices.values(), now_s)
         for device in self._devices.values():
@@ -159,6 +168,7 @@ class MapperRunner:
         else:
             log.debug("connection %s: still %s", self.name, error.message)
         self._outage = error
+        self._state = ConnectionState.LOST
         self._subscriptions.forget(self._devices.values(), self._clock.monotonic_s())
         for device in self._devices.values():
             device.mark_all(error.reason)
@@ -171,6 +181,7 @@ class MapperRunner:
         if self._outage is not None:
             log.info("connection %s: is back", self.name)
             self._outage = None
+            self._state = ConnectionState.CONNECTED
 
     def _hasten(self, device: ServedDevice, now_s: float) -> None:
         for poll in device.classes:

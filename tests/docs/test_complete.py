@@ -142,7 +142,7 @@ def test_every_message_of_the_wire_has_a_schema(schemas):
         if isinstance(one, type) and issubclass(one, messages.Wire) and one is not messages.Wire
     }
     parts = {"Mark", "ErrorBody", "RefusedReport", "DesiredValue", "LeafBody", "TwinBody", "SlotBody", "DocumentSource"}
-    parts |= {"DocumentChange", "ChildStatus", "ReadingBody", "GapBody"}
+    parts |= {"DocumentChange", "ChildStatus", "ConnectionStatus", "ReadingBody", "GapBody"}
     assert defined - parts - {model.__name__ for model in schemas.MESSAGES} == set()
 
 

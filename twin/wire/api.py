@@ -263,6 +263,20 @@ class ChildStatus(Wire):
     restarts: int = 0
 
 
+class ConnectionStatus(Wire):
+    """One connection of a mapper, as its twin of kind mapper has it."""
+
+    name: str
+    mapper: str = ""
+    state: Annotated[str, Field(description="connecting, connected, lost, misconfigured, simulated; mapper_down")] = ""
+    devices: int = 0
+    devices_silent: int = 0
+    requests: int = 0
+    errors: int = 0
+    latency_ms: float = 0.0
+    last_error: str = ""
+
+
 class StatusReply(Wire):
     """How the gateway is."""
 
@@ -280,4 +294,5 @@ class StatusReply(Wire):
     updates: int = 0
     refused: int = 0
     children: list[ChildStatus] = Field(default_factory=list)
+    connections: list[ConnectionStatus] = Field(default_factory=list)
     alarms: list[str] = Field(default_factory=list)

@@ -120,6 +120,29 @@ MESSAGES = {
         children=[api.ChildStatus(name="broker", running=True, pid=8, restarts=1)],
         alarms=["the store takes no changes: disk full"],
     ),
+    "status-reply-connections": api.StatusReply(
+        gateway="gw1",
+        version="0.1.0",
+        pid=7,
+        started_at=AT,
+        state_folder="state",
+        broker="127.0.0.1:1883",
+        twins=3,
+        devices=2,
+        connections=[
+            api.ConnectionStatus(
+                name="plant/main-board",
+                mapper="modbus",
+                state="lost",
+                devices=2,
+                devices_silent=1,
+                requests=41,
+                errors=3,
+                latency_ms=1.25,
+                last_error="192.0.2.10:502 does not answer",
+            )
+        ],
+    ),
     "reply": api.Reply(result={"version": 7}),
     "reply-error": api.Reply(error=REFUSAL),
 }
@@ -139,7 +162,7 @@ def test_an_old_message_is_read_as_it_always_was(name):
 def test_every_message_has_its_file_and_every_file_its_message():
     assert {file.stem for file in GOLDEN.iterdir()} == set(MESSAGES)
     parts = {"Wire", "Mark", "ErrorBody", "RefusedReport", "DesiredValue", "LeafBody", "TwinBody", "SlotBody"}
-    parts |= {"DocumentSource", "DocumentChange", "ChildStatus", "ReadingBody", "GapBody"}
+    parts |= {"DocumentSource", "DocumentChange", "ChildStatus", "ConnectionStatus", "ReadingBody", "GapBody"}
     defined = {
         name
         for module in (messages, api)
