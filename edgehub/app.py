@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import random
+import secrets
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -102,7 +103,7 @@ class Gateway:
             names = settings.dialects.names()
             access = await stack.enter_async_context(open_broker(settings.broker, folder, supervisor, clock, names))
             options = MqttOptions(
-                *(access.host, access.port, "edgetwin-hub", access.hub.name, access.hub.password),
+                *(access.host, access.port, _client_id("hub"), access.hub.name, access.hub.password),
                 retry_base_s=LOCAL_RETRY_BASE_S,
                 retry_cap_s=LOCAL_RETRY_CAP_S,
             )
@@ -167,17 +168,17 @@ class Gateway:
 
     def _mapper_host(self) -> Child:
         login = self.access.mapper
-        secrets = {
+        first_line = {
             "host": self.access.host,
             "port": self.access.port,
             "account": accounts.MAPPER,
             "username": login.name,
             "password": login.password,
-            "client_id": "edgetwin-mapper",
+            "client_id": _client_id("mapper"),
             "parent_pid": os.getpid(),
         }
         return Child(
-            accounts.MAPPER, (sys.executable, "-m", "mappers.sdk.host"), stdin=json.dumps(secrets).encode() + b"\n"
+            accounts.MAPPER, (sys.executable, "-m", "mappers.sdk.host"), stdin=json.dumps(first_line).encode() + b"\n"
         )
 
     def _cli_access(self) -> CliAccess:
@@ -293,3 +294,8 @@ async def _open_engine(
     keeper = HistoryKeeper(history, settings.history.limits, clock, executor, folder.path)
     stack.callback(asyncio.create_task(keeper.keep(), name="history").cancel)
     return engine, history, Alarms(engine, opened.store, folder.database, start=opened.alarms)
+
+
+def _client_id(role: str) -> str:
+    """A client id that nobody guesses: a broker ends the connection of whoever had the same one before."""
+    return f"edgetwin-{role}-{secrets.token_hex(8)}"

@@ -57,6 +57,20 @@ def value_is(name: str, value: object):
     return lambda body: name in body.reported and body.reported[name].value == value
 
 
+async def test_a_login_that_calls_itself_the_hub_takes_no_connection_from_it(hub, plant):
+    access = await hub.access()
+    options = [
+        MqttOptions(access.host, access.port, name, access.account, access.password)
+        for name in ("edgetwin-hub", "edgetwin-mapper")
+    ]
+    async with hub.client() as client, MqttLink(options[0]) as first, MqttLink(options[1]) as second:
+        await first.connected(5.0)
+        await second.connected(5.0)
+        plant.set_input(0, 77)
+        await twin_when(client, "v1", value_is("flow", 77))
+    assert "link edgetwin-" not in hub.log.read_text()
+
+
 async def test_a_value_of_the_device_reaches_the_twin_and_a_desired_value_reaches_the_device(hub, plant):
     async with hub.client() as client:
         await twin_when(client, "v1", value_is("flow", 17))
