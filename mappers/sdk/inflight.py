@@ -27,6 +27,7 @@ class InFlight:
         self._reports: dict[int, Changes] = {}
         self._lost: set[str] = set()
         self._waits = 0
+        self._is_back = False
         self.due_at = inf
         """When what is unacknowledged is to be sent again; infinite when all is stored."""
 
@@ -51,7 +52,8 @@ class InFlight:
         if not self._reports and not self._lost:
             self.due_at = inf
         elif self._waits:
-            self.due_at = now_s  # the hub is back: what it missed goes at once
+            self.due_at = now_s  # the hub is back: what it missed goes at once, once
+            self._is_back = True
         self._waits = 0
 
     def reclaim(self) -> tuple[set[str], list[int]]:
@@ -60,6 +62,7 @@ class InFlight:
         ids = list(self._reports)
         self._reports.clear()
         self._lost = set()
-        self._waits = min(self._waits + 1, 8)
+        self._waits = 0 if self._is_back else min(self._waits + 1, 8)
+        self._is_back = False
         self.due_at = inf
         return names, ids

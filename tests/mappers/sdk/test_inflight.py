@@ -46,6 +46,21 @@ def test_the_first_ack_after_a_silence_calls_for_the_rest_at_once() -> None:
     assert one.due_at == 3.2
 
 
+def test_a_stream_of_reports_after_a_silence_is_called_for_once() -> None:
+    one = InFlight(Random(1))
+    one.sent(0, Changes({"p": 0}), 0.0)
+    one.reclaim()  # nobody answered
+    called_for = 0
+    for number in range(1, 50):  # each ack finds the next report on its way
+        now_s = 3.0 + number / 100
+        one.sent(number + 1, Changes({"p": number}), now_s)
+        one.acked(number, now_s)
+        if one.due_at <= now_s:
+            called_for += 1
+            one.reclaim()
+    assert called_for == 1
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans()), max_size=80))
 def test_nothing_unacknowledged_is_forgotten(steps) -> None:
     """A property whose newest report was not acknowledged is always among those to be sent again."""
