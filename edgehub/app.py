@@ -31,7 +31,6 @@ from edgehub.local_broker import BrokerAccess, open_broker
 from edgehub.settings import Settings
 from edgehub.state import CliAccess, StateFolder
 from edgehub.state_store import copier, keep_copies, open_state
-from edgehub.supervisor import Child, Supervisor
 from edgehub.twins import LocalTwins
 from twin.api import ApiServer, Caller, Served, TwinVerbs
 from twin.clock import Clock
@@ -46,6 +45,7 @@ from twin.model import DEFAULT_NAMESPACE, Kind, PropertySpec, Quality, Reason, T
 from twin.query.reader import SqliteReader
 from twin.query.verb import QueryVerb
 from twin.sqlite_history import SqliteHistory
+from twin.supervisor import Child, Supervisor
 from twin.wire import topics
 from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, ChildStatus, StatusReply, StatusRequest, Verb
 from twin.wire.codec import decode, encode

@@ -29,10 +29,10 @@ from edgehub.mosquitto_conf import (
     new_password,
     password_text,
 )
-from edgehub.private_file import write_private
-from edgehub.supervisor import Child, ChildRunner, Supervisor
 from twin.clock import Clock
 from twin.errors import EdgetwinError
+from twin.private_file import write_private
+from twin.supervisor import Child, ChildRunner, Supervisor
 
 DEFAULT_PORT: Final = 1883
 MINIMUM_VERSION: Final = (2, 0)

@@ -10,8 +10,8 @@ from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
-from edgehub.private_file import write_private
 from twin.errors import EdgetwinError
+from twin.private_file import write_private
 from twin.wire.api import StatusReply
 
 log = logging.getLogger(__name__)

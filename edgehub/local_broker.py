@@ -21,9 +21,9 @@ from edgehub.logins import Logins
 from edgehub.mosquitto_conf import Account, full_access, new_password
 from edgehub.settings import BrokerSettings
 from edgehub.state import CliAccess, StateFolder
-from edgehub.supervisor import Supervisor
 from twin.clock import Clock
 from twin.errors import EdgetwinError
+from twin.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgehub import accounts
 from edgehub.mosquitto_conf import SALT_BYTES, Account, new_password, password_hash
-from edgehub.private_file import write_private
 from twin.errors import EdgetwinError, StoreError
 from twin.model import TwinKey, checked_name
+from twin.private_file import write_private
 
 RESERVED: Final = frozenset({accounts.HUB, accounts.CLI, accounts.MAPPER})
 

@@ -9,8 +9,8 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgehub.private_file import write_private
 from twin.errors import EdgetwinError
+from twin.private_file import write_private
 
 
 class NotRunning(EdgetwinError):

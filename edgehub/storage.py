@@ -26,9 +26,9 @@ from typing import Any, Final, TypeAlias
 
 from tinydb.storages import Storage
 
-from edgehub.private_file import sync_folder
 from twin.clock import Clock
 from twin.errors import StoreCorrupt, StoreError, StoreTooNew
+from twin.private_file import sync_folder
 
 Tables: TypeAlias = dict[str, dict[str, Any]]
 Check: TypeAlias = Callable[[Tables], str]

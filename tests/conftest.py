@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, settings
 
 from edgehub.broker import Broker, find_mosquitto
 from edgehub.mosquitto_conf import Account, Rule, TopicAccess, full_access, new_password
-from edgehub.supervisor import Supervisor
 from twin.clock import SystemClock
+from twin.supervisor import Supervisor
 
 # A slow machine is no fault of the code; a run of the continuous integration must not depend on luck.
 settings.register_profile("tree", deadline=None, suppress_health_check=[HealthCheck.too_slow])

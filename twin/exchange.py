@@ -2,23 +2,31 @@
 
 edge                                 cloud
   ── Hello ─────────────────────────>        nonce, and where the edge stands
-  <──────────────────────── Welcome ──       the session, and where the cloud stands
+  <──────────────────────── Welcome ──       the session, and where the cloud stands; or Refusal, and when to come again
   ── Frame (from, upto, rows) ──────>        own slots in tick order
   <──────────────────── Ack (cursor) ──      after the commit; both directions alike
   ── Digests ───────────────────────>        a hash for each twin
   <───────────────────────── Twins ──        the twins that differ, whole
+  ── DocumentDigests ───────────────>        what it has of the documents
+  <───────────────────── Documents ──        those that the edge lacks, and the names of those that the cloud wants
+  ── HistoryFrame ──────────────────>        readings and gaps, behind live state
+  <───────────────────── HistoryAck ──       after the commit
+  <─────────────────────── Command ──        something to do once, before it expires
+  ── CommandDone ───────────────────>        what became of it
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from twin.document import Slot, Tombstone
-from twin.model import Section, Site, TwinKey
+from twin.history import Gap, Reading
+from twin.model import Section, Site, TwinKey, Value
 
 
 class Row(NamedTuple):
@@ -70,6 +78,24 @@ class Welcome:
     standing: Standing
 
 
+class RefusedFor(StrEnum):
+    """Why the cloud gives no session."""
+
+    BUSY = "busy"  # many gateways come at once: come again
+    FENCED = "fenced"  # another gateway with the same id is alive
+    REVOKED = "revoked"  # the identity is not, or no longer, known
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The cloud's other answer to a Hello: no session now."""
+
+    nonce: str
+    why: RefusedFor
+    retry_after_s: float
+    """The edge asks again after this long and a random part of it more, not sooner."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """All of the sender's own slots with from_ < tick <= upto."""
@@ -112,7 +138,141 @@ class Twins:
     differing: frozenset[tuple[TwinKey, str]] = frozenset()
 
 
+class DocumentRef(NamedTuple):
+    """Names one document: the words of ``twin.manifest.document.Ref``, of any kind, known here or not."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class DocumentState(NamedTuple):
+    """What a site knows of one document: the life that it has, if any, and lives that ended for good."""
+
+    ref: DocumentRef
+    uid: str
+    """Empty: there is none."""
+    generation: int
+    hash: str
+    """Of the content; ``twin.manifest.catalog.content_hash``."""
+    gone: frozenset[str]
+    """Uids that were deleted, or lost against another; none of them comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentDigests:
+    """What the edge has of every document; sent when a session begins, and when the cloud asks for it again."""
+
+    session: str
+    states: tuple[DocumentState, ...]
+    own: tuple[tuple[TwinKey, str], ...] = ()
+    """Key and uid of the twins that the edge makes without a document (kinds mapper and gateway)."""
+
+
+class DocumentRow(NamedTuple):
+    """One document on its way: what is known of it, and its content (None: there is none)."""
+
+    state: DocumentState
+    raw: Mapping[str, Value] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Documents that differ or have changed, and which ones the sender wants in return. Either side sends them."""
+
+    session: str
+    rows: tuple[DocumentRow, ...] = ()
+    wanted: tuple[DocumentRef, ...] = ()
+
+
+class SeriesReadings(NamedTuple):
+    """Readings, or gaps, of one property of one twin."""
+
+    key: TwinKey
+    uid: str
+    property: str
+    readings: tuple[Reading, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    """Totals of what is missing, one for each cause; each replaces the one of the same cause that was sent before."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryFrame:
+    """A piece of the edge's history. ``from_`` and ``upto`` are places in the log ``log``, in the edge's own words."""
+
+    session: str
+    log: str
+    from_: str
+    upto: str
+    series: tuple[SeriesReadings, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryAck:
+    """How far the history is on the cloud's disk; an empty place is the beginning. Also said once after Welcome."""
+
+    session: str
+    log: str
+    upto: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Desired values to be written at the edge, once, and only before ``expires_at`` (milliseconds since 1970).
+
+    What runs at most once is the command with this id, however often it is sent.
+    """
+
+    session: str
+    id: str
+    expires_at: int
+    key: TwinKey
+    desired: Mapping[str, Value]
+    by: str
+
+
+class Outcome(StrEnum):
+    """What became of a command."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandDone:
+    """The end of a command; sent again with each sending of the command, until the cloud sends it no more."""
+
+    session: str
+    id: str
+    outcome: Outcome
+    code: str = ""
+    message: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Said by each side when it has said nothing else for a while; keeps the lease of the session."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The cloud wants the edge to begin: a new session (its own is not known any more), or digests of documents."""
+
+    session: str
+    hello: bool = False
+    documents: bool = False
+
+
 Message: TypeAlias = Hello | Welcome | Frame | Ack | Digests | Twins
+"""Messages of the feed."""
+SyncMessage: TypeAlias = (
+    Message | Refusal | DocumentDigests | Documents | HistoryFrame | HistoryAck | Command | CommandDone | Alive | Ask
+)
+"""All that goes over the line between a gateway and the cloud."""
 
 
 def digest(rows: Iterable[Row]) -> bytes:

@@ -25,9 +25,9 @@ from edgehub.commands.table import console, short_key, twin_table, value_text
 from edgehub.demo.places import Places
 from edgehub.settings import BrokerSettings, LogSettings, Settings
 from edgehub.state import StateFolder
-from edgehub.supervisor import PARENT_ENV
 from twin.clock import SystemClock
 from twin.errors import EdgetwinError
+from twin.supervisor import PARENT_ENV
 from twin.wire.api import DocumentSource, TwinBody, WatchEvent
 
 SNAPSHOT_S: Final = 5.0

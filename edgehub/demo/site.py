@@ -25,8 +25,8 @@ from edgehub.demo.panel import PanelBoard
 from edgehub.demo.places import Places
 from edgehub.demo.plant import Plant
 from edgehub.demo.press import PressServer
-from edgehub.supervisor import PARENT_ENV
 from twin.parent import ParentGone, die_with_parent
+from twin.supervisor import PARENT_ENV
 
 if TYPE_CHECKING:
     from edgehub.demo.room import RoomSensor

@@ -21,11 +21,11 @@ from typing import IO, Final, TypeVar
 from edgehub.broker import Broker, find_mosquitto
 from edgehub.mosquitto_conf import Account, full_access, new_password
 from edgehub.state import CliAccess, NotRunning, StateFolder
-from edgehub.supervisor import Supervisor
 from twin.client import TwinClient
 from twin.clock import SystemClock
 from twin.link.mqtt import MqttLink
 from twin.link.options import MqttOptions
+from twin.supervisor import Supervisor
 
 T = TypeVar("T")
 

@@ -119,6 +119,11 @@ def test_every_topic_is_on_the_page(pages):
         topics.mapper_state("<account>"),
         topics.request("<verb>"),
         topics.reply("<account>", "<client>"),
+        topics.sync_up("<gateway>"),
+        topics.sync_down("<gateway>"),
+        topics.sync_state("<gateway>"),
+        topics.cloud_request("<verb>", "<account>"),
+        topics.worker("<what>"),
     }
     assert shown == made
     in_module = set(re.findall(r"^    (et/1/\S+)", topics.__doc__ or "", re.MULTILINE))

@@ -17,9 +17,9 @@ from edgehub.checking import checked
 from edgehub.demo.hall import Panel, Press, PressCommands, Room, step_panel, step_press, step_room
 from edgehub.demo.panel import PanelBoard
 from edgehub.demo.places import Places
-from edgehub.supervisor import PARENT_ENV
 from mappers.sdk.registry import Registry
 from twin.manifest.yaml import Source
+from twin.supervisor import PARENT_ENV
 
 PLACES = Places(modbus=15020, opcua=4840, serial="/dev/pts/7", ble=9001)
 

@@ -8,6 +8,15 @@
     et/1/api/<verb>                                    client -> hub     request with response topic
     et/1/reply/<account>/<client>                      hub -> client     replies, by correlation data
 
+Between gateway and cloud, on the cloud's broker:
+
+    et/1/sync/<gateway>/up                             gateway -> cloud   twin.wire.sync
+    et/1/sync/<gateway>/down                           cloud -> gateway   twin.wire.sync
+    et/1/sync/<gateway>/state                          birth and will of the gateway               retained
+    et/1/api/<verb>/<account>                          client -> cloud    request with response topic
+    et/1/reply/<account>/<client>                      cloud -> client    replies, by correlation data
+    et/1/cloud/<what>                                  workers among themselves
+
 The reporter is the broker account, so that the broker's own ACL says who may report what.
 
 KubeEdge's dialect (<device> is <namespace>/<name> or <name>):
@@ -37,6 +46,21 @@ ALL_REPORTS: Final = f"{ROOT}/report/#"
 ALL_REQUESTS: Final = f"{ROOT}/api/+"
 ALL_DELTAS: Final = f"{ROOT}/delta/#"
 ALL_MAPPER_STATES: Final = f"{ROOT}/mapper/+/state"
+
+
+SHARED: Final = "$share/cloud/"
+"""Before a filter: each message goes to one of the workers only."""
+ALL_SYNC_UP: Final = f"{ROOT}/sync/+/up"
+ALL_SYNC_STATES: Final = f"{ROOT}/sync/+/state"
+ALL_CLOUD_REQUESTS: Final = f"{ROOT}/api/+/+"
+
+
+@dataclass(frozen=True, slots=True)
+class CloudRequestTopic:
+    """What is asked for, and who asks: the broker's access rules let an account write its own name only."""
+
+    verb: str
+    account: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +124,47 @@ def reply(account: str, client: str) -> str:
 def replies(account: str) -> str:
     """Filter over all response topics of one account."""
     return f"{ROOT}/reply/{account}/#"
+
+
+def cloud_request(verb: str, account: str) -> str:
+    """Topic on which an account asks the cloud for a verb."""
+    return f"{ROOT}/api/{verb}/{account}"
+
+
+def sync_up(gateway: str) -> str:
+    """Topic on which a gateway speaks to the cloud."""
+    return f"{ROOT}/sync/{gateway}/up"
+
+
+def sync_down(gateway: str) -> str:
+    """Topic on which the cloud speaks to a gateway."""
+    return f"{ROOT}/sync/{gateway}/down"
+
+
+def sync_state(gateway: str) -> str:
+    """Topic of a gateway's birth and will."""
+    return f"{ROOT}/sync/{gateway}/state"
+
+
+def worker(what: str) -> str:
+    """Topic on which the cloud's workers tell each other something."""
+    return f"{ROOT}/cloud/{what}"
+
+
+def parse_sync(topic: str) -> str:
+    """Gateway of a sync topic. Raises InvalidName."""
+    levels = topic.split("/")
+    if len(levels) != 5 or levels[:3] != [*ROOT.split("/"), "sync"]:
+        raise InvalidName(what="sync topic", text=topic, rule=sync_up("<gateway>"))
+    return checked_name(levels[3], "gateway")
+
+
+def parse_cloud_request(topic: str) -> CloudRequestTopic:
+    """Read a request topic of the cloud. Raises InvalidName."""
+    levels = topic.split("/")
+    if len(levels) != 5 or levels[:3] != [*ROOT.split("/"), "api"]:
+        raise InvalidName(what="request topic", text=topic, rule=cloud_request("<verb>", "<account>"))
+    return CloudRequestTopic(levels[3], checked_name(levels[4], "account"))
 
 
 def parse_report(topic: str) -> ReportTopic:

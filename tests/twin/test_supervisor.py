@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgehub.supervisor import Child, ChildError, ChildRunner, Lines, Supervisor
 from twin.clock import SystemClock
 from twin.link.backoff import Backoff
+from twin.supervisor import Child, ChildError, ChildRunner, Lines, Supervisor
 
 PYTHON = sys.executable
 
@@ -152,15 +152,15 @@ async def test_a_child_ends_when_its_supervising_process_is_killed(tmp_path, how
     child_code = "import time; print('up', flush=True); time.sleep(60)"
     if how == "prctl":
         child_code = (
-            "import os; from edgehub.supervisor import PARENT_ENV; from twin.parent import die_with_parent;"
+            "import os; from twin.supervisor import PARENT_ENV; from twin.parent import die_with_parent;"
             "die_with_parent(int(os.environ[PARENT_ENV]));" + child_code
         )
     report = tmp_path / "pid"
     hub_code = f"""
 import asyncio, random
 from pathlib import Path
-from edgehub.supervisor import *
-from edgehub.supervisor import Supervisor, Child
+from twin.supervisor import *
+from twin.supervisor import Supervisor, Child
 from twin.clock import SystemClock
 async def main():
     supervisor = Supervisor(clock=SystemClock(), rng=random.Random(1))
