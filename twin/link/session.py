@@ -73,6 +73,7 @@ class Session:
         self._numbered = True
         self._unsent_bytes = 0
         self._fd = -1
+        self._blocked = False
         self.accepted = False
         self.unacked: dict[int, Outgoing] = {}
         self._client = FastClient(options.client_id, self._incoming, self._acked)
@@ -124,17 +125,18 @@ class Session:
         if self._unsent_bytes > MAX_UNSENT_BYTES:
             return False
         self._unsent_bytes += len(message.payload)
-        info = self._client.publish(message.topic, message.payload, 0, message.retain, _properties(message))
-        return info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+        return self._client.send(0, message.topic, message.payload, 0, message.retain, _properties(message))
 
     def send_waiting(self) -> None:
         """Send with qos 1 what waits, as far as the broker's window allows."""
         while self._waiting and len(self.unacked) < self._window and not self._lost.done():
+            mid = self._client.next_mid()
+            if mid in self.unacked:
+                continue
             message = self._waiting[0]
-            info = self._client.publish(message.topic, message.payload, 1, message.retain, _properties(message))
-            if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            if not self._client.send(mid, message.topic, message.payload, 1, message.retain, _properties(message)):
                 return
-            self.unacked[info.mid] = self._waiting.popleft()
+            self.unacked[mid] = self._waiting.popleft()
 
     async def goodbye(self) -> None:
         """Let what waits go out, then DISCONNECT; a second at most."""
@@ -216,8 +218,7 @@ class Session:
             raise LinkError(message)
         self._fd = sock.fileno()
         self._loop.add_reader(self._fd, self._readable)
-        if self._client.want_write():
-            self._loop.add_writer(self._fd, self._client.loop_write)
+        self._write()
 
     def _detach(self) -> None:
         if self._fd >= 0:
@@ -287,10 +288,19 @@ class Session:
 
     def _want_write(self, _client: object, _user: object, _sock: object) -> None:
         if threading.get_ident() == self._thread and self._fd >= 0:
+            self._loop.call_soon(self._write)
+
+    def _write(self) -> None:
+        """Send all that this turn of the loop has queued, and wait for the socket only if it does not take that."""
+        if self._fd >= 0:
+            self._client.loop_write()
+        if self._fd >= 0 and self._client.want_write():
+            self._blocked = True
             self._loop.add_writer(self._fd, self._client.loop_write)
 
     def _wrote_all(self, _client: object, _user: object, _sock: object) -> None:
-        if threading.get_ident() == self._thread and self._fd >= 0:
+        if self._blocked and threading.get_ident() == self._thread and self._fd >= 0:
+            self._blocked = False
             self._loop.remove_writer(self._fd)
 
 
@@ -303,12 +313,13 @@ def _empty(packet_type: int) -> Properties:
     return Properties(packet_type)  # type: ignore[no-untyped-call] # paho annotates only part of itself
 
 
-def _properties(message: Outgoing) -> Properties | None:
+def _properties(message: Outgoing) -> bytes:
     if not message.response_topic and not message.correlation:
-        return None
+        return b"\0"
     properties = _empty(PacketTypes.PUBLISH)
     if message.response_topic:
         properties.ResponseTopic = message.response_topic
     if message.correlation:
         properties.CorrelationData = message.correlation
-    return properties
+    packed: bytes = properties.pack()  # type: ignore[no-untyped-call] # as above
+    return packed
