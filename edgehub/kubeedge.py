@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from edgehub.kubeedge_changes import BY, Changes, Refusing, changes_of
+from edgehub.kubeedge_outbox import Outbox
 from edgehub.kubeedge_records import Records
 from edgehub.settings import KubeEdgeSettings
 from edgehub.twins import Counters
@@ -25,7 +26,7 @@ from twin.dialects.kubeedge import Answer, Sent
 from twin.dialects.kubeedge_record import Record, is_met, ticks_of, value_from
 from twin.document import TwinDocument
 from twin.engine import TwinEngine
-from twin.errors import EdgetwinError, InvalidName, LinkError, StoreError, UnknownTwin
+from twin.errors import EdgetwinError, StoreError, UnknownTwin
 from twin.link import Link, Message
 from twin.model import Kind, TwinKey, TwinSpec, Value, ValueType
 from twin.wire import topics
@@ -39,6 +40,7 @@ MAX_GETS: Final = 256
 """Gets under way at once; beyond that they are refused."""
 MAX_LISTS: Final = 10
 """Lists of devices in a second; beyond that they are refused."""
+_MAX_SUBJECTS: Final = 10_000
 
 
 class KubeEdge:
@@ -58,6 +60,7 @@ class KubeEdge:
     ) -> None:
         self._engine = engine
         self._link = link
+        self._outbox = Outbox(link, to_cloud)
         self._clock = clock
         self._settings = settings
         self._strict = settings.strict
@@ -66,6 +69,7 @@ class KubeEdge:
         self._event_id = event_id
         self._to_cloud = to_cloud
         self._names = {name: TwinKey.parse(device) for name, device in settings.names.items()}
+        self._parsed: dict[str, TwinKey] = {}
         self._records = Records(engine, clock, strict=settings.strict)
         self._waiting = 0
         self._told: dict[TwinKey, Mapping[str, str]] = {}
@@ -102,6 +106,7 @@ class KubeEdge:
         for task in self._gets:
             task.cancel()
         await asyncio.gather(*self._gets, return_exceptions=True)
+        self._outbox.flush()
 
     def projected(self) -> None:
         """Follow the documents: forget devices that went, tell which came and went."""
@@ -114,7 +119,7 @@ class KubeEdge:
             added = key in now
             self._told.pop(key, None)
             record = self._records.followed(key)[0] if added else None
-            self._publish(
+            self._outbox.send_one(
                 device_rules.membership_updated(
                     self._gateway, key, record, added=added, now_ms=self._now_ms(), event_id=self._event_id
                 )
@@ -178,11 +183,12 @@ class KubeEdge:
             self._send(key, answer, subject, "twin/update")
             return
         if answer.refused:
-            self._records.keep(key, replace(record, twins=answer.twins))
+            self._records.keep(key, record._replace(twins=answer.twins))
             self._send(key, answer, subject, "twin/update")
             return
+        checks = self._engine.rules(key)
         try:
-            changes = changes_of(record, answer.twins, document, undeclared=self._settings.undeclared)
+            changes = changes_of(record, answer.twins, document, checks, undeclared=self._settings.undeclared)
         except Refusing as refusing:
             refusal = rules.refusal(subject, "twin/update/result", answer.event, now_ms, 400, str(refusing))
             self._send(key, refusal, subject, "twin/update")
@@ -195,7 +201,7 @@ class KubeEdge:
         self._write(key, document, changes, now_ms)
         after = self._engine.document(key)
         ticks = {**record.ticks, **{name: ticks_of(after, name) for name in changes.names}}
-        made = replace(record, twins=answer.twins, ticks=ticks, version=after.version)
+        made = record._replace(twins=answer.twins, ticks=ticks, version=after.version)
         self._told[key] = answer.delta
         self._note(key, made, answer, subject, "twin/update")
 
@@ -263,9 +269,9 @@ class KubeEdge:
             return
         if action == "twin/get":
             twins = None if record is None else record.twins
-            self._send_now(rules.get(subject, twins, payload, now_ms=self._now_ms()))
+            self._outbox.send(rules.get(subject, twins, payload, now_ms=self._now_ms()))
         else:
-            self._send_now(device_rules.state_get(subject, record, payload, now_ms=self._now_ms()))
+            self._outbox.send(device_rules.state_get(subject, record, payload, now_ms=self._now_ms()))
 
     def _answer_membership(self, node: str, action: str, payload: bytes) -> None:
         node = self._gateway if self._strict else node
@@ -275,10 +281,10 @@ class KubeEdge:
         self._lists += 1
         if self._lists > MAX_LISTS or len(payload) > MAX_REPORT_BYTES:
             self._counters.refused += 1
-            self._publish(device_rules.membership_busy(node, action, self._now_ms()))
+            self._outbox.send_one(device_rules.membership_busy(node, action, self._now_ms()))
             return
         devices = [(key, self._records.followed(key)[0]) for key in self._devices()]
-        self._send_now(device_rules.membership(node, action, devices, payload, now_ms=self._now_ms()))
+        self._outbox.send(device_rules.membership(node, action, devices, payload, now_ms=self._now_ms()))
 
     # -- answers -------------------------------------------------------------------------------------------------
 
@@ -293,7 +299,7 @@ class KubeEdge:
         def ended(commit: Commit) -> None:
             self._waiting -= 1
             if commit.failure is None:
-                self._send_now(answer)
+                self._outbox.send(answer)
             else:
                 self._told.pop(key, None)
                 self._refuse(subject, action, 500, commit.failure.message, answer.event)
@@ -317,7 +323,7 @@ class KubeEdge:
         self._told[key] = answer.delta
         for name in self._forms(key):
             for sent in answer.messages(name, self._now_ms(), self._event_id):
-                self._publish(sent)
+                self._outbox.send_one(sent)
 
     def _send(self, key: TwinKey | None, answer: Answer, subject: str, action: str) -> None:
         """Answer at once, but not before an earlier answer of the same device, on which it may rest."""
@@ -325,48 +331,38 @@ class KubeEdge:
             self._counters.refused += 1
         commit = None if key is None else self._records.commit_of(key)
         if commit is None:
-            self._send_now(answer)
+            self._outbox.send(answer)
             return
         self._waiting += 1
 
         def ended(commit: Commit) -> None:
             self._waiting -= 1
             if commit.failure is None or answer.refused:
-                self._send_now(answer)
+                self._outbox.send(answer)
             else:  # it says that something is there which is not
                 self._refuse(subject, action, 500, commit.failure.message, answer.event)
 
         commit.on_end(ended)
 
-    def _send_now(self, answer: Answer) -> None:
-        for one in answer.sent:
-            if not one.cloud:
-                self._publish(one)
-            elif self._to_cloud is not None:
-                self._to_cloud(one)
-
-    def _publish(self, sent: Sent) -> None:
-        try:
-            self._link.publish(sent.resource, sent.body, qos=1)
-        except (LinkError, InvalidName) as error:  # who asked hears nothing, and asks again
-            log.debug("no answer on %s: %s", sent.resource, error.message)
-
     def _refuse(self, subject: str, action: str, code: int, reason: str, event: str = "") -> None:
         self._counters.refused += 1
         action = "twin/update" if action == "twin/cloud_updated" else action
         if action in ("twin/update", "twin/get", "state/update", "state/get"):
-            self._send_now(rules.refusal(subject, f"{action}/result", event, self._now_ms(), code, reason))
+            self._outbox.send(rules.refusal(subject, f"{action}/result", event, self._now_ms(), code, reason))
 
     # -- devices -------------------------------------------------------------------------------------------------
 
     def _key_of(self, subject: str) -> TwinKey | None:
         """The device that a topic names; None if this gateway has none of that name."""
-        key = self._names.get(subject)
+        key = self._names.get(subject) or self._parsed.get(subject)
         if key is None:
             try:
                 key = TwinKey.parse(subject)
             except EdgetwinError:
                 return None
+            if len(self._parsed) >= _MAX_SUBJECTS:
+                self._parsed.clear()
+            self._parsed[subject] = key
         return key if key in self._engine and self._is_ours(key) else None
 
     def _devices(self) -> Iterator[TwinKey]:

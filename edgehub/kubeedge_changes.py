@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,7 +12,7 @@ from twin.dialects.kubeedge_record import ADDED, Record, property_of, value_from
 from twin.document import TwinDocument
 from twin.merge import standing
 from twin.model import Access, PropertySpec, Value
-from twin.validate import violation
+from twin.validate import Rule
 
 BY: Final = "kubeedge"
 """Who writes: MQTT 3.1.1 does not tell the account."""
@@ -35,7 +36,9 @@ class Changes:
     added: dict[str, PropertySpec] = field(default_factory=dict)
 
 
-def changes_of(record: Record, twins: Twins, document: TwinDocument, *, undeclared: bool) -> Changes:
+def changes_of(
+    record: Record, twins: Twins, document: TwinDocument, rules: Mapping[str, Rule], *, undeclared: bool
+) -> Changes:
     """Compare the record's twins with those to be stored. Raises Refusing naming property and rule."""
     changes = Changes()
     properties = document.spec.properties
@@ -45,18 +48,20 @@ def changes_of(record: Record, twins: Twins, document: TwinDocument, *, undeclar
         if twin is old:
             continue
         changes.names.append(name)
-        spec = properties.get(name)
-        if spec is None or spec.description == ADDED:
+        spec, rule = properties.get(name), rules.get(name)
+        if spec is None or rule is None or spec.description == ADDED:
             made = property_of(name, twin)
-            if made != spec:
-                changes.added[name] = spec = made
-        _take(changes, document, name, old or {}, twin, spec)
+            if made != spec or rule is None:
+                changes.added[name] = made
+                rule = Rule(made)
+        _take(changes, document, name, old or {}, twin, rule)
     if changes.added:
         _check_added(changes, document, undeclared=undeclared)
     return changes
 
 
-def _take(changes: Changes, document: TwinDocument, name: str, old: Json, twin: Json, spec: PropertySpec) -> None:
+def _take(changes: Changes, document: TwinDocument, name: str, old: Json, twin: Json, rule: Rule) -> None:
+    spec = rule.spec
     expected, actual = twin.get("expected"), twin.get("actual")
     if expected is not None and expected is not old.get("expected"):
         text = value_of(twin, "expected")
@@ -65,7 +70,7 @@ def _take(changes: Changes, document: TwinDocument, name: str, old: Json, twin: 
             if spec.access is Access.READ_ONLY:
                 message = f"{document.spec.key}: {name}: it is ReadOnly"
                 raise Refusing(message)
-            _check(document, spec, value)
+            _check(document, rule, value)
             changes.desired[name] = value
         elif (leaf := document.desired.get(name)) is not None and standing(leaf, spec.conflict) is not None:
             changes.unset.append(name)
@@ -73,15 +78,17 @@ def _take(changes: Changes, document: TwinDocument, name: str, old: Json, twin: 
         text = value_of(twin, "actual")
         if text is not None:
             value = value_from(text, spec.type)
-            _check(document, spec, value)
+            _check(document, rule, value)
             changes.reported[name] = value
         elif is_deleted(twin) and spec.description == ADDED and name in document.reported:
             changes.reported[name] = None
 
 
-def _check(document: TwinDocument, spec: PropertySpec, value: Value) -> None:
-    if broken := violation(spec, value):
-        message = f"{document.spec.key}: {spec.name}: {broken}"
+def _check(document: TwinDocument, rule: Rule, value: Value) -> None:
+    if rule.plain and type(value) in rule.types and rule.low <= value <= rule.high:  # type: ignore[operator]  # plain: numbers only
+        return
+    if broken := rule.violation(value):
+        message = f"{document.spec.key}: {rule.spec.name}: {broken}"
         raise Refusing(message)
 
 

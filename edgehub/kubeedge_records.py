@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from twin.clock import Clock
@@ -42,7 +42,7 @@ class Records:
         for place, record in records_from(self._engine.notes(OWNER)).items():
             key = TwinKey.parse(place)
             self._noted[key] = record
-            self._now[key] = replace(record, twins=restored(record.twins)) if self._strict else record
+            self._now[key] = record._replace(twins=restored(record.twins)) if self._strict else record
 
     def completed(self, spec: TwinSpec) -> TwinSpec:
         """The spec of a device with the properties that messages added."""

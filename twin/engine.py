@@ -28,7 +28,7 @@ from twin.resident import ResidentTwin
 from twin.residents import OWNER, Residents
 from twin.store import NoteKey, Store
 from twin.tick import Ticker
-from twin.validate import refusal
+from twin.validate import Rule, refusal
 from twin.watching import DeltaWatcher, Watcher, Watchers
 
 log = logging.getLogger(__name__)
@@ -118,6 +118,10 @@ class TwinEngine:
     def spec(self, key: TwinKey) -> TwinSpec:
         """What the documents say of the twin. Raises UnknownTwin."""
         return self._known(key).spec
+
+    def rules(self, key: TwinKey) -> Mapping[str, Rule]:
+        """What the documents ask of the twin's properties, made ready for many checks. Raises UnknownTwin."""
+        return self._known(key).rules
 
     def version(self, key: TwinKey) -> int:
         """The twin's version as it stands now. Raises UnknownTwin."""

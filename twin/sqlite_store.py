@@ -276,7 +276,10 @@ _PUT_LEAF: Final = (
 _PUT_LABEL: Final = "INSERT INTO label (twin, name, value, sum) VALUES (?, ?, ?, ?)"
 _PUT_CURSOR: Final = "INSERT OR REPLACE INTO feed (site, cursor, sum) VALUES (?, ?, ?)"
 _PUT_RUN: Final = "INSERT OR IGNORE INTO run (site, id, first, sum) VALUES (?, ?, ?, ?)"
-_PUT_NOTE: Final = "INSERT OR REPLACE INTO note (owner, name, text, sum) VALUES (?, ?, ?, ?)"
+_PUT_NOTE: Final = (  # in place: a replaced row would have another number, and its index another entry
+    "INSERT INTO note (owner, name, text, sum) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (owner, name) DO UPDATE SET text = excluded.text, sum = excluded.sum"
+)
 _LEAVES: Final = (
     "SELECT twin, section, property, site, value, tick, seen, by, at, quality, reason, version, sum FROM leaf"
 )

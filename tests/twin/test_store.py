@@ -350,6 +350,26 @@ def test_a_store_of_schema_1_still_opens_with_its_values(open_sqlite, path):
     assert repr(sorted(found.items())) == repr(sorted(GOLDEN_LEAVES.items()))
 
 
+def test_a_store_of_schema_7_still_opens_with_its_notes(open_sqlite, path):
+    """The file was made once: twin 1 with one reading, one long note and one short, by the store of schema 7."""
+    path.write_bytes(GOLDEN.with_name("v7.db").read_bytes())
+    store = open_sqlite()
+    assert store.lost == []
+    assert store.notes("kubeedge") == {"plant/tank/0": "ü" * 1500}
+    assert store.notes("engine") == {"next id": "2"}
+    assert everything(store) == ([row(1)], 5, [((LeafKey(1, Section.REPORTED, "p", Site.EDGE), 1), Slot("x", 4))])
+
+
+def test_a_note_of_some_kilobytes_is_one_page_of_a_commit(open_sqlite, path):
+    store = open_sqlite()
+    note = NoteKey("kubeedge", "plant/tank/0")
+    store.write(Batch(notes={note: "a" * 3000}, tick=1))
+    log = path.with_name(f"{path.name}-wal")
+    before = log.stat().st_size
+    store.write(Batch(notes={note: "b" * 3000}, tick=2))
+    assert log.stat().st_size - before == 2 * (24 + 4096)  # the note, and the tick
+
+
 def test_a_damaged_store_does_not_replace_its_last_good_copy(open_sqlite, path, tmp_path):
     store = open_sqlite()
     store.write(Batch(twins={1: row(1)}, reported={(1, "p"): Slot("good", 1)}, versions={1: 1}, tick=1))

@@ -11,9 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from twin.dialects.kubeedge_json import HALVES, Json, Unreadable, event_of, go_error, read_object, read_update, write
+from twin.dialects.kubeedge_json import (
+    HALVES,
+    VERSIONS,
+    Json,
+    Unreadable,
+    event_of,
+    go_error,
+    read_object,
+    read_update,
+    write,
+)
 from twin.dialects.kubeedge_values import flaw_of
 from twin.wire import topics
 
@@ -22,17 +33,20 @@ Met: TypeAlias = "Callable[[str, str, str], bool]"
 """Whether the actual value of a key (third) is what is expected (second)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """One message: to an MQTT topic, or to the cloud if ``cloud``."""
 
     resource: str
-    body: bytes
+    content: Json
     cloud: bool = False
 
+    @property
+    def body(self) -> bytes:
+        """The content as KubeEdge writes it."""
+        return write(self.content)
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+
+class Answer(NamedTuple):
     """The messages in order, and the device's twins as they are to be stored; None if nothing may be stored.
 
     ``refused`` says that it is an error; ``event`` is the id of the request; ``delta`` what is expected and not actual.
@@ -42,7 +56,7 @@ class Answer:
     twins: Twins | None = None
     refused: bool = False
     event: str = ""
-    delta: Mapping[str, str] = field(default_factory=dict)
+    delta: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +145,7 @@ def update(
         sent.append(_sent(device, "twin/update/delta", {"event_id": event_id(), "timestamp": now_ms, **delta}))
     if cloud and outcome.synced:
         body = {"event_id": event_id(), "timestamp": now_ms, "twin": outcome.synced}
-        sent.append(Sent(f"device/{device}/twin/edge_updated", write(body), cloud=True))
+        sent.append(Sent(f"device/{device}/twin/edge_updated", body, cloud=True))
     return Answer(tuple(sent), kept, event=event, delta=delta["delta"] if delta is not None else {})
 
 
@@ -203,12 +217,13 @@ def value_of(twin: Json, half: str) -> str | None:
 
 def type_of(twin: Json) -> str:
     """KubeEdge's name of the type."""
-    return str((twin.get("metadata") or _NOTHING).get("type", ""))
+    type_: str = (twin.get("metadata") or _NOTHING).get("type", "")
+    return type_
 
 
 def is_deleted(twin: Json) -> bool:
     """Whether it is what a delete left behind."""
-    return type_of(twin) == "deleted"
+    return (twin.get("metadata") or _NOTHING).get("type") == "deleted"
 
 
 def unversioned(twin: Json) -> Json:
@@ -217,6 +232,8 @@ def unversioned(twin: Json) -> Json:
 
 
 _NOTHING: Final[Json] = {}
+_FIRST: Final[Json] = {"cloud": 0, "edge": 0}
+_NUMBERED: Final = dict(zip(HALVES, VERSIONS, strict=True))
 _SHOWN: Final = ("expected", "actual", "optional", "metadata")
 _ORDER: Final = (*_SHOWN, "expected_version", "actual_version")
 
@@ -247,7 +264,7 @@ def _add(twins: dict[str, Json], key: str, wanted: Json | None, out: _Outcome, c
         value = value_of(wanted, half)
         if value is None:
             continue
-        version = _accepted({"cloud": 0, "edge": 0}, wanted.get(f"{half}_version"), change)
+        version = _accepted(_FIRST, wanted.get(_NUMBERED[half]), change)
         if version is None:
             return
         if flaw := flaw_of(type_of(made), value, strict=change.strict):
@@ -302,25 +319,25 @@ def _update(twin: Json, key: str, wanted: Json, out: _Outcome, change: _Change) 
     said: set[str] = set()
     changed, allowed = False, True
     for half in HALVES:
-        value = value_of(wanted, half)
-        if value is None or not allowed:
+        value = value_of(wanted, half) if half in wanted and allowed else None
+        if value is None:
             continue
         # KubeEdge looks at the type only if there was a value before.
         checked = not change.strict or half in twin
-        if checked and (flaw := flaw_of(str(metadata.get("type", "")), value, strict=change.strict)):
+        if checked and (flaw := flaw_of(metadata.get("type", ""), value, strict=change.strict)):
             if sync:
                 continue
             raise _BadValue(flaw)
-        stored = twin.get(f"{half}_version") or {"cloud": 0, "edge": 0}
-        version = _accepted(stored, wanted.get(f"{half}_version"), change)
+        numbered = _NUMBERED[half]
+        version = _accepted(twin.get(numbered) or _FIRST, wanted.get(numbered), change)
         if version is None:
             allowed = False
         else:
             twin[half] = {"value": value, "metadata": {"timestamp": change.now_ms}}
-            twin[f"{half}_version"] = version
+            twin[numbered] = version
             changed = True
         if not sync or version is None:
-            said.update((half, "optional", "metadata", f"{half}_version"))
+            said.update((half, "optional", "metadata", numbered))
     if allowed and wanted.get("optional") is False and twin["optional"]:
         twin["optional"] = False
         said.add("optional")
@@ -374,4 +391,4 @@ def _live(result: Mapping[str, Json | None]) -> dict[str, Any]:
 
 
 def _sent(device: str, action: str, body: Json) -> Sent:
-    return Sent(topics.kubeedge_device(device, action), write(body))
+    return Sent(topics.kubeedge_device(device, action), body)

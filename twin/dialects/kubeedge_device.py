@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from twin.dialects.kubeedge import Answer, Sent, is_deleted, refusal, unversioned
-from twin.dialects.kubeedge_json import Json, event_of, go_error, read_object, write
+from twin.dialects.kubeedge_json import Json, event_of, go_error, read_object
 from twin.dialects.kubeedge_record import Record
 from twin.model import TwinKey, Value
 from twin.wire import topics
@@ -48,7 +48,7 @@ def state_update(
         last_online = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     else:
         last_online = "" if strict else record.last_online
-    made = replace(record, state=state, last_online=last_online)
+    made = record._replace(state=state, last_online=last_online)
     return Outcome(_state(device, made, action, event_id() if strict else event, now_ms), made)
 
 
@@ -89,10 +89,8 @@ def attributes_update(device: str, record: Record, payload: bytes, *, now_ms: in
             told[key] = _ordered({"value": "", **changes})
     if not told:
         return Outcome(Answer((), event=event))
-    sent = Sent(
-        topics.kubeedge_device(device, "updated"), write({"event_id": event, "timestamp": now_ms, "attributes": told})
-    )
-    return Outcome(Answer((sent,), event=event), replace(record, attributes=kept))
+    sent = Sent(topics.kubeedge_device(device, "updated"), {"event_id": event, "timestamp": now_ms, "attributes": told})
+    return Outcome(Answer((sent,), event=event), record._replace(attributes=kept))
 
 
 def membership(
@@ -106,16 +104,16 @@ def membership(
         text = payload.decode(errors="replace")
         reason = f"Unmarshal get membership info {text} failed , err: {go_error(payload)}"
         body: Json = {"event_id": "", "timestamp": now_ms, "code": 400, "reason": reason}
-        return Answer((Sent(topic, write(body)),), refused=True)
+        return Answer((Sent(topic, body),), refused=True)
     found = [_device(key, record, with_twins=action == "detail") for key, record in devices]
-    return Answer((Sent(topic, write({"event_id": event, "timestamp": now_ms, "devices": found})),), event=event)
+    return Answer((Sent(topic, {"event_id": event, "timestamp": now_ms, "devices": found}),), event=event)
 
 
 def membership_busy(node: str, action: str, now_ms: int) -> Sent:
     """Refuse to list devices because that was asked for too often."""
     reason = "too many requests for the list of devices; ask again in a second"
     body = {"event_id": "", "timestamp": now_ms, "code": 429, "reason": reason}
-    return Sent(topics.kubeedge_node(node, f"membership/{action}/result"), write(body))
+    return Sent(topics.kubeedge_node(node, f"membership/{action}/result"), body)
 
 
 def membership_updated(
@@ -129,7 +127,7 @@ def membership_updated(
         "added_devices": one if added else None,
         "removed_devices": None if added else one,
     }
-    return Sent(topics.kubeedge_node(node, "membership/updated"), write(body))
+    return Sent(topics.kubeedge_node(node, "membership/updated"), body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +166,7 @@ def _refused(strict: bool, answer: Answer) -> Outcome:
 def _state(device: str, record: Record, action: str, event: str, now_ms: int) -> Answer:
     shown = {"name": device.rpartition("/")[2], "state": record.state, "lastOnlineTime": record.last_online}
     body = {"event_id": event, "timestamp": now_ms, "device": {key: text for key, text in shown.items() if text}}
-    return Answer((Sent(topics.kubeedge_device(device, action), write(body)),), event=event)
+    return Answer((Sent(topics.kubeedge_device(device, action), body),), event=event)
 
 
 def _device(key: TwinKey, record: Record | None, *, with_twins: bool) -> Json:

@@ -67,12 +67,13 @@ def read_update(payload: bytes, *, strict: bool) -> TwinUpdate:
         raise Unreadable(_NO_TWIN, event)
     if not isinstance(twin, dict):
         raise Unreadable(_UNREADABLE, event)
-    present = [one for one in twin.values() if one is not None]
-    if not strict:
-        for one in present:
+    for one in twin.values():
+        if one is None:
+            continue
+        if not strict and isinstance(one, dict):
             _write_values_as_text(one)
-    if not all(map(_is_shaped, present)):
-        raise Unreadable(_UNREADABLE, event)
+        if not _is_shaped(one):
+            raise Unreadable(_UNREADABLE, event)
     for key, one in twin.items():
         if KEY.fullmatch(key) is None:
             raise Unreadable(_ALPHABET.format("key", 128), event)
@@ -125,40 +126,42 @@ def _refuse(constant: str) -> None:
     raise ValueError(message)
 
 
-def _write_values_as_text(one: Any) -> None:
+def _write_values_as_text(one: Json) -> None:
     for half in HALVES:
-        part = one.get(half) if isinstance(one, dict) else None
-        if isinstance(part, dict) and part.get("value") is not None and not isinstance(part["value"], str):
-            part["value"] = to_json(part["value"]).decode()
+        if half in one and isinstance(part := one[half], dict):
+            value = part.get("value")
+            if type(value) is not str and value is not None:
+                part["value"] = to_json(value).decode()
 
 
 def _is_shaped(one: object) -> bool:
-    if not isinstance(one, dict):
+    return isinstance(one, dict) and all(
+        _SHAPES[name](part) for name, part in one.items() if part is not None and name in _SHAPES
+    )
+
+
+def _is_half(part: object) -> bool:
+    if not isinstance(part, dict) or not isinstance(part.get("value"), str):
         return False
-    for half in HALVES:
-        part = one.get(half)
-        if part is not None and not (isinstance(part, dict) and isinstance(part.get("value"), str) and _is_meta(part)):
-            return False
-    for name in VERSIONS:
-        version = one.get(name)
-        if version is not None and not (
-            isinstance(version, dict) and all(_is_int64(version.get(site, 0)) for site in ("cloud", "edge"))
-        ):
-            return False
-    metadata = one.get("metadata")
-    if metadata is not None and not (isinstance(metadata, dict) and isinstance(metadata.get("type", ""), str)):
-        return False
-    return isinstance(one.get("optional"), bool | None)
+    metadata = part.get("metadata")
+    return metadata is None or (isinstance(metadata, dict) and _is_int64(metadata.get("timestamp", 0)))
+
+
+def _is_version(part: object) -> bool:
+    return isinstance(part, dict) and all(_is_int64(part.get(site, 0)) for site in ("cloud", "edge"))
+
+
+def _is_type(part: object) -> bool:
+    return isinstance(part, dict) and isinstance(part.get("type", ""), str)
+
+
+def _is_flag(part: object) -> bool:
+    return isinstance(part, bool)
 
 
 def _is_in_alphabet(one: Json) -> bool:
     parts = [part for half in HALVES if (part := one.get(half))]
     return all(not part["value"] or _VALUE.fullmatch(part["value"]) for part in parts)
-
-
-def _is_meta(part: Json) -> bool:
-    metadata = part.get("metadata")
-    return metadata is None or (isinstance(metadata, dict) and _is_int64(metadata.get("timestamp", 0)))
 
 
 def _is_int64(value: object) -> bool:
@@ -169,6 +172,12 @@ def _escape(match: re.Match[bytes]) -> bytes:
     return b"\\u%04x" % ord(match[0].decode())
 
 
+_SHAPES: Final = {
+    **dict.fromkeys(HALVES, _is_half),
+    **dict.fromkeys(VERSIONS, _is_version),
+    "metadata": _is_type,
+    "optional": _is_flag,
+}
 _VALUE: Final = re.compile(r"[a-zA-Z0-9\-_.,:/@#]{1,512}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _ESCAPED: Final = re.compile(b"[<>&]|\xe2\x80[\xa8\xa9]")

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic_core import to_json
 
@@ -35,18 +35,17 @@ PER_NOTE: Final = 16
 Ticks = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A device as KubeEdge sees it; ``ticks`` are those of the engine's desired and reported slots taken in so far."""
 
     uid: str
-    twins: Twins = field(default_factory=dict)
-    ticks: Mapping[str, Ticks] = field(default_factory=dict)
+    twins: Twins = MappingProxyType({})
+    ticks: Mapping[str, Ticks] = MappingProxyType({})
     version: int = -1
     """The twin's version that was followed last."""
     state: str = ""
     last_online: str = ""
-    attributes: Mapping[str, Json] = field(default_factory=dict)
+    attributes: Mapping[str, Json] = MappingProxyType({})
 
 
 def follow(record: Record, document: TwinDocument, now_ms: int) -> Record:
@@ -65,7 +64,7 @@ def follow(record: Record, document: TwinDocument, now_ms: int) -> Record:
             if fresh:
                 twin = _taken(twin, half, slot, spec, now_ms)
         twins[name], ticks[name] = twin, now
-    return replace(record, twins=twins, ticks=ticks, version=document.version)
+    return record._replace(twins=twins, ticks=ticks, version=document.version)
 
 
 def ticks_of(document: TwinDocument, name: str) -> Ticks:
@@ -132,14 +131,9 @@ def notes_of(key: TwinKey, before: Record | None, after: Record) -> Iterator[tup
         yield place, to_json({**body, "attributes": dict(after.attributes)}).decode()
     old, new = list(before.twins.items()), list(after.twins.items())
     for start in range(0, len(new), PER_NOTE):
-        part = new[start : start + PER_NOTE]
+        part, was = new[start : start + PER_NOTE], old[start : start + PER_NOTE]
         ticks = [after.ticks.get(name, _NEVER) for name, _ in part]
-        was = old[start : start + PER_NOTE]
-        if (
-            len(was) != len(part)
-            or any(a is not b or name != known for (known, a), (name, b) in zip(was, part, strict=True))
-            or ticks != [before.ticks.get(name, _NEVER) for name, _ in part]
-        ):
+        if part != was or ticks != [before.ticks.get(name, _NEVER) for name, _ in was]:
             yield f"{place}/{start // PER_NOTE}", to_json({"twins": dict(part), "ticks": ticks}).decode()
     for start in range(-(-len(new) // PER_NOTE) * PER_NOTE, kept, PER_NOTE):
         yield f"{place}/{start // PER_NOTE}", None
