@@ -118,7 +118,7 @@ class KubeEdge:
         for key in sorted(now ^ before):
             added = key in now
             self._told.pop(key, None)
-            record = self._records.followed(key)[0] if added else None
+            record = self._records.seen(key)[0] if added else None
             self._outbox.send_one(
                 device_rules.membership_updated(
                     self._gateway, key, record, added=added, now_ms=self._now_ms(), event_id=self._event_id
@@ -283,7 +283,7 @@ class KubeEdge:
             self._counters.refused += 1
             self._outbox.send_one(device_rules.membership_busy(node, action, self._now_ms()))
             return
-        devices = [(key, self._records.followed(key)[0]) for key in self._devices()]
+        devices = [(key, self._records.seen(key)[0]) for key in self._devices()]
         self._outbox.send(device_rules.membership(node, action, devices, payload, now_ms=self._now_ms()))
 
     # -- answers -------------------------------------------------------------------------------------------------

@@ -55,12 +55,17 @@ class Records:
 
     def followed(self, key: TwinKey) -> tuple[Record, TwinDocument]:
         """The record with all that others changed, and the twin. Raises UnknownTwin."""
+        record, document = self.seen(key)
+        self._now[key] = record
+        return record, document
+
+    def seen(self, key: TwinKey) -> tuple[Record, TwinDocument]:
+        """The same, without keeping it: a device that nobody asks for in this way costs no memory."""
         document = self._engine.document(key)
         record = self._now.get(key)
         if record is None or record.uid != document.spec.uid:
             record = Record(document.spec.uid)
-        record = self._now[key] = follow(record, document, self._clock.now_us() // 1000)
-        return record, document
+        return follow(record, document, self._clock.now_us() // 1000), document
 
     def keep(self, key: TwinKey, record: Record) -> None:
         """Keep a record in memory only."""

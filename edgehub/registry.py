@@ -6,7 +6,6 @@ apply ──> base + documents ──> built-in and given checks ──> one wri
 
 from __future__ import annotations
 
-import difflib
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -207,6 +206,8 @@ class Registry:
 
 
 def _diff(old: Stored | None, new: Document) -> str:
+    import difflib  # memory that only who asks for a diff should pay
+
     before = dump(old.document.raw).splitlines(keepends=True) if old else []
     after = dump(new.raw).splitlines(keepends=True)
     return "".join(difflib.unified_diff(before, after, f"{new.ref} (now)", f"{new.ref} ({new.place})"))

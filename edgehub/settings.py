@@ -6,7 +6,6 @@ or none, is a valid gateway. ``EDGETWIN_BROKER_PORT=1884`` overrides ``broker.po
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -292,6 +291,8 @@ def _line(problem: Any, file: Path | None, overrides: Mapping[str, str]) -> str:
     place = overrides.get(path) or f"{file}: {path}"
     if problem["type"] == "extra_forbidden":
         known = _keys_beside(steps)
+        import difflib  # memory that only who mistypes should pay
+
         near = difflib.get_close_matches(steps[-1], known, 1)
         return f"{place}: there is no such key; " + (f"did you mean {near[0]}?" if near else f"keys are {known}")
     text = str(problem["msg"]).removeprefix("Value error, ")

@@ -31,7 +31,7 @@ KUBEEDGE: Final = "devices.kubeedge.io/v1beta1"
 class Part(BaseModel):
     """A map inside a document: camelCase keys, none unknown; a key without a value counts as left out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -57,6 +56,8 @@ def path_text(path: KeyPath) -> str:
 
 def suggestion(word: str, known: Iterable[str], *, what: str) -> str:
     """Say which of the known words was meant, or list them."""
+    import difflib  # memory that only who mistypes should pay
+
     choices = list(known)
     folded = {choice.lower(): choice for choice in choices}
     near = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)

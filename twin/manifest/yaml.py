@@ -10,6 +10,7 @@ bound and forgets duplicate keys.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
@@ -25,6 +26,8 @@ MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 MAX_NODES: Final = 200_000
 MAX_DEPTH: Final = 64
 MAX_PROBLEMS: Final = 100
+
+_SHARED_CHARS: Final = 32
 
 _NOT_TEXT: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SURROGATES: Final = re.compile(r"\\\\|\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
@@ -271,11 +274,12 @@ class _Builder:
         if "\0" in event.value:
             self._note(line, "a NUL character stands in the string", "Remove it.", path)
         if not event.implicit[0] or event.tag is not None:
-            return str(event.value)
+            return _shared(str(event.value))
         if self._lines and not self._flows and self._indented_by_tab(event.start_mark):
             self._note_tab(line, path)
         try:
-            return resolve(event.value)
+            value = resolve(event.value)
+            return _shared(value) if isinstance(value, str) else value
         except NotFinite:
             text = f"{shown(event.value, 40)} is not a finite number"
             self._note(line, text, "Write a number up to 1.7e308, or leave the key out.", path)
@@ -330,6 +334,11 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Dumper.add_representer(str, _Dumper.represent_text)
+
+
+def _shared(text: str) -> str:
+    """The text; a short one, as keys and words are, is one object however often it stands in a file."""
+    return sys.intern(text) if len(text) <= _SHARED_CHARS else text
 
 
 def _joined(match: re.Match[str]) -> str:

@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twin.errors import QueryAborted, StoreError
 from twin.model import Kind, TwinKey
-from twin.query.plan import Plan
-from twin.query.sqlite import compile_plan
+
+if TYPE_CHECKING:
+    from twin.query.plan import Plan
 
 MAX_S: Final = 3.0
 MAX_ANSWER_BYTES: Final = 1024 * 1024
@@ -48,6 +49,8 @@ class SqliteReader:
 
         Raises QueryAborted if it takes too long, StoreError if the file cannot be read.
         """
+        from twin.query.sqlite import compile_plan  # memory that only those who query should pay
+
         limit = rows if plan.limit is None else min(rows, plan.limit)
         statement = compile_plan(plan, rows=limit + 1, after=after)
         ends_s = time.monotonic() + self._max_s

@@ -14,7 +14,7 @@ Millis = Annotated[int, Field(ge=0, lt=2**53, description="milliseconds since 19
 class Wire(BaseModel):
     """Base of all messages: unknown keys are refused, so that a typo is an error and not a silence."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Mark(Wire):
