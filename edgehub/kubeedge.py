@@ -314,12 +314,12 @@ class KubeEdge:
             self.delta_changed(key)
 
     def _tell(self, key: TwinKey) -> None:
-        known = self._records.known(key)
-        record, document = self._records.followed(key)
-        before = known.twins if known is not None and known.uid == record.uid else {}
+        record, document = self._records.seen(key)
+        before = self._records.before(key, document)
         answer = rules.told(before, record.twins, met=self._met(document.spec))
         if not answer.document and answer.delta == self._told.get(key, {}):
             return
+        self._records.keep(key, record)
         self._told[key] = answer.delta
         for name in self._forms(key):
             for sent in answer.messages(name, self._now_ms(), self._event_id):

@@ -8,7 +8,7 @@ from typing import Final
 
 from twin.clock import Clock
 from twin.commit import Commit
-from twin.dialects.kubeedge import restored
+from twin.dialects.kubeedge import Twins, restored
 from twin.dialects.kubeedge_record import Record, completed, erased, follow, notes_of, records_from
 from twin.document import TwinDocument
 from twin.engine import TwinEngine
@@ -50,8 +50,15 @@ class Records:
         return spec if record is None or record.uid != spec.uid else completed(spec, record)
 
     def known(self, key: TwinKey) -> Record | None:
-        """The record as it was seen last; None if never."""
+        """The record that is kept; None if there is none."""
         return self._now.get(key)
+
+    def before(self, key: TwinKey, document: TwinDocument) -> Twins:
+        """The twins as they were told last; those of a device that was never told had no values."""
+        known = self._now.get(key)
+        if known is not None and known.uid == document.spec.uid:
+            return known.twins
+        return follow(Record(document.spec.uid), TwinDocument(document.spec, 0), 0).twins
 
     def followed(self, key: TwinKey) -> tuple[Record, TwinDocument]:
         """The record with all that others changed, and the twin. Raises UnknownTwin."""

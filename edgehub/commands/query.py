@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from itertools import zip_longest
 from typing import Annotated
 
 import typer
@@ -74,9 +75,9 @@ def _print_table(reply: QueryReply) -> None:
         typer.echo("No twins fit.")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, title in enumerate(reply.columns):
+    for number, (title, unit) in enumerate(zip_longest(reply.columns, reply.units, fillvalue="")):
         right = all(isinstance(row[number], int | float | None) for row in reply.rows)
-        table.add_column(_text(title), justify="right" if right else "left")
+        table.add_column(_text(f"{title} ({unit})" if unit else title), justify="right" if right else "left")
     for row in reply.rows:
         table.add_row(*(_text("-" if value is None else value_text(value)) for value in row))
     console().print(table)

@@ -39,6 +39,10 @@ async def test_every_value_that_a_device_had_is_in_the_history_also_after_a_kill
     assert reply["after"]
     assert "max 22 l/h" in hub.run("history", "v1", "flow").stdout
 
+    asked = "SELECT name, reported.flow FROM twins WHERE name = 'v1'"
+    assert "reported.flow (l/h)" in hub.run("query", asked).stdout
+    assert json.loads(hub.run("query", asked, "--json").stdout)["units"] == ["", "l/h"]
+
     refused = hub.run("history", "v1", "position")
     assert refused.returncode == 4
     assert "keeps no history" in refused.stderr

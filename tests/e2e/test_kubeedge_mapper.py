@@ -58,7 +58,7 @@ async def test_an_unchanged_mapper_with_a_login_reports_and_does_what_is_desired
     await mapped(hub, [access.host, str(access.port), name, *login], tmp_path)
 
 
-@pytest.mark.parametrize("name", ["lamp", "hall-lamp"])
+@pytest.mark.parametrize("name", ["default/lamp", "lamp", "hall-lamp"])
 async def test_an_unchanged_mapper_without_a_user_works_on_the_legacy_listener(legacy_hub, tmp_path, name):
     hub, port = legacy_hub
     await mapped(hub, ["127.0.0.1", str(port), name], tmp_path)

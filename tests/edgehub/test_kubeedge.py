@@ -12,9 +12,11 @@ from edgehub.settings import KubeEdgeSettings
 from edgehub.twins import Counters
 from tests.edgehub.test_aws import KeepingLink
 from tests.twin.conftest import Bench, HandClock
+from twin.document import Slot
 from twin.errors import StoreError
+from twin.exchange import Row
 from twin.link import Message
-from twin.model import Access, Kind, PropertySpec, TwinKey, TwinSpec, ValueType
+from twin.model import Access, Kind, PropertySpec, Section, Site, TwinKey, TwinSpec, ValueType
 
 pytestmark = pytest.mark.fast
 
@@ -251,3 +253,22 @@ async def test_devices_that_come_and_go_are_told_and_listed(gateway):
     [(topic, body)] = gateway.link.sent
     assert topic == f"{NODE}/updated"
     assert [one["id"] for one in body["removed_devices"]] == ["hall/pump"]
+
+
+async def test_what_the_cloud_desires_is_expected_and_in_the_delta_at_once(gateway):
+    gateway.link.sent.clear()
+    row = Row(LAMP, spec(LAMP).uid, Section.DESIRED, "power", Site.CLOUD, Slot(40, 5, by="app", at=3000))
+    await gateway.engine.replica.merge([row]).stored()
+    await gateway.idle()
+    told = {topic: body for topic, body in gateway.link.sent if topic.startswith("$hw/events/device/default/lamp/")}
+    assert list(told) == [f"$hw/events/device/default/lamp/twin/update/{what}" for what in ("document", "delta")]
+    assert told["$hw/events/device/default/lamp/twin/update/delta"]["delta"] == {"power": "40"}
+    expected = {"value": "40", "metadata": {"timestamp": 3000}}
+    assert (await gateway.twins())["power"]["expected"] == expected
+
+
+async def test_a_device_that_nobody_asks_for_takes_no_memory(gateway):
+    await gateway.engine.define(spec(PUMP)).stored()
+    gateway.dialect.projected()
+    await gateway.asked(f"{NODE}/get", {"event_id": "e", "timestamp": 1})
+    assert gateway.dialect._records.known(PUMP) is None

@@ -147,6 +147,17 @@ MUTANTS = (
         "        self._send(Ack(frame.session, cursor))\n        for twin in self._replica._twins:\n            twin.desired = {name: leaf for name, leaf in twin.desired.items() if not any(slot and type(slot.value).__name__ == 'Tombstone' for slot in (leaf.edge, leaf.cloud))}\n",
         (RULES,),
     ),
+    Mutant(
+        "no_floor",  # tombstones go once both sites have acknowledged them, and nothing remembers that they were there
+        "twin.feed",
+        "        self._rewind(peer.cursor)\n",
+        "        self._rewind(peer.cursor)\n"
+        "        if all(row.slot.tick <= peer.cursor for row in self._replica.own_rows()):\n"
+        "            for twin in self._replica._twins:\n"
+        "                twin.desired = {name: leaf for name, leaf in twin.desired.items() if any(slot and type(slot.value).__name__ != 'Tombstone' for slot in (leaf.edge, leaf.cloud))}\n"
+        "            self._replica._store._db.execute('DELETE FROM leaf WHERE section = 1 AND NOT EXISTS (SELECT 1 FROM leaf o WHERE (o.twin, o.section, o.property) = (leaf.twin, leaf.section, leaf.property) AND o.value IS NOT NULL)')\n",
+        (f"{RULES}::test_4_a_backup_from_before_a_delete_does_not_bring_the_value_back",),
+    ),
     # -- rule 5: who writes, who wins -------------------------------------------------------------------------------
     Mutant("no_edge_policy", "twin.merge", "policy is ConflictPolicy.EDGE", "policy is None", (RULES,)),
     Mutant(

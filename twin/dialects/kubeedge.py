@@ -173,9 +173,7 @@ def told(before: Twins, after: Twins, *, met: Met) -> Told:
     document = {
         key: {"last": unversioned(before[key]) if key in before else None, "current": unversioned(after[key])}
         for key in sorted(after)
-        if after[key] is not before.get(key)
-        and not is_deleted(after[key])
-        and (key in before or _has_value(after[key]))
+        if after[key] != before.get(key) and not is_deleted(after[key]) and (key in before or _has_value(after[key]))
     }
     return Told(document, delta_body(after, met))
 

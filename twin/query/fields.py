@@ -15,8 +15,8 @@ MAX_PROPERTIES: Final = 20
 """Different labels and properties of one query: each is looked up for every twin."""
 
 _PARTS: Final = {
-    "desired": (Part.AT, Part.BY),
-    "reported": (Part.QUALITY, Part.REASON, Part.AT, Part.BY),
+    "desired": (Part.AT, Part.BY, Part.UNIT),
+    "reported": (Part.QUALITY, Part.REASON, Part.AT, Part.BY, Part.UNIT),
 }
 
 

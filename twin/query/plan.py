@@ -33,6 +33,8 @@ class Part(StrEnum):
     REASON = "reason"
     AT = "at"
     BY = "by"
+    UNIT = "unit"
+    """What the device model says; there without a value too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,16 @@ class Plan:
         """Whether a row stands for many twins."""
         asked = [*(one.what for one in self.selected), *(one.what for one in self.order)]
         return bool(self.group) or any(isinstance(what, Count) for what in asked)
+
+    @property
+    def measured(self) -> tuple[str | None, ...]:
+        """By column, the property whose values it shows, which may have a unit; none where a row is of many twins."""
+        return tuple(
+            what.property
+            if isinstance(what, Desired | Reported) and what.part is Part.VALUE and not self.grouped
+            else None
+            for what in (one.what for one in self.selected)
+        )
 
     @property
     def pageable(self) -> bool:

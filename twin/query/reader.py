@@ -32,6 +32,8 @@ class Answer:
     rows: list[list[Any]]
     more: bool = False
     after: TwinKey | None = None
+    units: tuple[str, ...] = ()
+    """By column, the unit that all its rows have; empty if they have none, or several."""
 
 
 class SqliteReader:
@@ -70,7 +72,8 @@ class SqliteReader:
             tuple(one.title for one in plan.selected),
             [[_json_value(cell) for cell in row[:width]] for row in found],
             more,
-            TwinKey(Kind(found[-1][width]), *found[-1][width + 1 :]) if more and plan.pageable else None,
+            TwinKey(Kind(found[-1][-3]), *found[-1][-2:]) if more and plan.pageable else None,
+            tuple(_units(plan, found)),
         )
 
     @contextlib.contextmanager
@@ -79,6 +82,14 @@ class SqliteReader:
             db.execute("PRAGMA query_only = ON")
             db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             yield db
+
+
+def _units(plan: Plan, found: list[tuple[Any, ...]]) -> Iterator[str]:
+    at = len(plan.selected)
+    for name in plan.measured:
+        told = {row[at] for row in found} if name is not None else set()
+        at += name is not None
+        yield told.pop() or "" if len(told) == 1 else ""
 
 
 def _bounded(cursor: sqlite3.Cursor, limit: int) -> tuple[list[tuple[Any, ...]], bool]:

@@ -58,7 +58,10 @@ class Statement:
 
 
 def compile_plan(plan: Plan, *, rows: int, after: TwinKey | None = None) -> Statement:
-    """Give at most ``rows`` rows of the columns asked for; kind, namespace, name follow if the plan is pageable."""
+    """Give at most ``rows`` rows of the columns asked for.
+
+    The units of the columns that ``measured`` names follow, then kind, namespace, name if the plan is pageable.
+    """
     return _Compiler().statement(plan, rows, after)
 
 
@@ -70,6 +73,8 @@ class _Compiler:
     join_sql: list[str] = field(default_factory=list)
     policies: dict[str, str] = field(default_factory=dict)
     """By alias, the parameter with the place of a property's conflict policy."""
+    paths: dict[str, str] = field(default_factory=dict)
+    """The parameter of each place in the spec that is looked up."""
 
     def statement(self, plan: Plan, rows: int, after: TwinKey | None) -> Statement:
         columns = [self._shown(one.what) for one in plan.selected]
@@ -82,6 +87,7 @@ class _Compiler:
         order = [self._shown(one.what) + (" DESC" if one.descending else "") for one in plan.order]
         # The last keys make the order of equal rows the same at every time.
         order += groups if plan.grouped else [_KEY]
+        columns += [self._unit(name) for name in plan.measured if name is not None]
         if plan.pageable:
             columns.append(_KEY)
         sql = f"SELECT {', '.join(columns)} FROM twin t{''.join(self.join_sql)}"
@@ -153,6 +159,8 @@ class _Compiler:
                 return _COLUMNS[of]
             case Tag():
                 return f"{self._joined(of)}.value"
+            case Reported(name, Part.UNIT) | Desired(name, Part.UNIT):
+                return self._unit(name)
             case Reported(name, part):
                 alias = self._joined(Reported(name))
                 return _QUALITY_SQL.format(alias) if part is Part.QUALITY else f"{alias}.{part}"
@@ -162,6 +170,14 @@ class _Compiler:
                 if part is Part.VALUE:
                     return value
                 return f"(CASE WHEN {value} IS NOT NULL THEN {self._standing(alias, part)} END)"
+
+    def _unit(self, name: str) -> str:
+        # Property names have neither quotes nor backslashes, so the path cannot be left.
+        path = f'$.properties."{name}".unit'
+        if path not in self.paths:
+            self.paths[path] = self._bind(path)
+        unit = f"nullif(json_extract(t.spec, {self.paths[path]}), {self._bind('')})"
+        return f"(CASE WHEN json_valid(t.spec) THEN {unit} END)"
 
     def _joined(self, of: Tag | Desired | Reported) -> str:
         if of in self.joins:
@@ -178,7 +194,6 @@ class _Compiler:
                 bound = self._bind(name)
                 self._join_leaf(f"{alias}e", section=1, name=bound, site=0)
                 self._join_leaf(f"{alias}c", section=1, name=bound, site=1)
-                # Property names have neither quotes nor backslashes, so the path cannot be left.
                 self.policies[alias] = self._bind(f'$.properties."{name}".conflict')
         return alias
 

@@ -56,4 +56,5 @@ def answer(reader: SqliteReader, request: QueryRequest) -> QueryReply:
         rows=found.rows,
         more=found.more,
         after=str(found.after) if found.after is not None else "",
+        units=list(found.units) if any(found.units) else [],
     )

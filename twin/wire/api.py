@@ -102,12 +102,16 @@ class QueryRequest(Wire):
 
 
 class QueryReply(Wire):
-    """Rows of JSON values, null where there is none. ``more``: others fit; ``after`` continues, if the order allows."""
+    """Rows of JSON values, null where there is none. ``more``: others fit; ``after`` continues, if the order allows.
+
+    ``units`` has for each column the unit that all its rows share, or nothing; it is empty if no column has one.
+    """
 
     columns: list[str]
     rows: list[list[Any]] = Field(default_factory=list)
     more: bool = False
     after: str = ""
+    units: list[str] = Field(default_factory=list)
 
 
 class WatchRequest(Wire):

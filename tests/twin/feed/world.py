@@ -8,7 +8,7 @@ import tempfile
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
-from twin.document import DELETED
+from twin.document import DELETED, Leaf
 from twin.engine import TwinEngine
 from twin.errors import InvalidValue, StoreError
 from twin.feed import Feed
@@ -310,8 +310,8 @@ class World:
         for place, number in self.acknowledged.items():
             assert number == 0 or (place in edge and int(edge[place].by) >= number), (place, number)
 
-    def stands(self, name):
+    def stands(self, name, site=Site.EDGE):
         """Number of the write that stands, None after a delete."""
-        leaf = self.sides[Site.EDGE].engine.document(TANK).desired[name]
+        leaf = self.sides[site].engine.document(TANK).desired.get(name, Leaf())
         slot = standing(leaf, POLICIES[name])
         return int(slot.by) if slot is not None else None

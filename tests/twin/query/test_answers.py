@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from twin.document import DELETED, Leaf, Slot
 from twin.merge import standing
-from twin.model import ConflictPolicy, Kind, PropertySpec, Quality, Reason, Section, Site, TwinKey, TwinSpec
+from twin.model import Access, ConflictPolicy, Kind, PropertySpec, Quality, Reason, Section, Site, TwinKey, TwinSpec
 from twin.query import plan as p
 from twin.query.fields import title
 from twin.query.parse import parse
@@ -184,7 +184,7 @@ FIELDS = st.one_of(
     st.sampled_from(p.Column),
     st.builds(p.Tag, st.sampled_from(["hall", "x y"])),
     st.builds(p.Reported, PROPERTIES, st.sampled_from(p.Part)),
-    st.builds(p.Desired, PROPERTIES, st.sampled_from([p.Part.VALUE, p.Part.AT, p.Part.BY])),
+    st.builds(p.Desired, PROPERTIES, st.sampled_from([p.Part.VALUE, p.Part.AT, p.Part.BY, p.Part.UNIT])),
 )
 
 
@@ -225,7 +225,10 @@ REPORTED = st.builds(
 
 @st.composite
 def twins(draw, number):
-    policies = {name: PropertySpec(name, conflict=draw(st.sampled_from(ConflictPolicy))) for name in NAMES[:2]}
+    policies = {
+        name: PropertySpec(name, conflict=draw(st.sampled_from(ConflictPolicy)), unit=draw(st.sampled_from(["", "%"])))
+        for name in NAMES[:2]
+    }
     key = TwinKey(draw(st.sampled_from([Kind.DEVICE, Kind.POD])), "plant", f"t{number}")
     labels = draw(st.dictionaries(st.sampled_from(["hall", "x y"]), TEXT, max_size=2))
     spec = TwinSpec(key, f"u{number}", draw(TEXT), "gw", tuple(labels.items()), policies)
@@ -275,6 +278,9 @@ def value_of(field, twin):
         return own.get(field.value) or getattr(row.spec, field.value, None) or getattr(row.spec.key, field.value, "")
     if isinstance(field, p.Tag):
         return dict(row.spec.labels).get(field.label, MISSING)
+    if field.part is p.Part.UNIT:
+        spec = row.spec.properties.get(field.property)
+        return spec.unit if spec is not None and spec.unit else MISSING
     if isinstance(field, p.Reported):
         slot = reported.get(field.property)
     else:
@@ -385,3 +391,48 @@ def test_a_deleted_reading_is_not_there_nor_is_its_quality(store, ask):
     asked = "SELECT reported.gone, reported.gone.quality, reported.here, reported.here.quality FROM twins"
     assert [list(row) for row in ask(asked)] == [[None, None, 2, "good"]]
     assert list(ask("SELECT name FROM twins WHERE IS_DEFINED(reported.gone)")) == []
+
+
+# -- units -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured(store, path):
+    """Two tanks in percent, a boiler in bar, one device without a model; call it with a query for its answer."""
+    batch = Batch(tick=1)
+    for number, (name, unit) in enumerate([("t1", "%"), ("t2", "%"), ("boiler", "bar"), ("odd", "")], start=1):
+        properties = {"level": PropertySpec("level", unit=unit, access=Access.READ_WRITE)}
+        spec = TwinSpec(TwinKey(Kind.DEVICE, "plant", name), name, properties=properties)
+        batch.twins[number], batch.versions[number] = TwinRow(number, spec, 1), 1
+        batch.reported[number, "level"] = Slot(number, 1)
+        batch.desired[number, "level", Site.EDGE] = Slot(number + 10, 2)
+    store.write(batch)
+    reader = SqliteReader(path)
+    return lambda text: reader.run(parse(text), rows=10)
+
+
+@pytest.mark.parametrize(
+    ("text", "units"),
+    [
+        ("SELECT name, reported.level, desired.level FROM twins WHERE name LIKE 't%'", ("", "%", "%")),
+        ("SELECT reported.level AS l, name FROM twins WHERE name = 'boiler' ORDER BY name", ("bar", "")),
+        ("SELECT reported.level FROM twins", ("",)),  # several
+        ("SELECT reported.level FROM twins WHERE name IN ('t1', 'odd')", ("",)),
+        ("SELECT reported.level FROM twins WHERE name = 'nobody'", ("",)),
+        ("SELECT reported.level.at, reported.level.unit FROM twins WHERE name = 't1'", ("", "")),
+        ("SELECT reported.level, COUNT(*) FROM twins WHERE name = 't1' GROUP BY reported.level", ("", "")),
+    ],
+)
+def test_a_unit_that_all_rows_share_is_that_of_the_column(measured, text, units):
+    assert measured(text).units == units
+
+
+def test_units_can_be_shown_and_compared(measured):
+    found = measured("SELECT name, desired.level.unit FROM twins WHERE reported.level.unit <> 'bar'")
+    assert found.rows == [["t1", "%"], ["t2", "%"]]
+    assert measured("SELECT name FROM twins WHERE reported.level.unit IS NULL").rows == [["odd"]]
+
+
+def test_units_leave_the_pages_as_they_are(measured):
+    first = measured("SELECT name, reported.level FROM twins LIMIT 2")
+    assert [len(row) for row in first.rows] == [2, 2]

@@ -91,7 +91,8 @@ WORDS = set(
         r"\w+",
         """
     SELECT FROM twin t LEFT JOIN label leaf ON AND OR NOT WHERE GROUP BY ORDER DESC LIMIT IN IS NULL GLOB CASE WHEN THEN
-    ELSE END typeof substr count max coalesce json_extract v id kind namespace name uid model gateway version spec value
+    ELSE END typeof substr count max coalesce nullif json_extract json_valid
+    v id kind namespace name uid model gateway version spec value
     property section site tick seen by at quality reason
     """,
     )
