@@ -10,7 +10,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from edgehub import private_file, storage
+from edgehub import storage
+from twin import private_file
 from twin.clock import SystemClock
 from twin.engine import TwinEngine
 from twin.errors import StoreError
