@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,10 @@ from twin.wire import topics
 HUB: Final = "hub"
 CLI: Final = "cli"
 MAPPER: Final = "mapper"
+PLUGIN_PREFIX: Final = "mapper."
+"""Begins the account of each mapper that is not ours."""
+
+_MOST_PLUGIN_CHARS: Final = 45  # so that the name of its simulated reporter is a name too
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,25 @@ def mapper_account(name: str, password: str) -> Account:
             Rule(TopicAccess.WRITE, topics.mapper_state(name)),
         ),
     )
+
+
+def plugin_account(name: str, password: str, twins: Iterable[TwinKey]) -> Account:
+    """A process of a mapper that is not ours: the twins that its documents give it, and no topic else."""
+    rules = [Rule(TopicAccess.READ, topics.ack(reporter)) for reporter in _reporters(name)]
+    rules += [Rule(TopicAccess.READ, topics.mapper_config(name)), Rule(TopicAccess.WRITE, topics.mapper_state(name))]
+    for key in twins:
+        rules += [Rule(TopicAccess.WRITE, topics.report(reporter, key)) for reporter in _reporters(name)]
+        if key.kind is Kind.DEVICE:
+            rules.append(Rule(TopicAccess.READ, topics.delta(key)))
+    return Account(name, password, tuple(rules))
+
+
+def plugin_name(mapper: str) -> str:
+    """The account of a mapper that is not ours; a long name is cut, with a digest of the whole."""
+    if len(mapper) > _MOST_PLUGIN_CHARS:
+        digest = hashlib.sha256(mapper.encode()).hexdigest()[:8]
+        mapper = f"{mapper[: _MOST_PLUGIN_CHARS - 9].rstrip('.-')}-{digest}"
+    return PLUGIN_PREFIX + mapper
 
 
 def kubeedge_rules(key: TwinKey, names: DialectNames) -> list[Rule]:

@@ -1,18 +1,15 @@
 """The composition root of a gateway: the only place that constructs its parts. Start is recovery: there is no other.
 
-registry ──specs──> engine <──reports── LocalTwins <── link <── mosquitto (child) <── mapper host (child)
+registry ──specs──> engine <──reports── LocalTwins <── link <── mosquitto (child) <── mapper hosts (children)
     └────settings of connections────────────────────────────────> retained ──────────────────^
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import random
-import secrets
-import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -22,12 +19,13 @@ from typing import Final
 
 from edgehub import accounts
 from edgehub.alarms import Alarms
-from edgehub.connections import connection_specs, connection_status, served_twins
+from edgehub.connections import connection_specs, connection_status
 from edgehub.dialects import Dialects
 from edgehub.documents import Documents, open_documents
 from edgehub.health import HealthFile
 from edgehub.history import HistoryKeeper
 from edgehub.local_broker import BrokerAccess, open_broker
+from edgehub.mapper_hosts import MapperHosts, client_id
 from edgehub.settings import Settings
 from edgehub.state import CliAccess, StateFolder
 from edgehub.state_store import copier, keep_copies, open_state
@@ -45,10 +43,10 @@ from twin.model import DEFAULT_NAMESPACE, Kind, PropertySpec, Quality, Reason, T
 from twin.query.reader import SqliteReader
 from twin.query.verb import QueryVerb
 from twin.sqlite_history import SqliteHistory
-from twin.supervisor import Child, Supervisor
+from twin.supervisor import Supervisor
 from twin.wire import topics
-from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, ChildStatus, StatusReply, StatusRequest, Verb
-from twin.wire.codec import decode, encode
+from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, StatusReply, StatusRequest, Verb
+from twin.wire.codec import decode
 from twin.wire.messages import MapperState
 
 log = logging.getLogger(__name__)
@@ -69,11 +67,13 @@ class Gateway:
         self._parts = parts
         self._engine = parts.engine
         self._link = parts.link
-        self._supervisor = supervisor
         self._applying = asyncio.Lock()
         self._version = version("edgetwin")
         self._started_at = clock.now_us() // 1000
-        self._twins = LocalTwins(parts.engine, parts.link, clock, settings.gateway_name)
+        self._twins = twins = LocalTwins(parts.engine, parts.link, clock, settings.gateway_name)
+        self._hosts = MapperHosts(
+            parts.access, parts.link, supervisor, lambda keys: twins.mark_down(keys, Reason.MAPPER_DOWN)
+        )
         self._dialects = Dialects(parts.engine, parts.link, clock, settings, self._twins)
         self._api = ApiServer(
             parts.link,
@@ -103,7 +103,7 @@ class Gateway:
             names = settings.dialects.names()
             access = await stack.enter_async_context(open_broker(settings.broker, folder, supervisor, clock, names))
             options = MqttOptions(
-                *(access.host, access.port, _client_id("hub"), access.hub.name, access.hub.password),
+                *(access.host, access.port, client_id("hub"), access.hub.name, access.hub.password),
                 retry_base_s=LOCAL_RETRY_BASE_S,
                 retry_cap_s=LOCAL_RETRY_CAP_S,
             )
@@ -132,12 +132,8 @@ class Gateway:
             reports=counters.reports,
             updates=counters.updates,
             refused=counters.refused,
-            children=[
-                ChildStatus(
-                    name=child.child.name, running=child.pid is not None, pid=child.pid or 0, restarts=child.restarts
-                )
-                for child in self._supervisor.runners
-            ],
+            children=list(self._hosts.status()),
+            mappers_disabled=list(self._hosts.disabled()),
             connections=connection_status(self._engine),
             alarms=self._parts.alarms.now(),
         )
@@ -153,10 +149,9 @@ class Gateway:
         await self._api.open()
         stack.push_async_callback(self._api.close)
         await self._link.subscribe(topics.ALL_MAPPER_STATES, self._on_mapper_state)
-        self._publish_settings()
         stack.callback(self._link.on_state(self._on_link_state))
-        host = await self._supervisor.add(self._mapper_host(), on_exit=lambda _: self._mark_mapper_down())
-        stack.push_async_callback(self._supervisor.remove, host)
+        stack.push_async_callback(self._hosts.close)
+        await self._hosts.follow(self._parts.documents.placement())
         self._cli_access().write(self._folder)
         stack.callback(self._folder.cli.unlink, missing_ok=True)
         health = HealthFile(self._folder.health, self.status, lambda: self._clock.now_us() // 1000)
@@ -165,21 +160,6 @@ class Gateway:
         where = f"{self.access.host}:{self.access.port}"
         devices = sum(key.kind is Kind.DEVICE for key in self._engine)
         log.info("gateway %s is up, %d devices, broker on %s", self._settings.gateway_name, devices, where)
-
-    def _mapper_host(self) -> Child:
-        login = self.access.mapper
-        first_line = {
-            "host": self.access.host,
-            "port": self.access.port,
-            "account": accounts.MAPPER,
-            "username": login.name,
-            "password": login.password,
-            "client_id": _client_id("mapper"),
-            "parent_pid": os.getpid(),
-        }
-        return Child(
-            accounts.MAPPER, (sys.executable, "-m", "mappers.sdk.host"), stdin=json.dumps(first_line).encode() + b"\n"
-        )
 
     def _cli_access(self) -> CliAccess:
         login = self.access.cli
@@ -219,12 +199,8 @@ class Gateway:
         except StoreError as error:
             late = f"the documents are on disk; their twins follow when the store takes changes again: {error.message}"
             reply = reply.model_copy(update={"warnings": [*reply.warnings, late]})
-        self._publish_settings()
+        await self._hosts.follow(self._parts.documents.placement())
         return reply
-
-    def _publish_settings(self) -> None:
-        settings = self._parts.documents.host_settings()
-        self._link.publish(topics.mapper_config(accounts.MAPPER), encode(settings), qos=1, retain=True)
 
     def _own_key(self) -> TwinKey:
         return TwinKey(Kind.GATEWAY, DEFAULT_NAMESPACE, self._settings.gateway_name)
@@ -242,20 +218,17 @@ class Gateway:
     def _on_link_state(self, state: LinkState) -> None:
         """A broker that was away has lost what it retained."""
         if state is LinkState.UP:
-            self._publish_settings()
+            self._hosts.publish_settings()
             self._twins.publish_all_deltas()
 
     def _on_mapper_state(self, message: Message) -> None:
+        if not message.payload:
+            return  # it is served no more
         try:
             state = decode(MapperState, message.payload, what=f"state on {message.topic}")
+            self._hosts.heard(topics.parse_mapper(message.topic), state)
         except EdgetwinError as error:
             log.warning("%s", error)
-            return
-        if not state.online:
-            self._mark_mapper_down()
-
-    def _mark_mapper_down(self) -> None:
-        self._twins.mark_down(served_twins(self._parts.documents.host_settings()), Reason.MAPPER_DOWN)
 
     def _is_bad(self, key: TwinKey) -> bool:
         reported = self._engine.document(key).reported
@@ -294,8 +267,3 @@ async def _open_engine(
     keeper = HistoryKeeper(history, settings.history.limits, clock, executor, folder.path)
     stack.callback(asyncio.create_task(keeper.keep(), name="history").cancel)
     return engine, history, Alarms(engine, opened.store, folder.database, start=opened.alarms)
-
-
-def _client_id(role: str) -> str:
-    """A client id that nobody guesses: a broker ends the connection of whoever had the same one before."""
-    return f"edgetwin-{role}-{secrets.token_hex(8)}"

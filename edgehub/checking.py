@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgehub.serving import protocol_problems
-from mappers.sdk.registry import Registry as Mappers
+from mappers.sdk.checks import CheckedMappers
 from twin.manifest.catalog import RegistryView, applied
 from twin.manifest.document import Manifest
 from twin.manifest.problems import InvalidManifest
@@ -23,7 +23,7 @@ class Checked:
     view: RegistryView
 
 
-def checked(sources: Sequence[Source], mappers: Mappers) -> Checked:
+def checked(sources: Sequence[Source], mappers: CheckedMappers) -> Checked:
     """Read files and check every rule that an apply would. Raises InvalidManifest with every problem."""
     manifest = read_documents(sources)
     view, _ = applied(RegistryView(), manifest.documents, lambda: "")

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgehub.mapper_hosts import Placement, placed
+from edgehub.plugins import HubMappers
 from edgehub.registry import Registry
-from edgehub.serving import foreign_devices, host_settings, protocol_problems, twin_specs
+from edgehub.serving import foreign_devices, host_settings, mapper_specs, protocol_problems, twin_specs
 from mappers.sdk.config import HostSettings
 from mappers.sdk.registry import Registry as Mappers
 from twin.manifest.catalog import Applied
@@ -20,29 +22,53 @@ from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, DocumentChange
 @contextmanager
 def open_documents(path: Path, gateway: str) -> Iterator[Documents]:
     """Open the registry under its lock, checked by the mappers' own models. Raises StoreError if it is taken."""
-    mappers = Mappers.installed()
-    with Registry(path, checks=[lambda view: protocol_problems(view, mappers)]) as registry:
-        yield Documents(registry, mappers, gateway)
+    mappers = HubMappers(Mappers.installed())
+    registry = Registry(path, checks=[lambda view: protocol_problems(view, mappers, registry.view)])
+    with registry:
+        try:
+            yield Documents(registry, mappers, gateway)
+        finally:
+            mappers.rest()
 
 
 class Documents:
     """The registry as the hub uses it."""
 
-    def __init__(self, registry: Registry, mappers: Mappers, gateway: str) -> None:
+    def __init__(self, registry: Registry, mappers: HubMappers, gateway: str) -> None:
         self._registry = registry
         self._mappers = mappers
         self._gateway = gateway
+        self._settings = HostSettings()
+        self.learn()
+
+    def learn(self) -> None:
+        """Work out what the mappers are to serve; takes the time of plugins that have to be asked."""
+        self._settings = host_settings(self._registry.view, self._mappers, self._gateway)
+        self._mappers.rest()
 
     def specs(self) -> list[TwinSpec]:
         """What the documents say of every device's twin."""
         return twin_specs(self._registry.view)
 
     def host_settings(self) -> HostSettings:
-        """What the mapper host is to serve."""
-        return host_settings(self._registry.view, self._mappers, self._gateway)
+        """What the mappers are to serve."""
+        return self._settings
+
+    def placement(self) -> Placement:
+        """Which process serves what."""
+        return placed(self._settings, mapper_specs(self._registry.view), self._mappers.is_plugin)
 
     def apply(self, request: ApplyRequest) -> ApplyReply:
-        """Do as the request says. Raises InvalidManifest with every problem; then nothing has changed."""
+        """Do as the request says. Raises InvalidManifest with every problem; then nothing has changed.
+
+        May take seconds: plugins are asked in processes of their own.
+        """
+        try:
+            return self._apply(request)
+        finally:
+            self.learn()
+
+    def _apply(self, request: ApplyRequest) -> ApplyReply:
         manifest = read_documents([Source(one.name, one.text.encode()) for one in request.sources])
         warnings = [str(warning) for warning in manifest.warnings]
         if request.mode is ApplyMode.DIFF:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import pwd
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,41 @@ from edgehub.settings import BrokerSettings
 from edgehub.state import CliAccess, StateFolder
 from twin.clock import Clock
 from twin.errors import EdgetwinError
+from twin.model import TwinKey
 from twin.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
 LOGINS_S: Final = 1.0
 UNPACKED_MOSQUITTO: Final = Path(__file__).parent.parent / ".cache" / "mosquitto" / "mosquitto"
+
+
+class PluginLogins:
+    """The accounts of mappers that are not ours. On a broker that the user named all use its one login."""
+
+    def __init__(self, shared: Account | None = None) -> None:
+        self._shared = shared
+        self._passwords: dict[str, str] = {}
+        self._apply: Callable[[], None] = lambda: None
+        self.accounts: tuple[Account, ...] = ()
+
+    def on_change(self, apply: Callable[[], None]) -> None:
+        """Have changes made at the broker."""
+        self._apply = apply
+
+    def allow(self, twins: Mapping[str, Iterable[TwinKey]]) -> None:
+        """Let these accounts, and no others, use the topics of their twins; at once."""
+        if self._shared is not None:
+            return
+        self._passwords = {name: self._passwords.get(name) or new_password() for name in twins}
+        made = tuple(accounts.plugin_account(name, self._passwords[name], keys) for name, keys in twins.items())
+        if made != self.accounts:
+            self.accounts = made
+            self._apply()
+
+    def login(self, name: str) -> Account:
+        """How an account that is allowed logs in."""
+        return self._shared or next(one for one in self.accounts if one.name == name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +69,7 @@ class BrokerAccess:
     hub: Account
     cli: Account
     mapper: Account
+    plugins: PluginLogins
 
 
 @asynccontextmanager
@@ -57,7 +87,7 @@ async def open_broker(
             log.warning("broker.legacy is not used: it is for the own Mosquitto, and broker.url names another broker")
         parts = urlsplit(settings.url)
         login = Account(settings.username, settings.password.get_secret_value())
-        yield BrokerAccess(parts.hostname or "", parts.port or DEFAULT_PORT, login, login, login)
+        yield BrokerAccess(parts.hostname or "", parts.port or DEFAULT_PORT, login, login, login, PluginLogins(login))
         return
     check_tls(settings.tls)
     candidates: list[str | Path] = ["mosquitto", "/usr/sbin/mosquitto", UNPACKED_MOSQUITTO]
@@ -77,10 +107,16 @@ async def open_broker(
         legacy=settings.legacy,
         anonymous=[rule for key in settings.legacy.keys for rule in accounts.kubeedge_rules(key, names)],
     )
+    plugins = PluginLogins()
+
+    def set_accounts() -> None:
+        broker.set_accounts([cli, mapper, *plugins.accounts, *_programs(folder, names)])
+
     async with broker:
-        following = asyncio.create_task(_follow_logins(broker, (cli, mapper), folder, names), name="logins")
+        plugins.on_change(set_accounts)
+        following = asyncio.create_task(_follow_logins(set_accounts, folder), name="logins")
         try:
-            yield BrokerAccess(broker.host, broker.port, hub, cli, mapper)
+            yield BrokerAccess(broker.host, broker.port, hub, cli, mapper, plugins)
         finally:
             following.cancel()
 
@@ -88,13 +124,17 @@ async def open_broker(
 def _programs(folder: StateFolder, names: DialectNames) -> list[Account]:
     """The accounts of the user's programs; a file that cannot be read is an alarm in the log, not an end."""
     try:
-        return [login.account(names) for login in Logins.read(folder.logins).logins]
+        logins = Logins.read(folder.logins).logins
     except EdgetwinError as error:
         log.warning("programs of the user's cannot log in: %s", error)
         return []
+    for login in logins:
+        if login.name.startswith(accounts.PLUGIN_PREFIX):
+            log.warning("account %s cannot log in: its name is a mapper's; create it under another name", login.name)
+    return [login.account(names) for login in logins if not login.name.startswith(accounts.PLUGIN_PREFIX)]
 
 
-async def _follow_logins(broker: Broker, fixed: tuple[Account, ...], folder: StateFolder, names: DialectNames) -> None:
+async def _follow_logins(set_accounts: Callable[[], None], folder: StateFolder) -> None:
     """Give the broker the logins that the user makes and deletes; their file is the only message."""
     seen = _changed_ns(folder.logins)
     while True:
@@ -102,7 +142,7 @@ async def _follow_logins(broker: Broker, fixed: tuple[Account, ...], folder: Sta
         changed = _changed_ns(folder.logins)
         if changed != seen:
             seen = changed
-            broker.set_accounts([*fixed, *_programs(folder, names)])
+            set_accounts()
 
 
 def _changed_ns(path: Path) -> int:

@@ -62,7 +62,7 @@ class Logins(BaseModel):
     def with_login(self, name: str, devices: tuple[str, ...]) -> tuple[Logins, str]:
         """The logins with one made or replaced, and its password, which is nowhere kept."""
         checked_name(name, "account")
-        if name in RESERVED:
+        if name in RESERVED or name.startswith(accounts.PLUGIN_PREFIX):
             message = f"account {name!r} is the gateway's own"
             raise InvalidLogin(message, remedy="Choose another name.")
         password = new_password()

@@ -12,19 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pydantic import BaseModel, ValidationError
-
+from mappers.sdk.checks import CheckedMapper, CheckedMappers, Part
 from mappers.sdk.config import ConnectionSettings, DeviceSettings, HostSettings, PointSettings
-from mappers.sdk.driver import Mapper
 from mappers.sdk.errors import InvalidSettings
-from mappers.sdk.registry import Registry as Mappers
 from twin.manifest.catalog import RegistryView
 from twin.manifest.document import Document, DocumentKind
-from twin.manifest.kinds import ConnectionSpec, DeviceModelSpec, DeviceSpec
-from twin.manifest.mistakes import as_sentences, mistakes
+from twin.manifest.kinds import ConnectionSpec, DeviceModelSpec, DeviceSpec, MapperSpec
+from twin.manifest.mistakes import as_sentences
 from twin.manifest.problems import KeyPath, Problem
 from twin.manifest.specs import device_twin, visitor_of
-from twin.model import TwinSpec
+from twin.model import DEFAULT_NAMESPACE, TwinSpec
 
 DEFAULT_CYCLE_MS: Final = 1000
 
@@ -38,7 +35,7 @@ def twin_specs(view: RegistryView) -> list[TwinSpec]:
     return specs
 
 
-def host_settings(view: RegistryView, mappers: Mappers, gateway: str) -> HostSettings:
+def host_settings(view: RegistryView, mappers: CheckedMappers, gateway: str) -> HostSettings:
     """All connections that this gateway's mapper host is to serve."""
     links: dict[str, _Served] = {}
     for stored in view.all(DocumentKind.DEVICE):
@@ -78,20 +75,61 @@ def foreign_devices(documents: Iterable[Document], gateway: str) -> Iterator[Pro
             yield document.problem(path, text, f"Set gateway.name: {spec.gateway_name} here, or remove the key.")
 
 
-def protocol_problems(view: RegistryView, mappers: Mappers) -> Iterator[Problem]:
-    """What the mappers' own models find wrong with connections, addresses and visitors."""
+def protocol_problems(
+    view: RegistryView, mappers: CheckedMappers, standing: RegistryView | None = None
+) -> Iterator[Problem]:
+    """What the mappers' own models find wrong with connections, addresses and visitors.
+
+    A mapper that broke later is no problem of documents that are ``standing`` as they were: it must not keep others
+    from being applied.
+    """
     for stored in view.all(DocumentKind.CONNECTION):
         document, spec = stored.document, stored.document.spec
         assert isinstance(spec, ConnectionSpec)
         try:
-            mapper = mappers.find(spec.mapper)
+            mapper = mappers.checked(spec.mapper)
+            yield from _checked(mapper, Part.CONNECTION, spec.config, document, ("spec", "config"))
         except InvalidSettings as error:
-            yield document.problem(("spec", "mapper"), error.message, error.remedy)
-            continue
-        yield from _checked(mapper.connection, spec.config, document, ("spec", "config"))
+            if not _stands(standing, document):
+                yield document.problem(("spec", "mapper"), error.message, error.remedy)
     for stored in view.all(DocumentKind.DEVICE):
         if _is_complete(view, stored.document):
-            yield from _device_problems(view, stored.document, mappers)
+            try:
+                yield from _device_problems(view, stored.document, mappers)
+            except InvalidSettings as error:  # its mapper fails on what it is asked
+                if not _stands(standing, stored.document):
+                    yield stored.document.problem(("spec",), error.message, error.remedy)
+    for stored in view.all(DocumentKind.MAPPER):
+        yield from _mapper_problems(stored.document, mappers)
+
+
+def mapper_specs(view: RegistryView) -> dict[str, MapperSpec]:
+    """What the Mapper documents say, by mapper."""
+    return {
+        stored.document.name: stored.document.spec
+        for stored in view.all(DocumentKind.MAPPER)
+        if isinstance(stored.document.spec, MapperSpec)
+    }
+
+
+def _stands(standing: RegistryView | None, document: Document) -> bool:
+    before = standing.stored.get(document.ref) if standing is not None else None
+    return before is not None and before.document.raw == document.raw
+
+
+def _mapper_problems(document: Document, mappers: CheckedMappers) -> Iterator[Problem]:
+    if document.namespace != DEFAULT_NAMESPACE:
+        text = f"a mapper is of the whole gateway, not of the namespace {document.namespace}"
+        yield document.problem(("metadata", "namespace"), text, "Leave namespace out.")
+    elif document.name not in mappers.names():
+        text = f"mapper {document.name!r} is not installed"
+        remedy = f"Installed mappers: {', '.join(mappers.names())}."
+        yield document.problem(("metadata", "name"), text, remedy)
+    elif not mappers.is_plugin(document.name):
+        spec = document.raw.get("spec")
+        for key in (spec if isinstance(spec, dict) else {}).keys() - {"enabled"}:
+            text = f"{document.name} shares a process with the other mappers of edgetwin, which has no limits"
+            yield document.problem(("spec", key), text, f"Leave {key} out; only enabled is for it.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +166,7 @@ def _model_of(view: RegistryView, device: Document) -> Document:
     return stored.document
 
 
-def _link_of(view: RegistryView, device: Document, mappers: Mappers) -> _Link | None:
+def _link_of(view: RegistryView, device: Document, mappers: CheckedMappers) -> _Link | None:
     spec = device.spec
     assert isinstance(spec, DeviceSpec)
     if spec.connection is not None:
@@ -138,15 +176,13 @@ def _link_of(view: RegistryView, device: Document, mappers: Mappers) -> _Link | 
         assert isinstance(connection, ConnectionSpec)
         name = f"{device.namespace}/{spec.connection}"
         return _Link(name, connection.mapper, connection.config, spec.address, connection.simulate)
-    if spec.protocol is None or (alias := mappers.by_protocol(spec.protocol.protocol_name)) is None:
+    if spec.protocol is None or (mapper := mappers.speaking(spec.protocol.protocol_name)) is None:
         return None
-    config, address = alias.mapper.split(_inline_config(view, device))
+    config, address = mapper.split(_inline_config(view, device))
     # Devices that name the same bus share its connection; the name only has to be the same for the same bus.
-    text = json.dumps([alias.mapper.name, config], sort_keys=True, default=str)
+    text = json.dumps([mapper.name, config], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return _Link(
-        f"{device.namespace}/{alias.mapper.name}-{digest}", alias.mapper.name, config, {**address, **spec.address}
-    )
+    return _Link(f"{device.namespace}/{mapper.name}-{digest}", mapper.name, config, {**address, **spec.address})
 
 
 def _inline_config(view: RegistryView, device: Document) -> dict[str, object]:
@@ -180,10 +216,10 @@ def _points(model: Document, device: Document) -> Iterator[PointSettings]:
             )
 
 
-def _device_problems(view: RegistryView, device: Document, mappers: Mappers) -> Iterator[Problem]:
+def _device_problems(view: RegistryView, device: Document, mappers: CheckedMappers) -> Iterator[Problem]:
     spec = device.spec
     assert isinstance(spec, DeviceSpec)
-    if spec.protocol is not None and mappers.by_protocol(spec.protocol.protocol_name) is None:
+    if spec.protocol is not None and mappers.speaking(spec.protocol.protocol_name) is None:
         text = f"no mapper speaks the protocol {spec.protocol.protocol_name!r}"
         names = ", ".join(mappers.names())
         yield device.problem(("spec", "protocol", "protocolName"), text, f"Installed mappers: {names}.")
@@ -192,19 +228,19 @@ def _device_problems(view: RegistryView, device: Document, mappers: Mappers) -> 
     if link is None:
         return
     try:
-        mapper = mappers.find(link.mapper)
+        mapper = mappers.checked(link.mapper)
     except InvalidSettings:
         return  # its Connection has the problem already
     if spec.protocol is not None:
         path: KeyPath = ("spec", "protocol", "configData")
-        yield from _checked(mapper.connection, link.config, device, path)
-        yield from _checked(mapper.device, link.address, device, path)
+        yield from _checked(mapper, Part.CONNECTION, link.config, device, path)
+        yield from _checked(mapper, Part.DEVICE, link.address, device, path)
     else:
-        yield from _checked(mapper.device, link.address, device, ("spec", "address"))
+        yield from _checked(mapper, Part.DEVICE, link.address, device, ("spec", "address"))
     yield from _visitor_problems(_model_of(view, device), device, mapper)
 
 
-def _visitor_problems(model: Document, device: Document, mapper: Mapper) -> Iterator[Problem]:
+def _visitor_problems(model: Document, device: Document, mapper: CheckedMapper) -> Iterator[Problem]:
     assert isinstance(device.spec, DeviceSpec)
     assert isinstance(model.spec, DeviceModelSpec)
     own = {one.name: number for number, one in enumerate(device.spec.properties) if one.visitors is not None}
@@ -214,18 +250,14 @@ def _visitor_problems(model: Document, device: Document, mapper: Mapper) -> Iter
             continue
         document, index = (device, own[known.name]) if known.name in own else (model, number)
         path = ("spec", "properties", index, "visitors", "configData")
-        wrong = list(_checked(mapper.point, visitor.config_data, document, path))
+        wrong = list(_checked(mapper, Part.POINT, visitor.config_data, document, path))
         yield from wrong
-        if not wrong:
-            point = mapper.point.model_validate(visitor.config_data)
-            if said := point.mismatch(known.type):
-                yield document.problem(path, *as_sentences(f"{known.name}: {said}"))
+        if not wrong and (said := mapper.mismatch(visitor.config_data, known.type)):
+            yield document.problem(path, *as_sentences(f"{known.name}: {said}"))
 
 
 def _checked(
-    model: type[BaseModel], given: Mapping[str, object], document: Document, path: KeyPath
+    mapper: CheckedMapper, part: Part, given: Mapping[str, object], document: Document, path: KeyPath
 ) -> Iterable[Problem]:
-    try:
-        model.model_validate(dict(given))
-    except ValidationError as error:
-        yield from mistakes(error, model, document, path)
+    for one in mapper.mistakes(part, given):
+        yield document.problem((*path, *one.path), one.text, one.remedy)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from edgehub.checking import Checked
 from edgehub.serving import host_settings
 from mappers.sdk.binding import spec_of
+from mappers.sdk.checks import CheckedMappers
 from mappers.sdk.config import DeviceSettings
-from mappers.sdk.registry import Registry as Mappers
 from mappers.sdk.signals import Signal, seed_of
 from twin.client import TwinClient
 from twin.errors import EdgetwinError, InvalidDocuments
@@ -38,7 +38,7 @@ class SimulatedValue:
     unit: str
 
 
-def simulated_values(found: Checked, mappers: Mappers, time_s: float) -> Iterator[SimulatedValue]:
+def simulated_values(found: Checked, mappers: CheckedMappers, time_s: float) -> Iterator[SimulatedValue]:
     """What a hub's simulated devices would report at this wall-clock time, whichever gateways they are of."""
     for device in _served(found, mappers):
         for point in device.points:
@@ -76,7 +76,7 @@ async def lent(client: TwinClient, found: Checked) -> AsyncIterator[ApplyReply]:
             raise StillSimulated(message, remedy=remedy) from error
 
 
-def _served(found: Checked, mappers: Mappers) -> Iterable[DeviceSettings]:
+def _served(found: Checked, mappers: CheckedMappers) -> Iterable[DeviceSettings]:
     gateways = {""}
     for stored in found.view.all(DocumentKind.DEVICE):
         assert isinstance(stored.document.spec, DeviceSpec)

@@ -63,6 +63,14 @@ _WRITTEN: Final[dict[str, dict[str, Any]]] = {
         "description": 'in units of the property, or percent of its range as "2%"',
         "anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}],
     },
+    "_memory_bytes": {
+        "description": "bytes, or a size such as 256Mi",
+        "anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|k|M|G)?$"}],
+    },
+    "_cpu": {
+        "description": 'processor cores such as 0.5, or thousandths of one such as "500m"',
+        "anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?m?$"}],
+    },
     "_keep": {"description": "in any case", "enum": [one.value for one in Keep]},
     "_drop": {"description": "in any case", "enum": [one.value for one in Drop]},
     "_name": {"type": "string", "pattern": f"^{NAME.pattern}$"},

@@ -17,6 +17,7 @@ from typing import Final, Self
 from twin.clock import Clock
 from twin.errors import EdgetwinError
 from twin.link.backoff import Backoff
+from twin.watchdog import Watchdog
 
 PARENT_ENV: Final = "EDGETWIN_PARENT_PID"  # what a Python child passes to die_with_parent
 STABLE_S: Final = 3.0  # a child that ran this long had started well: its next restart is quick again
@@ -24,6 +25,7 @@ RESTART_BASE_S: Final = 0.1
 RESTART_CAP_S: Final = 5.0
 LINE_BYTES: Final = 8192
 
+_SHOWN_CHARS: Final = 300  # of the last line of a child that ended
 _DRAIN_S: Final = 1.0  # a grandchild may hold the output pipe open for ever
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,13 @@ class Child:
     stdin: bytes = field(default=b"", repr=False)
     grace_s: float = 5.0  # from SIGTERM to SIGKILL
     level_of: Callable[[str], int] = info_level
+    restart_base_s: float | None = None  # the supervisor's
+    restart_cap_s: float = RESTART_CAP_S
+    stable_s: float = STABLE_S
+    watchdog_s: float = 0.0
+    """How long it may give no sign of life (see ``twin.watchdog``); 0: nobody looks."""
+    explain: Callable[[], str] = str
+    """Says more than an exit code does about the end that just was; empty if it cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,7 @@ class _Running:
     process: asyncio.subprocess.Process
     output: asyncio.StreamReader
     pipe: asyncio.ReadTransport
+    watchdog: Watchdog | None
 
 
 class Lines:
@@ -113,7 +123,12 @@ class ChildRunner:
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
+        self._last_line = ""
+        self._silent = False
         self.restarts = 0
+        self.last_end = ""
+        """How its last run ended, if one did."""
+        self.last_end_ms = 0
 
     @property
     def pid(self) -> int | None:
@@ -136,9 +151,7 @@ class ChildRunner:
         done, _ = await asyncio.wait({task}, timeout=self.child.grace_s)
         if not done:
             self._log.warning("child %s ignored SIGTERM for %.1f s and is killed", self.child.name, self.child.grace_s)
-            if (pid := self.pid) is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGKILL)
+            self._kill()
             await asyncio.wait({task}, timeout=_DRAIN_S + 5.0)
         if task.done() and (error := task.exception()) is not None:
             self._log.error("supervision of child %s failed", self.child.name, exc_info=error)
@@ -157,18 +170,40 @@ class ChildRunner:
             if self._stopping.is_set():  # asked while it was being started
                 self.send(signal.SIGTERM)
             code = await self._attend(running)
+            ending = self._note_end(code)
             self._tell(self._on_exit, code)
             if self._stopping.is_set():
                 self._log.info("child %s stopped (%s)", self.child.name, _ending(code))
                 return
-            if self._clock.monotonic_s() - began_s >= STABLE_S:
+            if self._clock.monotonic_s() - began_s >= self.child.stable_s:
                 self._backoff.reset()
                 failing = False
-            again = await self._restart(f"ended ({_ending(code)})", logging.DEBUG if failing else logging.WARNING)
+            again = await self._restart(ending, logging.DEBUG if failing else logging.WARNING)
             if again is None:
                 return
             failing = True
             running = again
+
+    def _note_end(self, code: int) -> str:
+        ending = self.child.explain() or f"ended ({_ending(code)})"
+        if self._silent:
+            ending = f"gave no sign of life for {self.child.watchdog_s:g} s and was killed"
+        elif code and self._last_line:
+            ending += f": {self._last_line}"
+        self._silent, self._last_line = False, ""
+        if not self._stopping.is_set():
+            self.last_end, self.last_end_ms = ending, self._clock.now_us() // 1000
+        return ending
+
+    def _on_silence(self) -> None:
+        self._silent = True
+        self._log.error("child %s gave no sign of life for %g s and is killed", self.child.name, self.child.watchdog_s)
+        self._kill()
+
+    def _kill(self) -> None:
+        if (pid := self.pid) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
     async def _restart(self, why: str, level: int) -> _Running | None:
         while not self._stopping.is_set():
@@ -187,23 +222,31 @@ class ChildRunner:
 
     async def _attend(self, running: _Running) -> int:
         reader = asyncio.create_task(self._log_lines(running.output), name=f"output of {self.child.name}")
+        watcher: asyncio.Task[None] | None = None
+        if running.watchdog is not None:
+            watcher = asyncio.create_task(running.watchdog.watch(self._on_silence), name=f"watch {self.child.name}")
         try:
             code = await running.process.wait()
             await asyncio.wait({reader}, timeout=_DRAIN_S)
             return code
         finally:
-            reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reader
+            for task in filter(None, (reader, watcher)):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             running.pipe.close()
 
     async def _log_lines(self, output: asyncio.StreamReader) -> None:
         lines = Lines()
         while chunk := await output.read(LINE_BYTES):
             for line in lines.feed(chunk):
-                self._log.log(self.child.level_of(line), "%s", line)
+                self._log_line(line)
         for line in lines.flush():
-            self._log.log(self.child.level_of(line), "%s", line)
+            self._log_line(line)
+
+    def _log_line(self, line: str) -> None:
+        self._log.log(self.child.level_of(line), "%s", line)
+        self._last_line = line.strip()[:_SHOWN_CHARS] or self._last_line
 
     async def _spawn(self) -> _Running:
         child = self.child
@@ -213,18 +256,25 @@ class ChildRunner:
         env = dict(os.environ if child.env is None else child.env) | {PARENT_ENV: str(os.getpid())}
         # A pipe of our own: asyncio's wait() for a child with its pipes also waits for grandchildren that hold them.
         read_fd, write_fd = os.pipe()
+        watchdog = Watchdog(child.watchdog_s, self._clock) if child.watchdog_s else None
+        if watchdog is not None:
+            env |= watchdog.environment
         try:
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=asyncio.subprocess.PIPE if child.stdin else asyncio.subprocess.DEVNULL,
-                stdout=write_fd,
-                stderr=write_fd,
-                env=env,
-                cwd=child.cwd,
-                start_new_session=True,  # Ctrl-C in the terminal is for the hub, which then asks its children
-            )
+            with watchdog or contextlib.nullcontext():
+                process = await asyncio.create_subprocess_exec(
+                    *argv,
+                    stdin=asyncio.subprocess.PIPE if child.stdin else asyncio.subprocess.DEVNULL,
+                    stdout=write_fd,
+                    stderr=write_fd,
+                    env=env,
+                    cwd=child.cwd,
+                    pass_fds=() if watchdog is None else (watchdog.child_fd,),
+                    start_new_session=True,  # Ctrl-C in the terminal is for the hub, which then asks its children
+                )
         except OSError as error:
             os.close(read_fd)
+            if watchdog is not None:
+                watchdog.close()
             message = f"child {child.name}: {child.argv[0]} cannot be started: {error.strerror}"
             raise ChildError(message, remedy="Check the path, its permissions and the working folder.") from error
         finally:
@@ -240,7 +290,7 @@ class ChildRunner:
                 async with asyncio.timeout(child.grace_s):
                     await process.stdin.drain()
             process.stdin.close()
-        return _Running(process, output, pipe)
+        return _Running(process, output, pipe, watchdog)
 
     def _tell(self, handler: Callable[[int], None] | None, number: int) -> None:
         if handler is None:
@@ -287,7 +337,7 @@ class Supervisor:
         """
         runner = ChildRunner(
             child,
-            backoff=Backoff(self._restart_base_s, RESTART_CAP_S, self._rng),
+            backoff=Backoff(child.restart_base_s or self._restart_base_s, child.restart_cap_s, self._rng),
             clock=self._clock,
             setpriv=self._setpriv,
             on_start=on_start,

@@ -52,6 +52,7 @@ def _counted(found: Checked) -> str:
     counts = {
         "device model": len(found.view.all(DocumentKind.DEVICE_MODEL)),
         "connection": len(found.view.all(DocumentKind.CONNECTION)),
+        "mapper": len(found.view.all(DocumentKind.MAPPER)),
         "device": len(found.view.all(DocumentKind.DEVICE)),
     }
     said = [f"{count} {word}{'' if count == 1 else 's'}" for word, count in counts.items() if count]

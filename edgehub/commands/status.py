@@ -11,7 +11,7 @@ from edgehub.commands.session import ExitCode, folder, hub_client, print_error, 
 from edgehub.commands.table import age_text, short_key
 from edgehub.health import read_health
 from edgehub.state import CliAccess, NotRunning
-from twin.wire.api import ConnectionStatus, StatusReply
+from twin.wire.api import ChildStatus, ConnectionStatus, StatusReply
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
@@ -37,8 +37,12 @@ async def _status(as_json: bool) -> int:
         _print(health.status, as_json)
         return ExitCode.NOT_RUNNING
     _print(reply, as_json)
-    healthy = not reply.alarms and not reply.devices_bad and all(child.running for child in reply.children)
+    healthy = not reply.alarms and not reply.devices_bad and all(map(_is_well, reply.children))
     return ExitCode.DONE if healthy else ExitCode.NO
+
+
+def _is_well(child: ChildStatus) -> bool:
+    return child.running and not child.problem
 
 
 def _print(reply: StatusReply, as_json: bool) -> None:
@@ -51,7 +55,8 @@ def _print(reply: StatusReply, as_json: bool) -> None:
         ("gateway", f"{reply.gateway}, edgetwin {reply.version}, process {reply.pid}, up {up}"),
         ("state", reply.state_folder),
         ("broker", reply.broker),
-        *((child.name, _child(child.running, child.pid, child.restarts)) for child in reply.children),
+        *((child.name, _child(child)) for child in reply.children),
+        *((("disabled", ", ".join(reply.mappers_disabled)),) if reply.mappers_disabled else ()),
         ("devices", f"{reply.devices}" + (f", with bad quality: {bad}" if bad else ", all good")),
         *((("simulated", ", ".join(map(short_key, reply.devices_simulated))),) if reply.devices_simulated else ()),
         *(("connection", _connection(one)) for one in reply.connections),
@@ -73,6 +78,15 @@ def _connection(one: ConnectionStatus) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _child(running: bool, pid: int, restarts: int) -> str:
-    state = f"process {pid}" if running else "not running"
-    return f"{state}, {restarts} restarts" if restarts else state
+def _child(child: ChildStatus) -> str:
+    parts = [f"process {child.pid}" if child.running else "not running"]
+    if child.limits:
+        parts.append(child.limits)
+    if child.restarts:
+        parts.append(f"{child.restarts} restarts")
+    if child.last_end:
+        age = age_text(int(time.time() * 1000) - child.last_end_at)
+        parts.append(f"{age} ago: {child.last_end}")
+    if child.problem:
+        parts.append(f"PROBLEM: {child.problem}")
+    return ", ".join(parts)

@@ -12,13 +12,16 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from random import Random
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from mappers.sdk.beat import beat
+from mappers.sdk.confine import Confinement, take_on
 from mappers.sdk.connections import Connections
+from mappers.sdk.fence import FencedLink
 from mappers.sdk.registry import Registry
 from twin.clock import SystemClock
 from twin.errors import LinkError
@@ -33,7 +36,8 @@ from twin.wire.messages import MapperState
 class HostArguments(BaseModel):
     """The line on stdin. ``account`` is the name it reports under, ``username`` its login where the two differ.
 
-    ``parent_pid`` lets the child notice a parent that died before the child could ask.
+    ``parent_pid`` lets the child notice a parent that died before the child could ask. ``mapper`` names the one plugin
+    that it serves; without it, it serves ours. ``watchdog_s`` is how long it may give no sign of life, 0: nobody looks.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +49,9 @@ class HostArguments(BaseModel):
     password: SecretStr
     client_id: str
     parent_pid: int = 0
+    mapper: str = ""
+    confinement: Confinement = Confinement()
+    watchdog_s: float = 0.0
 
 
 async def serve(arguments: HostArguments, registry: Registry) -> None:
@@ -64,9 +71,14 @@ async def serve(arguments: HostArguments, registry: Registry) -> None:
             retry_cap_s=LOCAL_RETRY_CAP_S,
         )
     )
-    async with link:
-        connections = Connections(arguments.account, link, registry, SystemClock(), rng)
-        with _birth(link, state):
+    birth = _Birth(link, state)
+    own: Link = link
+    if arguments.mapper:
+        own = fence = FencedLink(link, arguments.account, birth.tell)
+        await link.subscribe(topics.mapper_config(arguments.account), fence.learn)  # before all others
+    async with link, _beating(arguments.watchdog_s):
+        connections = Connections(arguments.account, own, registry, SystemClock(), rng)
+        with birth:
             task = asyncio.create_task(connections.run(), name="mapper host")
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -94,23 +106,55 @@ def main() -> None:
         sys.exit(f"standard input: {problem}\n  Write one line of JSON with {wanted}; the hub does so.")
     if arguments.parent_pid and os.getppid() != arguments.parent_pid:
         sys.exit("the parent has ended")
-    asyncio.run(serve(arguments, Registry.installed()))
+    try:
+        take_on(arguments.confinement)
+    except OSError as error:
+        sys.exit(f"the limits of memory and processor cannot be taken on: {error}")
+    asyncio.run(serve(arguments, _registry(arguments.mapper)))
 
 
-@contextlib.contextmanager
-def _birth(link: Link, topic: str) -> Iterator[None]:
-    """Say that we are online with each connection; the will says the opposite."""
-    online = codec.encode(MapperState(online=True))
+def _registry(plugin: str) -> Registry:
+    """The one plugin; or ours, for those of others are not to run in this process."""
+    installed = Registry.installed()
+    if plugin:
+        return installed.only(plugin)
+    return installed.without([name for name in installed.names() if installed.is_plugin(name)])
 
-    def on_state(state: LinkState) -> None:
+
+class _Birth:
+    """Says that we are online with each connection, and what is wrong with us; the will says the opposite."""
+
+    def __init__(self, link: Link, topic: str) -> None:
+        self._link = link
+        self._topic = topic
+        self._problem = ""
+
+    def tell(self, problem: str) -> None:
+        """Say what is wrong."""
+        self._problem = problem
+        self._say(self._link.state)
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._stop = self._link.on_state(self._say)
+
+    def __exit__(self, *exc: object) -> None:
+        """End."""
+        self._stop()
+
+    def _say(self, state: LinkState) -> None:
         if state is LinkState.UP:
-            link.publish(topic, online, qos=1, retain=True)
+            online = codec.encode(MapperState(online=True, problem=self._problem))
+            self._link.publish(self._topic, online, qos=1, retain=True)
 
-    stop = link.on_state(on_state)
+
+@contextlib.asynccontextmanager
+async def _beating(patience_s: float) -> AsyncIterator[None]:
+    beating = asyncio.create_task(beat(patience_s), name="signs of life")
     try:
         yield
     finally:
-        stop()
+        beating.cancel()
 
 
 if __name__ == "__main__":

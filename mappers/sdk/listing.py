@@ -28,7 +28,18 @@ def installed(entries: Iterable[Entry] | None = None) -> tuple[Installed, ...]:
     """Import every mapper, by name; of those of the installed distributions if no entries are given."""
     known = list(importlib.metadata.entry_points(group=GROUP) if entries is None else entries)
     registry = Registry(known)
-    return tuple(_imported(registry, name, [one for one in known if one.name == name]) for name in registry.names())
+    shadowed = [one for all_ in registry.shadowed.values() for one in all_]
+    used = tuple(
+        _imported(registry, name, [one for one in known if one.name == name and one not in shadowed])
+        for name in registry.names()
+    )
+    return (*used, *map(_shadowed, shadowed))
+
+
+def _shadowed(entry: Entry) -> Installed:
+    message = f"mapper {entry.name!r} of {package_of(entry)} is not used: edgetwin itself has one of this name"
+    error = InvalidSettings(message, remedy="Uninstall that package, or have its authors choose another name.")
+    return Installed(entry.name, package_of(entry), entry.value, error=error)
 
 
 def _imported(registry: Registry, name: str, entries: list[Entry]) -> Installed:

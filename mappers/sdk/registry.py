@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, Self
 
+from mappers.sdk.checks import LocalMapper
 from mappers.sdk.driver import Mapper
 from mappers.sdk.errors import InvalidSettings
 
 log = logging.getLogger(__name__)
 
 GROUP: Final = "edgetwin.mappers"
+OURS: Final = "edgetwin"
+"""The distribution whose mappers share one process; those of all others run in processes of their own."""
 
 
 class Entry(Protocol):
@@ -51,6 +54,13 @@ class Registry:
         self._entries: dict[str, list[Entry]] = {}
         for entry in entries:
             self._entries.setdefault(entry.name, []).append(entry)
+        self.shadowed: dict[str, list[Entry]] = {}
+        """What plugins offer under the name of a mapper of ours; it is not used."""
+        for name, all_ in self._entries.items():
+            ours = [one for one in all_ if _distribution(one) == OURS]
+            if ours and len(ours) < len(all_):
+                self.shadowed[name] = [one for one in all_ if one not in ours]
+                self._entries[name] = ours
         self._loaded: dict[str, Mapper] = {}
         self._broken: dict[str, InvalidSettings] = {}
 
@@ -62,6 +72,32 @@ class Registry:
     def names(self) -> tuple[str, ...]:
         """Names of all mappers, working or not."""
         return tuple(sorted(self._entries))
+
+    def only(self, name: str) -> Registry:
+        """The same, as if no other mapper were installed."""
+        return Registry(self._entries.get(name, ()))
+
+    def without(self, names: Iterable[str]) -> Registry:
+        """The same, as if these were not installed."""
+        left_out = frozenset(names)
+        return Registry(one for name, all_ in self._entries.items() if name not in left_out for one in all_)
+
+    def is_plugin(self, name: str) -> bool:
+        """Whether a mapper is another distribution's; found out without an import. An unknown one is not."""
+        return any(_distribution(entry) not in (OURS, "") for entry in self._entries.get(name, ()))
+
+    def is_ambiguous(self, name: str) -> bool:
+        """Whether several packages offer a mapper of this name; none of them is imported then."""
+        return len(self._entries.get(name, ())) > 1
+
+    def checked(self, name: str) -> LocalMapper:
+        """What checks settings of this mapper. Raises as ``find`` does."""
+        return LocalMapper(self.find(name))
+
+    def speaking(self, protocol: str) -> LocalMapper | None:
+        """What checks settings of the mapper for a KubeEdge protocolName; see ``by_protocol``."""
+        alias = self.by_protocol(protocol)
+        return LocalMapper(alias.mapper) if alias else None
 
     def find(self, name: str) -> Mapper:
         """The mapper of this name. Raises InvalidSettings if it is unknown or cannot be imported."""
@@ -120,6 +156,11 @@ def package_of(entry: Entry) -> str:
     """Name and version of the distribution that brings an entry; empty if it is not known."""
     distribution = getattr(entry, "dist", None)
     return f"{distribution.name} {distribution.version}" if distribution is not None else ""
+
+
+def _distribution(entry: Entry) -> str:
+    distribution = getattr(entry, "dist", None)
+    return str(distribution.name).lower() if distribution is not None else ""
 
 
 def _place_of(error: BaseException) -> str:

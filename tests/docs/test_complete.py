@@ -29,7 +29,15 @@ from mappers.serialgpio.config import SerialgpioConnection, SerialgpioDevice, Se
 from mappers.serialgpio.framing_config import FramingConfig
 from mappers.serialgpio.point import SerialgpioPoint
 from twin.errors import EdgetwinError
-from twin.manifest.kinds import ConnectionSpec, DeviceModelSpec, DeviceProperty, DeviceSpec, Metadata, ModelProperty
+from twin.manifest.kinds import (
+    ConnectionSpec,
+    DeviceModelSpec,
+    DeviceProperty,
+    DeviceSpec,
+    MapperSpec,
+    Metadata,
+    ModelProperty,
+)
 from twin.manifest.kinds import History as HistoryKeys
 from twin.manifest.kinds import Report as ReportKeys
 from twin.model import DEFAULT_NAMESPACE, Kind, Reason, TwinKey
@@ -172,6 +180,7 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
                 DeviceSpec,
                 DeviceProperty,
                 ConnectionSpec,
+                MapperSpec,
             ),
         ),
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),

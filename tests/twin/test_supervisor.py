@@ -228,3 +228,23 @@ async def test_a_runner_that_never_started_stops_at_once():
     )
     await runner.stop()
     assert runner.pid is None
+
+
+@pytest.mark.parametrize("ends", ["import time; time.sleep(100)", "os.close(end); import time; time.sleep(100)"])
+async def test_a_child_that_gives_no_more_signs_of_life_is_killed_and_started_again(supervisor, ends):
+    program = f"import os; end = int(os.environ['EDGETWIN_BEAT_FD']); os.write(end, b'.'); {ends}"
+    starts = Starts()
+    runner = await supervisor.add(Child("silent", (PYTHON, "-c", program), watchdog_s=0.5), on_start=starts)
+    first = await starts.number(1)
+    await starts.number(2)
+    await gone(first)
+    assert runner.last_end == "gave no sign of life for 0.5 s and was killed"
+    assert runner.last_end_ms > 0
+
+
+async def test_the_last_line_of_a_child_that_failed_is_kept(supervisor):
+    starts = Starts()
+    child = Child("talker", ("sh", "-c", "echo first; echo no such chip; exit 3"))
+    runner = await supervisor.add(child, on_start=starts)
+    await starts.number(2)
+    assert runner.last_end == "ended (exit code 3): no such chip"

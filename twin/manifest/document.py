@@ -18,6 +18,7 @@ class DocumentKind(StrEnum):
     DEVICE_MODEL = "DeviceModel"
     DEVICE = "Device"
     CONNECTION = "Connection"
+    MAPPER = "Mapper"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -23,6 +23,12 @@ NANOSECONDS_FROM: Final = (
 _UNITS_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _DURATION_REMEDY: Final = "Write a duration such as 500ms, 10s, 5m or 1h; a plain number is milliseconds."
+_QUANTITY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(Ki|Mi|Gi|k|M|G)?")
+_UNITS_BYTES: Final = {None: 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9}
+_MEMORY_BYTES: Final = (64 * 2**20, 64 * 2**30)
+_MEMORY_REMEDY: Final = "Write a size from 64Mi to 64Gi, such as 256Mi."
+_CPU: Final = (0.01, 64.0)
+_CPU_REMEDY: Final = 'Write processor cores from 0.01 to 64, such as 0.5, or thousandths of one, such as "500m".'
 _MAX_DURATION_MS: Final = 366 * 24 * _UNITS_MS["h"]
 
 E = TypeVar("E", bound=StrEnum)
@@ -149,6 +155,27 @@ def _duration_ms(value: object) -> int:
     return round(duration_ms)
 
 
+def _memory_bytes(value: object) -> int:
+    match = _QUANTITY.fullmatch(str(value)) if _is_number(value) or isinstance(value, str) else None
+    if match is None:
+        _refuse(value, "is not a size of memory", _MEMORY_REMEDY)
+    size = round(float(match[1]) * _UNITS_BYTES[match[2]])
+    least, most = _MEMORY_BYTES
+    if not least <= size <= most:
+        _refuse(value, f"is {'too little: Python itself needs 64Mi' if size < least else 'over 64Gi'}", _MEMORY_REMEDY)
+    return size
+
+
+def _cpu(value: object) -> float:
+    thousandths = isinstance(value, str) and value.endswith("m")
+    cores = _number(value[:-1] if thousandths else value, _CPU_REMEDY)  # type: ignore[index]  # a text, then
+    cores = cores / 1000 if thousandths else cores
+    least, most = _CPU
+    if not least <= cores <= most:
+        _refuse(value, "is not between 0.01 and 64 cores", _CPU_REMEDY)
+    return cores
+
+
 def _number(value: object, remedy: str) -> float:
     try:
         number = float(value) if _is_number(value) or isinstance(value, str) else math.nan  # type: ignore[arg-type]
@@ -175,3 +202,5 @@ Limit = Annotated[float | None, BeforeValidator(_limit), Field(examples=[100])]
 Tolerance = Annotated[float, BeforeValidator(_tolerance), Field(examples=[0.1])]
 DeadbandField = Annotated[Deadband, BeforeValidator(_deadband), Field(examples=[0.5])]
 DurationMs = Annotated[int, BeforeValidator(_duration_ms), Field(examples=["10s"])]
+MemoryBytes = Annotated[int, BeforeValidator(_memory_bytes), Field(examples=["256Mi"])]
+Cpu = Annotated[float, BeforeValidator(_cpu), Field(examples=[0.5])]

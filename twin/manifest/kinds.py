@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 from twin.manifest.fields import (
     AccessMode,
     Conflict,
+    Cpu,
     Deadband,
     DeadbandField,
     DropField,
@@ -17,6 +18,7 @@ from twin.manifest.fields import (
     FreeMap,
     KeepField,
     Limit,
+    MemoryBytes,
     Name,
     PropertyName,
     Tolerance,
@@ -26,6 +28,10 @@ from twin.model import DEFAULT_NAMESPACE, Access, ConflictPolicy, Drop
 
 OURS: Final = "edgetwin.dev/v1"
 KUBEEDGE: Final = "devices.kubeedge.io/v1beta1"
+
+DEFAULT_MEMORY_BYTES: Final = 256 * 1024 * 1024
+DEFAULT_CPU: Final = 0.5
+DEFAULT_WATCHDOG_MS: Final = 20_000
 
 
 class Part(BaseModel):
@@ -188,7 +194,16 @@ class ConnectionSpec(Part):
     simulate: StrictBool = Field(False, examples=["true"])
 
 
-Spec: TypeAlias = DeviceModelSpec | DeviceSpec | ConnectionSpec
+class MapperSpec(Part):
+    """How an installed mapper runs. A plugin has a process of its own, which these limits hold."""
+
+    enabled: StrictBool = Field(True, examples=["false"])
+    memory_bytes: MemoryBytes = Field(DEFAULT_MEMORY_BYTES, alias="memory")
+    cpu: Cpu = Field(DEFAULT_CPU)
+    watchdog_ms: DurationMs = Field(DEFAULT_WATCHDOG_MS, alias="watchdog", examples=["20s"])
+
+
+Spec: TypeAlias = DeviceModelSpec | DeviceSpec | ConnectionSpec | MapperSpec
 S = TypeVar("S")
 
 
@@ -206,6 +221,7 @@ KINDS: Final[dict[tuple[str, str], type[Envelope[Any]]]] = {
     (OURS, "DeviceModel"): Envelope[DeviceModelSpec],
     (OURS, "Device"): Envelope[DeviceSpec],
     (OURS, "Connection"): Envelope[ConnectionSpec],
+    (OURS, "Mapper"): Envelope[MapperSpec],
     (KUBEEDGE, "DeviceModel"): Envelope[DeviceModelSpec],
     (KUBEEDGE, "Device"): Envelope[DeviceSpec],
 }

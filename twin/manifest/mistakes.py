@@ -11,10 +11,9 @@ from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from twin.manifest.document import Document
 from twin.manifest.explain import keys_of, model_at
 from twin.manifest.fields import shown_value
-from twin.manifest.problems import KeyPath, Problem, suggestion
+from twin.manifest.problems import KeyPath, suggestion
 
 _BEYOND: Final = {
     "greater_than_equal": ("is below", "ge"),
@@ -55,12 +54,6 @@ class Mistake:
     path: KeyPath
     text: str
     remedy: str
-
-
-def mistakes(error: ValidationError, model: type[BaseModel], document: Document, at: KeyPath) -> Iterator[Problem]:
-    """Each error as a problem of the document; ``at`` is the key path of the part that the model read."""
-    for one in worded(error, model):
-        yield document.problem((*at, *one.path), one.text, one.remedy)
 
 
 def worded(error: ValidationError, model: type[BaseModel]) -> Iterator[Mistake]:

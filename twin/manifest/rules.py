@@ -13,7 +13,7 @@ from twin.model import PropertySpec, Value, ValueType
 from twin.validate import violation
 
 _NUMERIC: Final = (ValueType.INT, ValueType.FLOAT, ValueType.DOUBLE)
-_DURATION_KEYS: Final = ("collectCycle", "reportCycle", "minInterval", "maxInterval", "maxAge")
+_DURATION_KEYS: Final = ("collectCycle", "reportCycle", "minInterval", "maxInterval", "maxAge", "watchdog")
 
 
 def broken_rules(document: Document) -> Iterator[Problem]:

@@ -265,6 +265,11 @@ class ChildStatus(Wire):
     running: bool
     pid: int = 0
     restarts: int = 0
+    mapper: Annotated[str, Field(description="the mapper that has this process for itself")] = ""
+    limits: Annotated[str, Field(description="what holds its memory and processor, and at what")] = ""
+    last_end: Annotated[str, Field(description="how its last run ended, if one did")] = ""
+    last_end_at: Millis = 0
+    problem: Annotated[str, Field(description="what it found wrong with itself")] = ""
 
 
 class ConnectionStatus(Wire):
@@ -298,5 +303,6 @@ class StatusReply(Wire):
     updates: int = 0
     refused: int = 0
     children: list[ChildStatus] = Field(default_factory=list)
+    mappers_disabled: Annotated[list[str], Field(description="by their Mapper document")] = Field(default_factory=list)
     connections: list[ConnectionStatus] = Field(default_factory=list)
     alarms: list[str] = Field(default_factory=list)

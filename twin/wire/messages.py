@@ -83,3 +83,4 @@ class MapperState(Wire):
     """Birth and will of a mapper host."""
 
     online: bool
+    problem: Annotated[str, Field(description="what it found wrong with itself, such as a topic it may not use")] = ""

@@ -119,7 +119,7 @@ async def child(broker, hub, plugins) -> AsyncIterator[asyncio.subprocess.Proces
         stdin=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    started.stdin.write(json.dumps({**line, "client_id": "mappers-1"}).encode() + b"\n")
+    started.stdin.write(json.dumps({**line, "client_id": "mappers-1", "mapper": "tiny"}).encode() + b"\n")
     yield started
     if started.returncode is None:
         started.kill()
