@@ -21,6 +21,8 @@ settings.register_profile("tree", deadline=None, suppress_health_check=[HealthCh
 settings.register_profile("ci", parent=settings.get_profile("tree"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "tree")
 
+pytest_plugins = ["mappers.testkit.plugin"]
+
 MOSQUITTO = ("mosquitto", "/usr/sbin/mosquitto", ".cache/mosquitto/usr/sbin/mosquitto")
 
 

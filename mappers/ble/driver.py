@@ -22,6 +22,7 @@ from mappers.sdk import (
     FoundDevice,
     Listener,
     MapperError,
+    NotConnected,
     Point,
     Progress,
     Readings,
@@ -53,17 +54,20 @@ class BleDriver:
         self._peripherals: dict[BleDevice, Peripheral] = {}
         self._ears = Ears(self._radio)
         self._written: dict[str, dict[str, Value]] = {}
+        self._is_open = False
 
     async def connect(self) -> None:
         """Begin anew; devices are connected to when they are needed."""
         await self.close()
+        self._is_open = True
 
     async def close(self) -> None:
         """Let go of all devices, at once."""
+        self._is_open = False
         links = list(self._peripherals.values())
-        self._peripherals.clear()
         await asyncio.gather(self._ears.close(), *(link.close() for link in links), return_exceptions=True)
         await self._radio.close()
+        self._peripherals.clear()  # at last, so that a close that was cancelled can be made again
 
     def plan(self, device: BleDevice, points: Sequence[Point[BlePoint]]) -> BlePlan:
         """Sort points by how they are reached."""
@@ -76,6 +80,7 @@ class BleDriver:
 
     async def read(self, plan: BlePlan) -> Readings:
         """Read characteristics; what is advertised is as it was last heard. Raises NotConnected or DeviceTimeout."""
+        self._check_open()
         readings = Readings()
         if plan.linked:
             written = self._written.get(plan.device.mac, {})
@@ -98,6 +103,7 @@ class BleDriver:
         if point.address.heard:
             message = f"{point.name} is advertised by {device.mac} and cannot be written"
             raise WriteRefused(message, remedy="Make the property read-only, or give it a characteristic.")
+        self._check_open()
         link = self._link(device)
         client = (await link.link()).client
         try:
@@ -109,6 +115,7 @@ class BleDriver:
 
     async def subscribe(self, plan: BlePlan, cycle_ms: int, listener: Listener) -> Subscribed:  # noqa: ARG002  # the device's own pace
         """Have values told that the device notifies or advertises. Raises MapperError and its kinds."""
+        self._check_open()
         if not plan.linked:
             heard = await self._ears.heard(plan.device)
             plan.watch = watch = HeardWatch(plan.heard, listener)
@@ -145,6 +152,12 @@ class BleDriver:
         """Listen for a while. Raises NotConnected."""
         async for found in discover(self._radio, self._config, wanted, tell):
             yield found
+
+    def _check_open(self) -> None:
+        """Raise NotConnected if nobody has connected; a link made behind the runner's back would be nobody's."""
+        if not self._is_open:
+            message = f"{self._config.adapter or 'the adapter'} is closed"
+            raise NotConnected(message)
 
     def _link(self, device: BleDevice) -> Peripheral:
         if device not in self._peripherals:

@@ -91,11 +91,11 @@ class Peripheral:
 
     async def close(self) -> None:
         """Let go of the link."""
-        task, self._task = self._task, None
+        task = self._task
         if task is not None:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task})  # ends by itself: leaving has its time-out
+            self._task = None
 
     def _need(self) -> None:
         self._needed_at = asyncio.get_running_loop().time()

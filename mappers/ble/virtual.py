@@ -25,7 +25,14 @@ from bumble.controller import Controller
 from bumble.core import BaseBumbleError
 from bumble.device import Connection, Device
 from bumble.gatt_client import CharacteristicProxy
-from bumble.hci import Address
+from bumble.hci import (
+    Address,
+    HCI_ErrorCode,
+    HCI_LE_Connection_Complete_Event,
+    HCI_LE_Create_Connection_Cancel_Command,
+    HCI_StatusReturnParameters,
+    Role,
+)
 from bumble.host import Host
 from bumble.link import LocalLink
 from bumble.ll import ControlPdu
@@ -46,6 +53,31 @@ class _Ether(LocalLink):
             super().send_ll_control_pdu(sender_address, receiver_address, packet)
 
 
+class _Controller(Controller):
+    """bumble's controller, which gives up connecting when its host wants that."""
+
+    def on_hci_le_create_connection_cancel_command(
+        self, command: HCI_LE_Create_Connection_Cancel_Command
+    ) -> HCI_StatusReturnParameters:
+        """Cancel, and say so as the specification has it (Vol 4, Part E, 7.8.13)."""
+        pending, self.pending_le_connection = self.pending_le_connection, None
+        if pending is not None:
+            self.send_hci_packet(
+                HCI_LE_Connection_Complete_Event(
+                    status=HCI_ErrorCode.UNKNOWN_CONNECTION_IDENTIFIER_ERROR,
+                    connection_handle=0,
+                    role=Role.CENTRAL,
+                    peer_address_type=pending.peer_address.address_type,
+                    peer_address=pending.peer_address,
+                    connection_interval=0,
+                    peripheral_latency=0,
+                    supervision_timeout=0,
+                    central_clock_accuracy=0,
+                )
+            )
+        return super().on_hci_le_create_connection_cancel_command(command)
+
+
 class Air:
     """The space in which virtual devices hear each other. ``central`` is the gateway's own adapter."""
 
@@ -55,7 +87,7 @@ class Air:
 
     async def device(self, mac: str, name: str = "") -> Device:
         """A powered device at an address."""
-        controller = Controller(name or mac, link=self.link, public_address=mac)
+        controller = _Controller(name or mac, link=self.link, public_address=mac)
         device = Device(name=name, address=Address(mac), host=Host(controller, AsyncPipeSink(controller)))
         await device.power_on()
         return device
@@ -117,7 +149,10 @@ class VirtualClient(BaseBleakClient):
             await self._discover(connection)
         except asyncio.CancelledError:
             if self._connection is None:
-                await central.cancel_connection()  # type: ignore[no-untyped-call]  # as bumble has it
+                # Not cancel_connection(): that believes nobody is connecting, once its connect() was cancelled.
+                with contextlib.suppress(BaseBumbleError, TimeoutError):
+                    async with asyncio.timeout(0.5):
+                        await central.send_sync_command(HCI_LE_Create_Connection_Cancel_Command())
             raise
         except (BaseBumbleError, TimeoutError) as error:
             await self.disconnect()

@@ -140,6 +140,7 @@ class OpcuaDriver:
         if not self._config.subscribe:
             message = f"OPC UA at {self._config.url}: subscribe is false"
             raise MapperError(message)
+        self._session.check_open()
         if plan.told is not None:
             alive_s = self._watch.resume(plan.told, listener)
             if alive_s is not None:

@@ -20,7 +20,7 @@ from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 from mappers.opcua.certificates import OwnCertificate, check_server, own_certificate, pki_folder
 from mappers.opcua.config import OpcuaConnection, SecurityMode, SecurityPolicy
 from mappers.opcua.publish import WindowedSession
-from mappers.sdk import DeviceTimeout, MapperError, NotConnected
+from mappers.sdk import DeviceTimeout, MapperError, NotConnected, check_cancelled
 
 _POLICIES: Final[dict[SecurityPolicy, Any]] = {
     SecurityPolicy.BASIC256SHA256: security_policies.SecurityPolicyBasic256Sha256,
@@ -91,6 +91,11 @@ class Session:
             raise self._gone()
         return self._session
 
+    def check_open(self) -> None:
+        """Raise NotConnected if there is no session."""
+        if self._session is None or not self._is_open:
+            raise self._gone()
+
     async def open(self) -> None:
         """Connect, make the channel secure, log in. Raises NotConnected saying what is wrong and what to do."""
         library_log = logging.getLogger("asyncua")
@@ -103,12 +108,15 @@ class Session:
                 own = await self._secure(client)
             await self._log_in(client)
             await client.connect()
+            check_cancelled()
             self._is_open = True
         except MapperError:
             raise
         except UaStatusCodeError as error:
+            check_cancelled()
             raise self._refused(error, own) from error
         except (UaError, OSError, TimeoutError, ValueError, TypeError) as error:
+            check_cancelled()  # asyncua swallows it, or makes it an error of its own
             raise self.not_connected(_said(error)) from error
         finally:
             if not self._is_open:
@@ -128,9 +136,12 @@ class Session:
             pass
         finally:
             self._drop()
+        check_cancelled()
 
     def error(self, error: Exception, what: str) -> MapperError:
         """What a failed call means to the runner."""
+        if isinstance(error, MapperError):
+            return error
         where = f"OPC UA at {self._config.url}: {what}"
         if isinstance(error, UaStatusCodeError):
             if error.code in _LOST:
@@ -237,7 +248,14 @@ class Session:
     def _drop(self) -> None:
         client, self._client, self._session = self._client, None, None
         if client is not None:
+            # A connect that was cancelled leaves asyncua's own tasks running.
+            for task in (client._supervisor_task, client._stale_watchdog_task, client._renew_channel_task):  # noqa: SLF001
+                if task is not None:
+                    task.cancel()
+            protocol = client.uaclient.protocol
             client.disconnect_socket()
+            if protocol is not None and protocol.transport is not None:
+                protocol.transport.abort()  # asyncua leaves one open on which it could not read a message
 
 
 def name_of(code: int) -> str:

@@ -1,5 +1,6 @@
 """All that a mapper author imports."""
 
+from mappers.sdk.cancelled import check_cancelled
 from mappers.sdk.capability import Discovering, FoundDevice, FoundPoint, Listener, Progress, Subscribed, Subscribing
 from mappers.sdk.driver import (
     Capability,
@@ -45,4 +46,5 @@ __all__ = [
     "Value",
     "ValueType",
     "WriteRefused",
+    "check_cancelled",
 ]

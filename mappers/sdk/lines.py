@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import Final
 
-from mappers.sdk.errors import NotConnected
+from mappers.sdk.errors import NotConnected, WriteRefused
 
 _END: Final = b"\n"
 _MAX_LINE_BYTES: Final = 65536
@@ -45,7 +45,8 @@ class LineClient:
                 await stream[1].wait_closed()
 
     async def ask(self, request: str) -> str:
-        """Send one line, give the answer without its end. Raises NotConnected."""
+        """Send one line, give the answer without its end. Raises NotConnected; WriteRefused if it cannot be a line."""
+        line = _line(request)
         stream, self._stream = self._stream, None
         if stream is None:
             message = f"the connection to {self._host}:{self._port} is closed"
@@ -53,7 +54,7 @@ class LineClient:
         reader, writer = stream
         try:
             async with asyncio.timeout(self._timeout_s):
-                writer.write(request.encode() + _END)
+                writer.write(line)
                 await writer.drain()
                 answer = (await reader.readuntil(_END)).decode().strip()
             self._stream = stream
@@ -64,6 +65,19 @@ class LineClient:
             if self._stream is None:
                 writer.close()
         return answer
+
+
+def _line(request: str) -> bytes:
+    """The request as a line; one with an end within would be two requests."""
+    try:
+        line = request.encode()
+    except UnicodeEncodeError as error:
+        message = f"{request!r} has half a character, which cannot be sent"
+        raise WriteRefused(message) from error
+    if b"\n" in line or b"\r" in line:
+        message = f"{request!r} is more than one line"
+        raise WriteRefused(message)
+    return line + _END
 
 
 def _said(error: BaseException) -> str:

@@ -64,13 +64,16 @@ def test_a_working_mapper_is_at_most_40_lines_in_a_project_of_at_most_5_files(pr
 def test_its_tests_pass_at_once(project):
     done = child("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 passed" in done.stdout
+    passed = re.search(r"(\d+) passed, (\d+) skipped", done.stdout)
+    assert passed, done.stdout
+    assert int(passed[1]) > 80
+    assert f"soil-probe: {int(passed[1]) - 2} done, {passed[2]} exempt" in done.stdout
 
 
 def test_a_mistake_in_the_driver_fails_its_tests(project):
     module = project / "soil_probe_mapper.py"
     module.write_text(module.read_text().replace('f"get {place}"', '"get pump1.speed"'))
-    assert child("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project).returncode == 1
+    assert child("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", cwd=project).returncode == 1
 
 
 def test_installed_it_is_listed_and_described_and_its_sample_is_taken(project, tmp_path):

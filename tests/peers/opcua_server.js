@@ -1,6 +1,6 @@
 // An OPC UA server that shares no code with ours: node-opcua, with every security policy, users, types and a method.
-// node opcua_server.js PORT FOLDER [NODES [PERIOD_MS]]; says "READY" and takes lines on stdin: set NAME VALUE, status
-// NAME CODE, event MESSAGE SEVERITY, quit.
+// node opcua_server.js PORT FOLDER [NODES [PERIOD_MS]]; says "READY" and takes lines on stdin: set NAME VALUE, get NAME,
+// status NAME CODE, event MESSAGE SEVERITY, quit.
 "use strict";
 const path = require("path");
 const modules = process.env.PEER_MODULES;
@@ -28,7 +28,7 @@ async function main() {
     serverCertificateManager: certificates, userCertificateManager: users,
     userManager: { isValidUser: (name, password) => name === "ann" && password === "secret" },
     serverCapabilities: {
-      maxSubscriptionsPerSession: 100, maxMonitoredItemsPerSubscription: 100000, maxMonitoredItems: 100000,
+      maxSessions: 1000, maxSubscriptions: 1000, maxSubscriptionsPerSession: 100, maxMonitoredItemsPerSubscription: 100000, maxMonitoredItems: 100000,
       operationLimits: { maxNodesPerRead: Number(process.env.MAX_READ || 1000) },
     },
   });
@@ -89,10 +89,13 @@ async function main() {
     const lines = (rest + data).split("\n");
     rest = lines.pop();
     for (const line of lines) {
-      const [verb, name, value] = line.split(" ");
+      const [verb, name, ...words] = line.split(" ");
+      const value = words.join(" ");
       if (verb === "set") {
         const kind = DataType[found[name].readValue().value.dataType];
         found[name].setValueFromSource(new Variant({ dataType: kind, value: JSON.parse(value) }));
+      } else if (verb === "get") {
+        process.stdout.write(`VALUE ${JSON.stringify(found[name].readValue().value.value)}\n`);
       } else if (verb === "status") {
         found[name].setValueFromSource(found[name].readValue().value, StatusCodes[value]);
       } else if (verb === "event") {

@@ -1,6 +1,7 @@
 """What needs no server: the reader of notifications against asyncua's own, values, statuses, node ids."""
 
 import contextlib
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -309,3 +310,13 @@ def test_a_deadband_lets_every_change_of_quality_pass():
         ({"a": 5.5}, False),
         ({"a": 7.0}, False),
     ]
+
+
+def test_the_status_of_each_reason_on_the_page_of_errors_is_read_as_that_reason():
+    page = (Path(__file__).parents[3] / "docs/errors.md").read_text(encoding="utf-8").partition("## Reasons")[2]
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.+) \|$", page, re.MULTILINE)
+    said = [(name, Reason(reason)) for reason, names in rows if "gateway" not in names for name in names.split(", ")]
+    assert len({name for name, _ in said}) == len(said) > 10
+    for name, reason in said:
+        fault = status.fault_of(getattr(StatusCodes, name), name)
+        assert (fault.reason, str(fault.quality)) == (reason, "bad" if name.startswith("Bad") else "uncertain"), name

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from mappers.sdk import LineClient, NotConnected
+from mappers.sdk import LineClient, NotConnected, WriteRefused
 
 
 class Peer:
@@ -86,3 +86,14 @@ async def test_nobody_there_is_said(client):
     client._port = 1  # nobody listens there
     with pytest.raises(NotConnected, match=r"127\.0\.0\.1:1 does not answer"):
         await client.open()
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"), [("set a 1\nset b 2", "more than one line"), ("set a \ud800", "half a character")]
+)
+async def test_what_is_no_line_is_refused_and_the_connection_stands(client, peer, request_, said):
+    await client.open()
+    with pytest.raises(WriteRefused, match=said):
+        await client.ask(request_)
+    assert await client.ask("get a") == "get a"
+    assert peer.connections == 1
