@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sees that the real parts which the tests talk to are there: a C compiler, libmodbus, socat, and node-opcua where
-# there is npm.
+# Sees that the real parts which the tests talk to are there: a C compiler, libmodbus, socat, dbus-daemon, and
+# node-opcua where there is npm.
 # What only the fault tests need (libfiu, mkfs.xfs) is installed where that is possible; without it they are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,6 +10,7 @@ missing() {
     command -v gcc >/dev/null || echo gcc libc6-dev
     [ -n "$(find /usr/include/modbus /usr/local/include/modbus -name modbus.h 2>/dev/null)" ] || echo libmodbus-dev
     command -v socat >/dev/null || echo socat
+    command -v dbus-daemon >/dev/null || echo dbus-daemon
 }
 
 node_opcua=2.186.4

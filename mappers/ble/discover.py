@@ -56,10 +56,10 @@ async def discover(
         told = error_of(error, "listening to advertisements")
         raise NotConnected(told.message, remedy=told.remedy) from error
     chosen = {mac: one for mac, one in seen.items() if wanted.named.lower() in _name(one[1]).lower()}
-    for done, (mac, (_, said)) in enumerate(sorted(chosen.items()), 1):
+    for done, (mac, (device, said)) in enumerate(sorted(chosen.items()), 1):
         points = list(_advertised(mac, said))
         if wanted.connect:
-            points += await _looked_into(radio, config, mac)
+            points += await _looked_into(radio, config, device)
         tell(Progress(done, len(chosen), "devices"))
         yield found_device(mac, _name(said), points, max(one.rssi for one in said))
 
@@ -109,9 +109,9 @@ def _bthome(mac: str, given: bytes, done: set[object]) -> Iterator[FoundPoint]:
             yield FoundPoint(one.name, one.kind.type, Access.READ_ONLY, visitor, one.kind.unit)
 
 
-async def _looked_into(radio: BleakRadio, config: BleConnection, mac: str) -> list[FoundPoint]:
+async def _looked_into(radio: BleakRadio, config: BleConnection, device: BLEDevice) -> list[FoundPoint]:
     """Its characteristics; none if it lets nobody in."""
-    client = radio.client(mac, lambda _: None, timeout_s=config.connect_timeout_ms / 1000, pair=False)
+    client = radio.client(device, lambda _: None, timeout_s=config.connect_timeout_ms / 1000, pair=False)
     try:
         async with radio.connecting, asyncio.timeout(config.connect_timeout_ms / 1000), client:
             return [
@@ -122,7 +122,7 @@ async def _looked_into(radio: BleakRadio, config: BleConnection, mac: str) -> li
                 if set(one.properties) & (_READABLE | _WRITABLE)
             ]
     except FAILURES as error:
-        log.info("%s was not looked into: %s", mac, error)
+        log.info("%s was not looked into: %s", device.address, error)
         return []
 
 

@@ -161,5 +161,5 @@ class BleDriver:
 
     def _link(self, device: BleDevice) -> Peripheral:
         if device not in self._peripherals:
-            self._peripherals[device] = Peripheral(device, self._config, self._radio, self._rng)
+            self._peripherals[device] = Peripheral(device, self._config, self._radio, self._ears, self._rng)
         return self._peripherals[device]

@@ -9,12 +9,12 @@ from typing import Final
 
 from bleak import BleakClient
 from bleak.backends.characteristic import BleakGATTCharacteristic
-from bleak.exc import BleakGATTProtocolError
+from bleak.exc import BleakError
 
 from mappers.ble.encoding import Encoding, NotDecodable, NotEncodable
 from mappers.ble.numbers import NoValue
 from mappers.ble.point import BlePoint
-from mappers.ble.radio import fault_of
+from mappers.ble.radio import refusal_of
 from mappers.ble.uuids import short_uuid
 from mappers.sdk import Fault, Point, Quality, Readings, Reason, Value, ValueType, WriteRefused
 
@@ -35,7 +35,7 @@ class Link:
         if takers is not None:
             takers.append(take)
             return
-        takers = self._takers[characteristic.handle] = [take]
+        takers = [take]
 
         def on_value(_: BleakGATTCharacteristic, given: bytearray) -> None:
             value = bytes(given)
@@ -43,6 +43,7 @@ class Link:
                 one(value)
 
         await self.client.start_notify(characteristic, on_value)
+        self._takers[characteristic.handle] = takers
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,10 @@ async def read(
         try:
             async with asyncio.timeout(timeout_s):
                 given = bytes(await client.read_gatt_char(characteristic))
-        except BleakGATTProtocolError as error:
-            readings.faults.update(dict.fromkeys((reader.name for reader in some), fault_of(error)))
+        except BleakError as error:
+            if (fault := refusal_of(error)) is None:
+                raise
+            readings.faults.update(dict.fromkeys((reader.name for reader in some), fault))
             continue
         for reader in some:
             reader.put(readings, given)
@@ -133,8 +136,10 @@ async def write(client: BleakClient, reader: Reader, value: Value, timeout_s: fl
             await client.write_gatt_char(found, given, response=response)
     except NotEncodable as error:
         raise _refused(name, str(error)) from None
-    except BleakGATTProtocolError as error:
-        raise _refused(name, fault_of(error).text) from error
+    except BleakError as error:
+        if (fault := refusal_of(error)) is None:
+            raise
+        raise _refused(name, fault.text) from error
 
 
 async def notify(link: Link, readers: Iterable[Reader], tell: Callable[[Readings], None]) -> frozenset[str]:
@@ -143,7 +148,12 @@ async def notify(link: Link, readers: Iterable[Reader], tell: Callable[[Readings
     for characteristic, some in grouped(link.client, readers, Readings()).values():
         wanted = [reader for reader in some if reader.address.notify]
         if wanted and {"notify", "indicate"} & set(characteristic.properties):
-            await link.notify(characteristic, _on_value(wanted, tell))
+            try:
+                await link.notify(characteristic, _on_value(wanted, tell))
+            except BleakError as error:
+                if refusal_of(error) is None:
+                    raise
+                continue  # it is polled, which says why it has no value
             told |= {reader.name for reader in wanted}
     return frozenset(told)
 

@@ -15,8 +15,10 @@ from random import Random
 from typing import Final, Protocol
 
 from bleak import BleakClient
+from bleak.backends.device import BLEDevice
 
 from mappers.ble.config import BleConnection, BleDevice
+from mappers.ble.ears import Ears
 from mappers.ble.gatt import Link
 from mappers.ble.radio import FAILURES, BleakRadio, error_of
 from mappers.sdk import DeviceTimeout, MapperError
@@ -50,12 +52,14 @@ class Watcher(Protocol):
 class Peripheral:
     """One device. ``link`` is its link; ``close`` ends it for good."""
 
-    def __init__(self, device: BleDevice, config: BleConnection, radio: BleakRadio, rng: Random) -> None:
+    def __init__(self, device: BleDevice, config: BleConnection, radio: BleakRadio, ears: Ears, rng: Random) -> None:
         self._device = device
-        self._config = config
+        self._timeout_s = config.connect_timeout_ms / 1000
         self._radio = radio
+        self._ears = ears
         self._backoff = Backoff(_FIRST_WAIT_S, config.reconnect_max_ms / 1000, rng)
         self._watchers: list[Watcher] = []
+        self._client: BleakClient | None = None
         self._link: Link | None = None
         self._changed = asyncio.Event()
         self._lost = asyncio.Event()
@@ -106,31 +110,29 @@ class Peripheral:
 
     async def _run(self) -> None:
         while self._wanted():
-            self._lost = lost = asyncio.Event()  # an earlier client may still call back
-            client = self._radio.client(
-                self._device.mac,
-                lambda _, lost=lost: lost.set(),  # type: ignore[misc]  # mypy has no type for a default
-                timeout_s=self._config.connect_timeout_ms / 1000,
-                pair=self._device.pair,
-            )
             began_s = asyncio.get_running_loop().time()
             try:
-                await self._hold(client)
+                await self._hold()
             except FAILURES as error:
                 self._fail(error)
             finally:
                 self._link = None
-                await self._leave(client)
+                await self._leave()
             if asyncio.get_running_loop().time() - began_s > _STABLE_S:
                 self._backoff.reset()
             if self._wanted():
                 await asyncio.sleep(self._backoff.next_s())
 
-    async def _hold(self, client: BleakClient) -> None:
+    async def _hold(self) -> None:
         """Connect and stay until the link is lost or nobody needs it."""
-        async with self._radio.connecting, asyncio.timeout(self._config.connect_timeout_ms / 1000):
+        self._lost = lost = asyncio.Event()  # an earlier client may still call back
+        place = await self._place()
+        async with self._radio.connecting, asyncio.timeout(self._timeout_s):
+            self._client = client = self._radio.client(
+                place, lambda _: lost.set(), timeout_s=self._timeout_s, pair=self._device.pair
+            )
             await client.connect()
-        async with asyncio.timeout(self._config.connect_timeout_ms / 1000):
+        async with asyncio.timeout(self._timeout_s):
             link = Link(client)
             for watcher in list(self._watchers):
                 await watcher.up(link)
@@ -146,6 +148,14 @@ class Peripheral:
             for watcher in self._watchers:
                 watcher.idle()
 
+    async def _place(self) -> BLEDevice | str:
+        """What to connect to. A device that is silent may be connected already, by an earlier run of ours."""
+        if self._radio.seeks and self._error is None:
+            async with asyncio.timeout(self._timeout_s):
+                if (device := await self._radio.connected(self._device.mac)) is not None:
+                    return device
+        return await self._ears.seek(self._device.mac, self._timeout_s)
+
     def _fail(self, error: BaseException) -> None:
         told = error_of(error, self._device.mac)
         level = logging.DEBUG if self._error is not None else logging.WARNING
@@ -155,7 +165,10 @@ class Peripheral:
         for watcher in list(self._watchers):
             watcher.down(told)
 
-    async def _leave(self, client: BleakClient) -> None:
+    async def _leave(self) -> None:
+        client, self._client = self._client, None
+        if client is None:
+            return
         with contextlib.suppress(*FAILURES):
             async with asyncio.timeout(_LEAVE_S):
                 await client.disconnect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -21,6 +22,10 @@ FAILURES: Final = (BleakError, TimeoutError, OSError, EOFError, AssertionError)
 
 _TCP: Final = "tcp:"
 _NO_SERVICE: Final = ("org.freedesktop.DBus.Error.ServiceUnknown", "org.bluez.Error.NotReady")
+_NO_ADAPTER: Final = re.compile(r"adapter '.+' not found")  # bleak has no kind of its own for it
+_NOT_PERMITTED: Final = "org.bluez.Error.NotPermitted"
+_UNBONDED: Final = (0x05, 0x0C, 0x0F)
+_BOND: Final = "; pair: true bonds with the device"
 _DENIED: Final = (0x02, 0x05, 0x08, 0x0C, 0x0F)
 _NOWHERE: Final = (0x01, 0x0A)
 
@@ -44,10 +49,29 @@ class BleakRadio:
     async def close(self) -> None:
         """Let go of the adapter; the platform's is nobody's."""
 
-    def client(self, mac: str, on_lost: Callable[[BleakClient], None], *, timeout_s: float, pair: bool) -> BleakClient:
-        """A client that is not connected yet."""
+    @property
+    def seeks(self) -> bool:
+        """Whether a device has to be heard before it can be connected to, as BlueZ wants it."""
+        return self._client_backend is None
+
+    async def connected(self, mac: str) -> BLEDevice | None:
+        """A device that the platform is connected to already: it advertises no more. Raises bleak's errors.
+
+        BlueZ keeps the links of a program that was killed.
+        """
+        from bleak.backends.bluezdbus.manager import get_global_bluez_manager  # Linux, and only if it is the platform
+
+        manager = await get_global_bluez_manager()
+        adapter = f"/org/bluez/{self.adapter}" if self.adapter else manager.get_default_adapter()
+        path = f"{adapter}/dev_{mac.replace(':', '_')}"
+        return BLEDevice(mac, None, {"path": path}) if manager.is_connected(path) else None
+
+    def client(
+        self, place: BLEDevice | str, on_lost: Callable[[BleakClient], None], *, timeout_s: float, pair: bool
+    ) -> BleakClient:
+        """A client that is not connected yet; with an address alone, the platform looks for the device itself."""
         bluez: BlueZClientArgs = {"adapter": self.adapter} if self.adapter else {}
-        return BleakClient(mac, on_lost, timeout=timeout_s, pair=pair, bluez=bluez, backend=self._client_backend)
+        return BleakClient(place, on_lost, timeout=timeout_s, pair=pair, bluez=bluez, backend=self._client_backend)
 
     def scanner(self, on_seen: OnSeen) -> BleakScanner:
         """A scanner that is not started yet."""
@@ -68,7 +92,9 @@ def is_adapter_gone(error: BaseException) -> bool:
     """Whether the whole adapter is missing or off, not one device."""
     if isinstance(error, BleakBluetoothNotAvailableError | FileNotFoundError):
         return True
-    return isinstance(error, BleakDBusError) and error.dbus_error in _NO_SERVICE
+    if isinstance(error, BleakDBusError):
+        return error.dbus_error in _NO_SERVICE
+    return isinstance(error, BleakError) and bool(_NO_ADAPTER.fullmatch(str(error)))
 
 
 def error_of(error: BaseException, place: str) -> MapperError:
@@ -79,11 +105,14 @@ def error_of(error: BaseException, place: str) -> MapperError:
     return DeviceTimeout(f"{place}: {said}", remedy="Is it on, in reach, and connected to nobody else?")
 
 
-def fault_of(error: BleakGATTProtocolError) -> Fault:
-    """An ATT error as the fault of one point."""
+def refusal_of(error: BleakError) -> Fault | None:
+    """What the device refuses of one characteristic, as the fault of its points; None if the link has failed."""
+    if isinstance(error, BleakDBusError) and error.dbus_error == _NOT_PERMITTED:  # BlueZ's word for three ATT errors
+        return Fault(Reason.ACCESS_DENIED, f"BlueZ answered {error.dbus_error_details}{_BOND}")
+    if not isinstance(error, BleakGATTProtocolError):
+        return None
     code = int(error.code)
     reason = Reason.ACCESS_DENIED if code in _DENIED else Reason.DEVICE_FAILURE
     if code in _NOWHERE:
         reason = Reason.ILLEGAL_ADDRESS
-    hint = "; pair: true bonds with the device" if code in (0x05, 0x0C, 0x0F) else ""
-    return Fault(reason, f"the device answered {error}{hint}")
+    return Fault(reason, f"the device answered {error}{_BOND if code in _UNBONDED else ''}")

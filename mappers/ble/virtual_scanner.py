@@ -42,13 +42,14 @@ class VirtualScanner(BaseBleakScanner):
         await central.stop_scanning()
 
     def _on_advertisement(self, heard: Advertisement) -> None:
-        said = _advertised(heard)
+        said = advertised(heard)
         mac = heard.address.to_string(with_type_qualifier=False)
         device = self.create_or_update_device(mac, mac, said.local_name, heard, said)
         self.call_detection_callbacks(device, said)
 
 
-def _advertised(heard: Advertisement) -> AdvertisementData:
+def advertised(heard: Advertisement) -> AdvertisementData:
+    """What an advertisement says, as bleak has it."""
     name, power = None, None
     makers: dict[int, bytes] = {}
     services: dict[str, bytes] = {}

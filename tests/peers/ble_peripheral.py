@@ -13,7 +13,7 @@ from bumble.gatt import Characteristic, CharacteristicValue, Descriptor, Service
 
 READ, WRITE = Characteristic.READABLE, Characteristic.WRITEABLE
 P = Characteristic.Properties
-LAMP, LABEL, COMMAND, FAST, CONFIG, LOCKED = (f"f000aa0{n}-0451-4000-b000-000000000000" for n in range(1, 7))
+LAMP, LABEL, COMMAND, FAST, CONFIG, LOCKED, SECRET = (f"f000aa0{n}-0451-4000-b000-000000000000" for n in range(1, 8))
 
 
 class Sensor:
@@ -48,6 +48,7 @@ class Sensor:
                 self._characteristic(COMMAND, P.WRITE_WITHOUT_RESPONSE),
                 self._characteristic(CONFIG, P.READ | P.WRITE, [(0x2904, "0efe2f27010000")]),
                 Characteristic(LOCKED, P.READ, READ, CharacteristicValue(read=_locked)),
+                Characteristic(SECRET, P.READ, READ | Characteristic.READ_REQUIRES_ENCRYPTION, b"\x2a"),
             ],
         )
         self.device: Device | None = None

@@ -8,7 +8,7 @@ import pytest
 from mappers.ble.config import BleDevice
 from mappers.sdk import DeviceTimeout, MapperError, Quality, Reason, WriteRefused
 from tests.mappers.ble.conftest import MAC, Told, point, until
-from tests.peers.ble_peripheral import COMMAND, CONFIG, FAST, LABEL, LAMP, LOCKED, Sensor
+from tests.peers.ble_peripheral import COMMAND, CONFIG, FAST, LABEL, LAMP, LOCKED, SECRET, Sensor
 
 TEMPERATURE = point("temperature", characteristic="2A6E")
 
@@ -102,6 +102,19 @@ async def test_a_write_that_is_refused_says_why(sensor, driver, device, written,
         await driver.write(device, written, value)
 
 
+async def test_a_bond_opens_what_is_locked_and_lasts_through_a_lost_link(sensor, driver, device):
+    secret = point("secret", "INT", characteristic=SECRET, type="uint8")
+    stranger = driver.plan(device, [secret])
+    assert (await linked(driver, stranger)).faults["secret"].reason is Reason.ACCESS_DENIED
+    await driver.close()
+    bonded = BleDevice.model_validate({"mac": MAC, "pair": True})
+    plan = driver.plan(bonded, [secret])
+    assert (await linked(driver, plan)).values == {"secret": 42}
+    await sensor.cut()
+    await until(lambda: not sensor.connections)
+    assert (await linked(driver, plan)).values == {"secret": 42}
+
+
 async def subscribed(driver, plan, told):
     while True:
         try:
@@ -164,7 +177,7 @@ async def test_a_device_that_restarts_is_found_again(air, sensor, driver, device
     told = Told()
     await subscribed(driver, plan, told)
     air.leave(sensor.device)
-    await until(lambda: told.count == 1)
+    await until(lambda: told.count)
     with pytest.raises(DeviceTimeout):
         await driver.read(plan)  # half open: nobody answers
     await until(lambda: told.faults.get("temperature"))
