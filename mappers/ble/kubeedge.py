@@ -94,7 +94,7 @@ def _linear(operations: object, scale: float) -> tuple[float, float]:
     """A chain of operations as one: every one of them is linear."""
     offset = 0.0
     if operations is not None and not isinstance(operations, list):
-        operations = [None]
+        operations = [operations]
     for operation in operations or ():
         kind, number = _operation(operation)
         if kind in ("Add", "Subtract"):

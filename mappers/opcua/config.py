@@ -192,7 +192,7 @@ class OpcuaPoint(PointConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for check in (self._check_place, self._check_method, self._check_deadband, self._check_events):
+        for check in (self._check_events, self._check_place, self._check_method, self._check_deadband):
             if problem := check():
                 raise ValueError(problem)
         return self

@@ -163,22 +163,21 @@ class Watch:
         cycle_ms: int,
     ) -> frozenset[str]:
         refused: set[str] = set()
-        unfiltered: list[str] = []
-        names = list(nodes)
-        for filtered in (True, False):
+        names, deadbands = list(nodes), None
+        while names:
+            unfiltered: list[str] = []
             for start in range(0, len(names), self._config.items_per_call):
                 part = names[start : start + self._config.items_per_call]
-                for name, code in await self._call(
-                    subscription, told, part, nodes, points, cycle_ms, filtered=filtered
-                ):
-                    if filtered and code in FILTER_REFUSED:
+                for name, code in await self._call(subscription, told, part, nodes, points, cycle_ms, deadbands):
+                    if deadbands is None and code in FILTER_REFUSED:
                         unfiltered.append(name)
                     else:
                         log.debug("%s: %s is not watched: %s", self._config.url, name, name_of(code))
                         refused.add(name)
+            if unfiltered:
+                log.info("%s: refused %d deadbands; they are kept here", self._config.url, len(unfiltered))
+                deadbands = await self._own_deadbands(unfiltered, nodes, points)
             names = unfiltered
-        if unfiltered:
-            await self._keep_deadbands(told, unfiltered, nodes, points)
         return frozenset(refused)
 
     async def _call(
@@ -189,22 +188,20 @@ class Watch:
         nodes: Mapping[str, ua.NodeId],
         points: Mapping[str, OpcuaPoint],
         cycle_ms: int,
-        *,
-        filtered: bool,
+        deadbands: Mapping[str, float] | None,
     ) -> list[tuple[str, int]]:
-        """Create items; returns the names that were refused, with the code."""
+        """Create items; returns the names that were refused, with the code. Without ``deadbands`` the server has them."""
         assert self._session is not None
         handles = range(self._handle + 1, self._handle + 1 + len(names))
         self._handle += len(names)
         for handle, name in zip(handles, names, strict=True):
-            self._items[handle] = Item(
-                told, name, events=points[name].events
-            )  # first values may come before the answer
+            # First values may come before the answer.
+            self._items[handle] = Item(told, name, (deadbands or {}).get(name, 0.0), events=points[name].events)
         wanted = ua.CreateMonitoredItemsParameters(
             SubscriptionId=ua.UInt32(subscription.id),
             TimestampsToReturn=ASKED_TIMES[self._config.timestamp],
             ItemsToCreate=[
-                request_of(nodes[name], handle, points[name], cycle_ms, filtered=filtered)
+                request_of(nodes[name], handle, points[name], cycle_ms, filtered=deadbands is None)
                 for handle, name in zip(handles, names, strict=True)
             ],
         )
@@ -218,20 +215,16 @@ class Watch:
                 refused.append((name, result.StatusCode.value))
         return refused
 
-    async def _keep_deadbands(
-        self, told: Told, names: Sequence[str], nodes: Mapping[str, ua.NodeId], points: Mapping[str, OpcuaPoint]
-    ) -> None:
-        """Apply here the deadbands that the server refused; a percentage needs the node's EURange."""
+    async def _own_deadbands(
+        self, names: Sequence[str], nodes: Mapping[str, ua.NodeId], points: Mapping[str, OpcuaPoint]
+    ) -> dict[str, float]:
+        """Deadbands to be kept here; a percentage is of the node's EURange, and 0 without one."""
         assert self._session is not None
         finder = Nodes(self._session)
-        by_name = {self._items[handle].name: self._items[handle] for handle in told.item_ids if handle in self._items}
-        for name in names:
-            item = by_name.get(name)
-            if item is None:
-                continue
-            point = points[name]
-            item.deadband = point.deadband or await self._span(finder, nodes[name]) * point.deadband_percent / 100
-        log.info("%s: refused %d deadbands; they are kept here", self._config.url, len(names))
+        return {
+            name: points[name].deadband or await self._span(finder, nodes[name]) * points[name].deadband_percent / 100
+            for name in names
+        }
 
     async def _span(self, finder: Nodes, node: ua.NodeId) -> float:
         assert self._session is not None

@@ -10,6 +10,7 @@ const { Variant, DataType, StatusCodes, VariantArrayType } = (() => {
   const codes = require(path.join(modules, "node-opcua-status-code"));
   return { ...variant, ...codes };
 })();
+const { Range } = require(path.join(modules, "node-opcua-types"));
 const { OPCUACertificateManager } = require(path.join(modules, "node-opcua-certificate-manager"));
 
 const [port, folder, nodes = "0", period = "100"] = process.argv.slice(2);
@@ -56,6 +57,15 @@ async function main() {
   add("Guid", "Guid", "72962B91-FA75-4AE6-8D28-B404DC7DAF63");
   add("ByteString", "ByteString", Buffer.from([0, 1, 2]));
   add("Doubles", "Double", new Float64Array([1, 2, 3]), { arrayType: VariantArrayType.Array });
+  // No deadband is taken of what may hold anything, though it holds a number.
+  found.Any = own.addVariable({
+    componentOf: tank, browseName: "Any", nodeId: "s=Tank.Any", dataType: "BaseDataType", minimumSamplingInterval: 10,
+    value: { dataType: "Double", value: 10 },
+  });
+  own.addVariable({
+    propertyOf: found.Any, browseName: { name: "EURange", namespaceIndex: 0 }, dataType: "Range",
+    value: { dataType: "ExtensionObject", value: new Range({ low: 0, high: 200 }) },
+  });
   const locked = add("Locked", "Double", 1);
   locked.accessLevel = locked.userAccessLevel = opcua.makeAccessLevelFlag
     ? opcua.makeAccessLevelFlag("CurrentRead") : 1;

@@ -90,6 +90,18 @@ def test_a_policy_without_a_mode_encrypts():
     assert OpcuaConnection.model_validate({"url": "opc.tcp://host/path"}).url == "opc.tcp://host:4840/path"
 
 
+@pytest.mark.parametrize(
+    ("written", "policy"),
+    [
+        ("None", SecurityPolicy.NONE),
+        ("Aes128_Sha256_RsaOaep", SecurityPolicy.AES128),
+        ("http://opcfoundation.org/UA/SecurityPolicy#Aes256_Sha256_RsaPss", SecurityPolicy.AES256),
+    ],
+)
+def test_a_policy_may_be_written_as_the_specification_has_it(written, policy):
+    assert OpcuaConnection.model_validate({**URL, "securityPolicy": written}).security_policy is policy
+
+
 def test_a_password_does_not_show():
     config = OpcuaConnection.model_validate({**URL, "user": "a", "password": "secret"})
     assert "secret" not in repr(config)

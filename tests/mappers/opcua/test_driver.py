@@ -100,17 +100,41 @@ async def test_a_queue_tells_every_value_in_order(server, connect, point, device
     assert min(steps) > 0
 
 
-async def test_a_deadband_that_the_server_refuses_is_kept_here(server, connect, point, device, heard):
+@pytest.mark.parametrize("name", ["Float", "Any"])
+async def test_a_deadband_is_kept_by_the_server_or_here_if_it_refuses(server, connect, point, device, heard, name):
     await server.start()
     driver = await connect()
-    await driver.subscribe(driver.plan(device, [point("Double", deadbandPercent=10), point("String")]), 100, heard)
-    plan = driver.plan(device, [point("Float", deadband=1)])
-    await driver.subscribe(plan, 100, heard)
-    await heard.until(lambda: heard.values("Float") and heard.values("Double"))
-    await server.set("Float", "2")
-    await server.set("Float", "4")
-    await heard.until(lambda: heard.values("Float")[-1] == 4)
-    assert heard.values("Float") == [1.5, 4.0]
+    plan = driver.plan(
+        device, [point(name, deadband=1), point("String", deadband=1), point("Double", deadbandPercent=1)]
+    )
+    assert (await driver.subscribe(plan, 50, heard)).refused == frozenset()
+    await heard.until(lambda: heard.values(name) and heard.values("Double"))
+    first = heard.values(name)[0]
+    for number, step in enumerate((0.5, 2.5, 2, 4)):
+        await server.set(name, str(first + step))
+        await server.set("String", f'"{number}"')
+        await heard.until(lambda number=number: heard.values("String")[-1] == str(number))
+    assert heard.values(name) == [first, first + 2.5, first + 4]
+    assert bool(kept(driver, name)) is (name == "Any"), "who keeps it"
+
+
+async def test_a_percentage_that_the_server_refuses_is_of_the_nodes_own_range(server, connect, point, device, heard):
+    await server.start()
+    driver = await connect()
+    await driver.subscribe(driver.plan(device, [point("Any", deadbandPercent=10), point("String")]), 50, heard)
+    assert kept(driver, "Any") == 20
+    await heard.until(lambda: heard.values("Any"))
+    for number, value in enumerate((29, 31)):
+        await server.set("Any", str(value))
+        await server.set("String", f'"{number}"')
+        await heard.until(lambda number=number: heard.values("String")[-1] == str(number))
+    assert heard.values("Any") == [10, 31]
+
+
+def kept(driver, name):
+    """The deadband that is applied here."""
+    (item,) = [one for one in driver._watch._items.values() if one.name == name]
+    return item.deadband
 
 
 async def test_a_method_is_called_with_the_desired_value(server, connect, point, device):
