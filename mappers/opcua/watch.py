@@ -190,7 +190,7 @@ class Watch:
         cycle_ms: int,
         deadbands: Mapping[str, float] | None,
     ) -> list[tuple[str, int]]:
-        """Create items; returns the names that were refused, with the code. Without ``deadbands`` the server has them."""
+        """Create items; returns the names that were refused, with the code. ``deadbands`` are kept here."""
         assert self._session is not None
         handles = range(self._handle + 1, self._handle + 1 + len(names))
         self._handle += len(names)
