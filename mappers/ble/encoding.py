@@ -23,6 +23,7 @@ from twin.model import Value, ValueType
 _FLOATS: Final = {2: "e", 4: "f", 8: "d"}
 _LONGEST: Final = 8
 _TEXTS: Final = (RawType.UTF8, RawType.BYTES, RawType.AUTO)
+_UNSIGNED: Final = frozenset(one for one in RawType if one.startswith("uint"))
 
 
 class NotDecodable(Exception):
@@ -54,14 +55,16 @@ class Encoding:
 
     def decode(self, given: bytes, wanted: ValueType) -> Value:
         """The value in these bytes, for a property of that type. Raises NotDecodable, or NoValue if it says none."""
-        for word, meant in self.names.items():
-            if given[self.at : self.at + len(meant)] == meant:
-                return word
-        kind = self._kind(given)
+        at = self.at
+        if self.names:
+            for word, meant in self.names.items():
+                if given[at : at + len(meant)] == meant:
+                    return word
+        kind = self.type if self.wider is None else self._kind(given)
         size = kind.size or self.length
-        part = given[self.at : self.at + size] if size else given[self.at :]
-        if len(part) < (size or (0 if kind in _TEXTS else 1)) or len(given) < self.at:
-            message = f"{len(given)} bytes came ({_shown(given)}), {self.at + (size or 1)} are needed"
+        part = given[at : at + size] if size else given[at:]
+        if len(part) < (size or (0 if kind in _TEXTS else 1)) or len(given) < at:
+            message = f"{len(given)} bytes came ({_shown(given)}), {at + (size or 1)} are needed"
             raise NotDecodable(message)
         if kind is RawType.AUTO:
             return _by_property(part, wanted, big=self.big)
@@ -95,6 +98,8 @@ class Encoding:
         if raw in self.unknown:
             message = f"the device says that it does not know its value ({raw:#x})"
             raise NoValue(message)
+        if kind in _UNSIGNED:
+            return self._scaled(raw)
         if kind is RawType.BOOLEAN:
             return raw != 0
         if kind.startswith("medfloat"):

@@ -41,10 +41,7 @@ class RawType(StrEnum):
     @property
     def size(self) -> int:
         """Bytes that it takes; 0 if any number."""
-        if self is RawType.BOOLEAN:
-            return 1
-        digits = None if self is RawType.UTF8 else _DIGITS.search(self)
-        return int(digits[0]) // 8 if digits else 0
+        return _SIZES[self]
 
     @property
     def of_numbers(self) -> bool:
@@ -56,6 +53,15 @@ class RawType(StrEnum):
         """Whether its values are whole numbers."""
         return self.startswith(("uint", "int"))
 
+
+def _size(name: RawType) -> int:
+    if name is RawType.BOOLEAN:
+        return 1
+    digits = None if name is RawType.UTF8 else _DIGITS.search(name)
+    return int(digits[0]) // 8 if digits else 0
+
+
+_SIZES: Final = {name: _size(name) for name in RawType}
 
 OTHER_NAMES: Final = {
     "bool": "boolean",

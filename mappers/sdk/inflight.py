@@ -48,7 +48,8 @@ class InFlight:
         changes = self._reports.pop(report_id, None)
         if changes is None:
             return
-        self._lost -= changes.names()
+        if self._lost:
+            self._lost -= changes.names()
         if not self._reports and not self._lost:
             self.due_at = inf
         elif self._waits:

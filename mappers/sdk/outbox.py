@@ -19,7 +19,7 @@ from twin.errors import EdgetwinError
 from twin.link import Link, LinkState, Message, Unsubscribe
 from twin.model import PropertySpec, Reason, TwinKey, Value
 from twin.wire import codec, topics
-from twin.wire.messages import Ack, Mark, Report
+from twin.wire.messages import Ack, Mark
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,8 @@ class Outbox:
 
     def twin(self, key: TwinKey, specs: Iterable[PropertySpec]) -> TwinOutbox:
         """Start reporting for a twin; its properties' policies come with the specs."""
-        twin = TwinOutbox(self, key, Reporter(specs), InFlight(self._rng), self._clock)
+        topic = topics.report(self._account, key)
+        twin = TwinOutbox(self, key, topic, Reporter(specs), InFlight(self._rng), self._clock)
         self._twins.add(twin)
         return twin
 
@@ -74,10 +75,9 @@ class Outbox:
             return [(self._follow(twin), changes)]
         report_id = self._follow(twin)
         at, times = _dated(changes, max(0, self._clock.now_us() // 1000))
-        report = Report.model_construct(id=report_id, at=at, values=changes.values, marks=changes.marks, times=times)
-        payload = codec.encode(report)
+        payload = codec.encode_report(report_id, at, changes.values, changes.marks, times)
         if len(payload) <= codec.MAX_REPORT_BYTES:
-            self._link.publish(topics.report(self._account, twin.key), payload)
+            self._link.publish(twin.topic, payload)
             return [(report_id, changes)]
         self.unfollow((report_id,))
         names = changes.names()
@@ -126,8 +126,11 @@ class Outbox:
 class TwinOutbox:
     """Reports of one twin: what changed, what is held back, what is unacknowledged, and one timer for the last two."""
 
-    def __init__(self, outbox: Outbox, key: TwinKey, reporter: Reporter, in_flight: InFlight, clock: Clock) -> None:
+    def __init__(
+        self, outbox: Outbox, key: TwinKey, topic: str, reporter: Reporter, in_flight: InFlight, clock: Clock
+    ) -> None:
         self.key = key
+        self.topic = topic
         self._outbox = outbox
         self._reporter = reporter
         self._in_flight = in_flight

@@ -12,6 +12,7 @@ from twin.model import PropertySpec, ReportPolicy, Value
 from twin.wire.messages import Mark
 
 _PLAIN: Final = ReportPolicy()
+_NO_POLICY: Final = (_PLAIN, 0.0)
 
 
 @dataclass(slots=True)
@@ -53,7 +54,11 @@ class Reporter:
     def __init__(self, specs: Iterable[PropertySpec]) -> None:
         self._policies = {spec.name: (spec.report, _threshold(spec)) for spec in specs if spec.report != _PLAIN}
         self._sent: dict[str, Value] = {}
-        self._sent_at: dict[str, float] = {}  # only of properties that have a policy
+        timed = (
+            name for name, (policy, _) in self._policies.items() if policy.min_interval_ms or policy.max_interval_ms
+        )
+        self._timed = frozenset(timed)
+        self._sent_at: dict[str, float] = {}  # only of properties that have an interval
         self._marks: dict[str, Mark] = {}
         self._held: dict[str, Value] = {}
         self._times_ms: dict[str, int] = {}  # source times of what was sent
@@ -107,7 +112,7 @@ class Reporter:
 
     def next_at(self) -> float:
         """When the next held change may go; infinite when none is held."""
-        return min((self._free_at(name) for name in self._held), default=inf)
+        return min(map(self._free_at, self._held)) if self._held else inf
 
     def repeat(self, names: Iterable[str] | None = None) -> Changes:
         """What was last sent of these properties, or of all, to be sent again."""
@@ -119,10 +124,8 @@ class Reporter:
         )
 
     def _worth(self, name: str, value: Value, now_s: float) -> bool:
-        if name not in self._sent:
-            return True
-        policy, threshold = self._policies.get(name, (_PLAIN, 0.0))
-        if policy.always:
+        policy, threshold = self._policies.get(name, _NO_POLICY)
+        if policy.always or name not in self._sent:
             return True
         if _differs(value, self._sent[name], threshold):
             if self._free_at(name) > now_s:
@@ -133,15 +136,16 @@ class Reporter:
         return 0 < policy.max_interval_ms <= (now_s - self._sent_at.get(name, now_s)) * 1000
 
     def _free_at(self, name: str) -> float:
-        policy, _ = self._policies.get(name, (_PLAIN, 0.0))
+        policy, _ = self._policies.get(name, _NO_POLICY)
         return self._sent_at.get(name, -inf) + policy.min_interval_ms / 1000
 
     def _note(self, values: Mapping[str, Value], now_s: float) -> None:
         self._sent.update(values)
-        if self._policies:
-            self._sent_at.update(dict.fromkeys(values.keys() & self._policies.keys(), now_s))
-        for name in [name for name in self._held if name in values]:
-            del self._held[name]
+        if self._timed:
+            self._sent_at.update(dict.fromkeys(values.keys() & self._timed, now_s))
+        if self._held:
+            for name in [name for name in self._held if name in values]:
+                del self._held[name]
 
 
 def _threshold(spec: PropertySpec) -> float:

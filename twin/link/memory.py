@@ -91,7 +91,7 @@ class MemoryBroker:
                 self._retained[message.topic] = message
             else:
                 self._retained.pop(message.topic, None)
-        live = replace(message, retain=False)
+        live = replace(message, retain=False) if message.retain else message
         for port in tuple(self._ports.values()):
             if port.up and port.link.wants(message.topic):
                 self._queue(port, _Sent(live, qos))

@@ -8,9 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from twin.errors import InvalidMessage, TooLarge
+from twin.model import Quality, Reason
 from twin.wire.api import GetRequest, Reply, SetRequest, WatchRequest
-from twin.wire.codec import MAX_REPORT_BYTES, decode, decode_report, encode
-from twin.wire.messages import Ack, Delta, Report
+from twin.wire.codec import MAX_REPORT_BYTES, decode, decode_report, encode, encode_report
+from twin.wire.messages import Ack, Delta, Mark, Report
 
 pytestmark = pytest.mark.fast
 
@@ -253,3 +254,27 @@ JSON = st.recursive(
 def test_what_encode_writes_decode_reads(number, values):
     message = Report(id=number, at=0, values=values)
     assert repr(decode_report(encode(message), what="r").values) == repr(values)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+MARKS = st.builds(Mark, quality=st.sampled_from(Quality), reason=st.sampled_from(Reason))
+
+
+@given(
+    st.dictionaries(st.text(max_size=3), JSON, max_size=4),
+    st.dictionaries(st.text(max_size=3), MARKS, max_size=2),
+    st.dictionaries(st.text(max_size=3), st.integers(0, 2**50), max_size=2),
+)
+def test_a_report_that_is_written_in_a_hurry_is_the_same_report(values, marks, times):
+    report = Report.model_construct(id=1, at=2, values=values, marks=marks, times=times)
+    assert encode_report(1, 2, values, marks, times) == encode(report)
+
+
+@pytest.mark.parametrize("payload", [b'{"stored":[1,NaN]}', b'{"stored":[1,Infinity]}', b'{"stored":[-Infinity]}'])
+def test_a_number_that_is_not_finite_is_refused_in_a_message_with_one_key(payload):
+    with pytest.raises(InvalidMessage):
+        decode(Ack, payload, what="ack")
