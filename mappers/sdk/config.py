@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic.dataclasses import dataclass
 
 from twin.model import Access, ReportPolicy, ValueType
 
@@ -13,7 +14,8 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class PointSettings(_Settings):
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))  # a third of a model's memory
+class PointSettings:
     """One property of a device: what the model says of it, when to read it, and how it is reached."""
 
     property: str

@@ -39,7 +39,7 @@ async def notifications(scale: Scale) -> list[Figure]:
         counter = _Counter(link)
         await link.subscribe(topics.ALL_REPORTS, counter.on_report)
         link.publish(topics.mapper_config(on.account.name), encode(_settings(port)), qos=1, retain=True)
-        with _server(port, scale) as server:
+        with opcua_server(port, scale, _NODES, _PERIOD_MS) as server:
             await server.line(_WAIT_S)
             with _mapper_host(on, scale) as host:
                 await until(lambda: len(counter.seen) == _NODES, timeout_s=_WAIT_S)
@@ -76,10 +76,11 @@ class _Counter:
 
 
 @contextmanager
-def _server(port: int, scale: Scale) -> Iterator[Child]:
-    argv = ["node", str(_ROOT / "tests/peers/opcua_server.js"), str(port), str(scale.folder), str(_NODES)]
+def opcua_server(port: int, scale: Scale, nodes: int, period_ms: int) -> Iterator[Child]:
+    """node-opcua, whose nodes n0 and on change each period."""
+    argv = ["node", str(_ROOT / "tests/peers/opcua_server.js"), str(port), str(scale.folder), str(nodes)]
     named = {**os.environ, "PEER_MODULES": str(_MODULES)}
-    with child([*argv, str(_PERIOD_MS)], log=scale.folder / "opcua_server.log", env=named) as process:
+    with child([*argv, str(period_ms)], log=scale.folder / "opcua_server.log", env=named) as process:
         yield process
 
 

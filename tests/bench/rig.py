@@ -225,6 +225,15 @@ def pss_mb(pid: int) -> float:
     raise RuntimeError(message)
 
 
+def rss_mb(pid: int) -> float:
+    """Resident set size in MB (10^6 bytes), shared pages included."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    message = f"process {pid} tells no RSS"
+    raise RuntimeError(message)
+
+
 def free_port() -> int:
     """A port on loopback that is free right now."""
     with socket.socket() as probe:
