@@ -57,7 +57,7 @@ class Ears:
             message = f"{mac} was not heard for {timeout_s:g} s"
             raise BleakDeviceNotFoundError(mac, message) from None
         finally:
-            del self._sought[found]
+            self._sought.pop(found, None)
             await self._rest()
 
     def watch(self, mac: str, hearer: Hearer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import re
 from collections.abc import Callable
 from typing import Final
@@ -24,6 +25,8 @@ _TCP: Final = "tcp:"
 _NO_SERVICE: Final = ("org.freedesktop.DBus.Error.ServiceUnknown", "org.bluez.Error.NotReady")
 _NO_ADAPTER: Final = re.compile(r"adapter '.+' not found")  # bleak has no kind of its own for it
 _NOT_PERMITTED: Final = "org.bluez.Error.NotPermitted"
+_IN_PROGRESS: Final = "org.bluez.Error.InProgress"
+_ONE_EACH: Final = "Put all devices of an adapter into one Connection: BlueZ lets only one listen at a time."
 _UNBONDED: Final = (0x05, 0x0C, 0x0F)
 _BOND: Final = "; pair: true bonds with the device"
 _DENIED: Final = (0x02, 0x05, 0x08, 0x0C, 0x0F)
@@ -44,6 +47,9 @@ class BleakRadio:
         self.adapter = adapter
         self.connecting = asyncio.Lock()
         self._client_backend = client_backend
+        if client_backend is None:
+            # Now, for it takes long: what is imported within a call counts as the time that a device took.
+            importlib.import_module("bleak.backends.bluezdbus.manager")
         self._scanner_backend = scanner_backend
 
     async def close(self) -> None:
@@ -59,7 +65,7 @@ class BleakRadio:
 
         BlueZ keeps the links of a program that was killed.
         """
-        from bleak.backends.bluezdbus.manager import get_global_bluez_manager  # Linux, and only if it is the platform
+        from bleak.backends.bluezdbus.manager import get_global_bluez_manager  # only if it is the platform
 
         manager = await get_global_bluez_manager()
         adapter = f"/org/bluez/{self.adapter}" if self.adapter else manager.get_default_adapter()
@@ -100,6 +106,8 @@ def is_adapter_gone(error: BaseException) -> bool:
 def error_of(error: BaseException, place: str) -> MapperError:
     """What a failure means: NotConnected of the adapter, DeviceTimeout of the device at a place."""
     said = str(error) or type(error).__name__
+    if isinstance(error, BleakDBusError) and error.dbus_error == _IN_PROGRESS:
+        return DeviceTimeout(f"{place}: {said}", remedy=_ONE_EACH)
     if is_adapter_gone(error):
         return NotConnected(f"Bluetooth is not available: {said}", remedy="Is the adapter there and on, and BlueZ up?")
     return DeviceTimeout(f"{place}: {said}", remedy="Is it on, in reach, and connected to nobody else?")
