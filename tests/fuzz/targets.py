@@ -12,24 +12,34 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+from bleak.backends.scanner import AdvertisementData
 from paho.mqtt.client import topic_matches_sub
+from pydantic import BaseModel, ValidationError
 
 from edgehub.checking import checked
 from edgehub.settings import InvalidSettings, load_settings
 from mappers.ble import bthome
 from mappers.ble import encoding as ble
+from mappers.ble.gatt import Reader
+from mappers.ble.heard import Heard
+from mappers.ble.point import BlePoint
 from mappers.ble.rawtype import RawType as BleType
+from mappers.ble.uuids import full_uuid
 from mappers.modbus.codec import Block, Field, NotEncodable
 from mappers.modbus.codec import encode as encode_value
 from mappers.modbus.encoding import REGISTERS, Encoding, Order, RawType
 from mappers.opcua.nodeid import checked_node_id, steps
 from mappers.opcua.notification import NotADataChange, read_publish
 from mappers.opcua.values import read_variant
-from mappers.sdk import Readings
+from mappers.sdk import Point, Readings
 from mappers.sdk.registry import Registry
+from mappers.serialgpio import field
 from mappers.serialgpio.firmata_decoder import Decoder as FirmataDecoder
 from mappers.serialgpio.firmata_decoder import Side
 from mappers.serialgpio.framing_config import FramingConfig
+from mappers.serialgpio.modules import Module, module_exchange
+from mappers.serialgpio.point import SerialgpioPoint
 from twin.dialects import aws_request, kubeedge_device, kubeedge_json
 from twin.errors import EdgetwinError
 from twin.history import Reading
@@ -132,6 +142,37 @@ def settings(given: bytes, *, folder: Path) -> None:
         load_settings(path, {})
 
 
+def config(given: bytes) -> None:
+    """One map of keys, as every model of every mapper, and as KubeEdge's, which are split first."""
+    try:
+        tree = json.loads(given)
+    except (ValueError, RecursionError):
+        return
+    if not isinstance(tree, dict):
+        return
+    for name in MAPPERS.names():
+        mapper = MAPPERS.find(name)
+        connection, device = mapper.split(tree)
+        parts = ((mapper.connection, tree), (mapper.connection, connection), (mapper.device, tree),
+                 (mapper.device, device), (mapper.point, tree), (mapper.scan, tree))  # fmt: skip
+        for model, part in parts:
+            if model is not None:
+                with contextlib.suppress(ValidationError):
+                    model.model_validate(part)
+
+
+def keys_of(model: type[BaseModel]) -> list[str]:
+    """The keys of a model as people write them."""
+    return [one.alias or name for name, one in model.model_fields.items()]
+
+
+KUBEEDGE_KEYS = (
+    "characteristicUUID", "dataWrite", "dataConverter", "macAddress", "nodeID", "browseName", "userName", "timeout",
+    "register", "offset", "limit", "isSwap", "isRegisterSwap", "slaveID", "ip", "serialPort", "common", "opcua",
+    "modbus", "bluetooth", "customizedValues", "tcp", "com",
+)  # fmt: skip
+
+
 # -- what devices and disks say ----------------------------------------------------------------------------------------
 
 
@@ -155,18 +196,40 @@ def modbus(given: bytes) -> None:
 def ble_value(given: bytes) -> None:
     chosen, raw = given[:4].ljust(4, b"\0"), given[4:]
     types, wanted = list(BleType), list(ValueType)
-    field = ble.Encoding(types[chosen[0] % len(types)], at=chosen[1] % 5, length=chosen[2] % 9, big=bool(chosen[3] & 1))
+    encoding = ble.Encoding(
+        types[chosen[0] % len(types)], at=chosen[1] % 5, length=chosen[2] % 9, big=bool(chosen[3] & 1)
+    )
     with contextlib.suppress(ble.NotDecodable, ble.NoValue):
         kind = wanted[chosen[3] % len(wanted)]
-        value = field.decode(raw, kind)
+        value = encoding.decode(raw, kind)
         with contextlib.suppress(ble.NotEncodable):
-            field.encode(value, kind, raw)
+            encoding.encode(value, kind, raw)
 
 
 def bthome_packet(given: bytes) -> None:
     for key in (None, bytes(16)):
         with contextlib.suppress(ble.NotDecodable):
             bthome.packet(given, "54:48:E6:8F:80:A5", key)
+
+
+def advertisement(given: bytes) -> None:
+    """An advertisement with the bytes in each of its parts, heard by points of each kind."""
+    said = AdvertisementData(None, {7: given}, {bthome.UUID: given, full_uuid("181A"): given}, [], None, -60, ())
+    for key in (None, bytes(16)):
+        heard, readings = Heard("54:48:E6:8F:80:A5", key, 1.0), Readings()
+        heard.take(said, 0.0)
+        for reader in HEARD:
+            heard.put(readings, reader, 2.0)
+        assert readings.values.keys() | readings.faults.keys() == {reader.name for reader in HEARD}
+
+
+def module_answer(given: bytes) -> None:
+    """What a serial module may answer, for each line of each module, and as a field of any type."""
+    for one in EXCHANGES:
+        for kind in ValueType:
+            if one.field is not None and one.field.accepts(given):
+                with contextlib.suppress(field.NotDecodable):
+                    one.field.decode(given, kind)
 
 
 def opcua_notification(given: bytes) -> None:
@@ -219,6 +282,9 @@ def targets(folder: Path) -> dict[str, Target]:
         Target("modbus", modbus, _texts(bytes(range(40)), b"\5\1\1" + b"\x7f\xf0" * 9)),
         Target("ble", ble_value, _texts(bytes(range(20)), b"\7\0\0\1" + b"\xff" * 9)),
         Target("bthome", bthome_packet, _texts(bytes.fromhex("4002ca0903bf13"), b"\x41" + bytes(20))),
+        Target("advertisement", advertisement, _texts(bytes.fromhex("4002ca0903bf13"), b"\x41" + bytes(20), b"ab")),
+        Target("modules", module_answer, _texts("gpio read 0\n1\n", "!0F0300", ">+01.234", b"\xff\1\1", "on")),
+        Target("config", config, _configs),
         Target("opcua", opcua_notification, _texts(bytes(60), b"\1\0\x3d\3" + bytes(90))),
         Target("nodes", opcua_node, _texts("ns=2;s=Tank.Level", "i=85", "g=1", "0:Objects/2:Tank")),
         Target("firmata", firmata, _texts(b"\xf9\2\5\xf0\x79\2\5S\0\xf7\x90\4\0", b"\xf0\x6c\x7f\0\1\1\1\x7f\xf7")),
@@ -228,6 +294,34 @@ def targets(folder: Path) -> dict[str, Target]:
     return {one.name: one for one in made}
 
 
+HEARD = [
+    Reader.of(Point(f"{number}-{kind}", kind, BlePoint.model_validate(visitor)))
+    for number, visitor in enumerate(
+        (
+            {"manufacturerData": 7},
+            {"manufacturerData": 7, "type": "medfloat32", "at": 1},
+            {"serviceData": "181A", "type": "int24", "byteOrder": "big"},
+            {"serviceData": "181A", "type": "uint16", "bit": 3, "bits": 4},
+            {"serviceData": "181A", "type": "utf8", "length": 4},
+            {"bthome": "temperature"},
+            {"bthome": "packetId"},
+        )
+    )
+    for kind in ValueType
+]
+EXCHANGES = [
+    module_exchange(module, SerialgpioPoint.model_validate({"line": 1, **lines}), "01")
+    for module, lines in (
+        (Module.NUMATO, {}),
+        (Module.NUMATO, {"kind": "analog"}),
+        (Module.NUMATO_RELAY, {"direction": "output"}),
+        (Module.DCON, {}),
+        (Module.DCON, {"kind": "analog"}),
+        (Module.DCON, {"direction": "output"}),
+        (Module.KMTRONIC_2, {"direction": "output"}),
+        (Module.KMTRONIC_8, {"direction": "output"}),
+    )
+]
 FRAMINGS = [
     FramingConfig.model_validate(settings)
     for settings in (
@@ -257,6 +351,17 @@ QUERIES = (
 def _conformance() -> Iterator[bytes]:
     for line in (ROOT / "tests" / "conformance" / "kubeedge-twin.jsonl").read_text().splitlines():
         yield json.loads(line)["in"].encode()
+
+
+def _configs() -> Iterator[bytes]:
+    """Every map of keys that stands in a sample or in a recorded mistake."""
+    for path in (*(ROOT / "mappers").rglob("sample.yaml"), *(GOLDEN / "config").rglob("*.yaml")):
+        for document in yaml.safe_load_all(path.read_text()):
+            spec = document["spec"]
+            visitors = [one.get("visitors", {}).get("configData") for one in spec.get("properties", ())]
+            for keys in (spec.get("config"), spec.get("address"), *visitors):
+                if keys:
+                    yield json.dumps(keys, default=str).encode()
 
 
 def _documents() -> Iterator[bytes]:
