@@ -40,6 +40,14 @@ class Line:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def cut(self) -> None:
+        """Reset who is connected, after what was said has gone; who comes is served."""
+        for writer in list(self._ends):
+            with contextlib.suppress(OSError):
+                await writer.drain()
+        for writer in list(self._ends):
+            writer.close()
+
     def say(self, noise: bytes) -> None:
         """Have clients receive bytes that the server did not send."""
         for writer in self._ends:

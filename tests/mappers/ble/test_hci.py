@@ -10,6 +10,7 @@ from mappers.ble.driver import BleDriver
 from mappers.ble.virtual_hci import HciServer
 from mappers.sdk import DeviceTimeout, NotConnected
 from tests.mappers.ble.conftest import MAC, Told, point, until
+from tests.peers.tcp_proxy import Line
 
 DEVICE = BleDevice.model_validate({"mac": MAC})
 TEMPERATURE = point("temperature", characteristic="2A6E")
@@ -76,3 +77,18 @@ async def test_where_no_controller_is_the_adapter_is_not_there():
     with pytest.raises(NotConnected, match=r"no controller answers at 127\.0\.0\.1:1"):
         await read(driver)
     await driver.close()
+
+
+@pytest.mark.parametrize("noise", [bytes(range(256)), b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x04\xff\xff", bytes(64)])
+async def test_noise_from_a_controller_ends_in_a_new_connection(air, sensor, noise):
+    escaped: list[dict] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: escaped.append(context))
+    async with HciServer(air) as target, Line(target) as line:
+        driver = driver_at(line.port)
+        await driver.connect()
+        assert await read(driver) == {"temperature": 21.5}
+        line.say(noise)
+        await line.cut()
+        assert await read(driver) == {"temperature": 21.5}
+        await driver.close()
+    assert escaped == []
