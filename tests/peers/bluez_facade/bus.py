@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -33,8 +34,10 @@ class PrivateBus:
 
     async def __aenter__(self) -> str:
         self._config.write_text(_CONFIG.format(socket=self._socket))
+        setpriv = shutil.which("setpriv")
+        tied = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []  # it ends with us, however we end
         self._process = await asyncio.create_subprocess_exec(
-            "dbus-daemon", f"--config-file={self._config}", "--nofork", "--print-address",
+            *tied, "dbus-daemon", f"--config-file={self._config}", "--nofork", "--print-address",
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert self._process.stdout is not None
