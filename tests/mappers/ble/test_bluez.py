@@ -120,6 +120,7 @@ async def test_the_adapter_that_is_named_is_used_and_one_that_is_not_there_is_sa
 async def test_two_connections_on_one_adapter_are_told_to_be_one(sensor, made, device):
     await made.read(made.plan(device, [RSSI]))
     other = new_driver(None)
+    await other.connect()
     with pytest.raises(DeviceTimeout, match="InProgress") as refused:
         await other.read(other.plan(device, [RSSI]))
     assert "one Connection" in refused.value.remedy
@@ -129,6 +130,7 @@ async def test_two_connections_on_one_adapter_are_told_to_be_one(sensor, made, d
 async def test_without_a_bus_there_is_no_bluetooth(device, tmp_path, monkeypatch):
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/none")
     driver = new_driver(None)
+    await driver.connect()
     with pytest.raises(NotConnected, match="Bluetooth is not available") as refused:
         await linked(driver, driver.plan(device, [TEMPERATURE]))
     assert "BlueZ" in refused.value.remedy

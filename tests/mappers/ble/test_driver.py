@@ -106,7 +106,7 @@ async def test_a_bond_opens_what_is_locked_and_lasts_through_a_lost_link(sensor,
     secret = point("secret", "INT", characteristic=SECRET, type="uint8")
     stranger = driver.plan(device, [secret])
     assert (await linked(driver, stranger)).faults["secret"].reason is Reason.ACCESS_DENIED
-    await driver.close()
+    await driver.connect()  # begins anew
     bonded = BleDevice.model_validate({"mac": MAC, "pair": True})
     plan = driver.plan(bonded, [secret])
     assert (await linked(driver, plan)).values == {"secret": 42}
