@@ -1,7 +1,16 @@
 """All that a mapper author imports."""
 
 from mappers.sdk.cancelled import check_cancelled
-from mappers.sdk.capability import Discovering, FoundDevice, FoundPoint, Listener, Progress, Subscribed, Subscribing
+from mappers.sdk.capability import (
+    Discovering,
+    FoundDevice,
+    FoundPoint,
+    GivingWay,
+    Listener,
+    Progress,
+    Subscribed,
+    Subscribing,
+)
 from mappers.sdk.driver import (
     Capability,
     ConnectionConfig,
@@ -13,6 +22,8 @@ from mappers.sdk.driver import (
     PointConfig,
     Readings,
     ScanConfig,
+    WriteBack,
+    WriteKind,
 )
 from mappers.sdk.errors import DeviceTimeout, MapperError, NotConnected, WriteRefused
 from mappers.sdk.lines import LineClient
@@ -29,6 +40,7 @@ __all__ = [
     "Fault",
     "FoundDevice",
     "FoundPoint",
+    "GivingWay",
     "LineClient",
     "Listener",
     "Mapper",
@@ -45,6 +57,8 @@ __all__ = [
     "Subscribing",
     "Value",
     "ValueType",
+    "WriteBack",
+    "WriteKind",
     "WriteRefused",
     "check_cancelled",
 ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from mappers.sdk.config import ConnectionSettings, DeviceSettings, PointSettings
 from mappers.sdk.convert import Scaling
-from mappers.sdk.driver import ConnectionConfig, DeviceConfig, Mapper, Point, PointConfig
+from mappers.sdk.driver import ConnectionConfig, DeviceConfig, Mapper, Point, PointConfig, WriteBack, WriteKind
 from mappers.sdk.errors import InvalidSettings
 from twin.errors import InvalidName
 from twin.model import PropertySpec, TwinKey
@@ -20,13 +20,34 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class BoundPoint:
-    """One property ready to be served."""
+    """One property ready to be served. It is written at ``point``, and read there if no ``read_from`` is given."""
 
     spec: PropertySpec
     rule: Rule
     cycle_ms: int
     point: Point[PointConfig]
     scaling: Scaling
+    read_from: tuple[Point[PointConfig], Scaling] | None = None
+
+    @property
+    def source(self) -> Point[PointConfig]:
+        """Where it is read."""
+        return self.read_from[0] if self.read_from else self.point
+
+    @property
+    def source_scaling(self) -> Scaling:
+        """From what is read there to what is reported."""
+        return self.read_from[1] if self.read_from else self.scaling
+
+    @property
+    def write_back(self) -> WriteBack:
+        """How it is written."""
+        return self.point.address.write_back
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it is read at all."""
+        return self.write_back.kind is WriteKind.CONFIRMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +125,35 @@ def _device(
     for number, (point, spec) in enumerate(zip(settings.points, specs, strict=True)):
         path = f"{where}: points[{number}].visitor ({spec.name})"
         visitor = _checked(mapper.point, point.visitor, path, problems)
+        if visitor is not None and (said := visitor.write_back.mismatch(spec.type)):
+            problems.append(f"{path}.writeBack: {said}")
+            visitor = None
         if visitor is None:
             broken.append(spec)
             continue
         scaling = Scaling(spec.type, visitor.scale, visitor.offset)
         points.append(BoundPoint(spec, Rule(spec), point.cycle_ms, Point(spec.name, spec.type, visitor), scaling))
-    return BoundDevice(key, settings, address, tuple(points), tuple(broken))
+    found = _with_sources(points, where, problems)
+    broken += [bound.spec for bound in points if bound.spec.name not in found]
+    return BoundDevice(key, settings, address, tuple(found.values()), tuple(broken))
+
+
+def _with_sources(points: list[BoundPoint], where: str, problems: list[str]) -> dict[str, BoundPoint]:
+    """Points by name; one that is read where another property is gets that one's address."""
+    by_name = {bound.spec.name: bound for bound in points}
+    found = {}
+    for name, bound in by_name.items():
+        wanted = bound.write_back.read_from
+        other = by_name.get(wanted, bound)
+        if wanted and (other is bound or not other.is_read or other.write_back.read_from):
+            problems.append(f"{where}: {name}: writeBack.readFrom {wanted} is no other property that is read here")
+            continue
+        if wanted:
+            visitor = other.point.address
+            scaling = Scaling(bound.spec.type, visitor.scale, visitor.offset)
+            bound = replace(bound, read_from=(Point(name, bound.spec.type, visitor), scaling))
+        found[name] = bound
+    return found
 
 
 def _checked(model: type[M], settings: dict[str, Any], where: str, problems: list[str]) -> M | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final, TypeVar
 
-from mappers.sdk.capability import Listener, Subscribed, Subscribing
+from mappers.sdk.capability import GivingWay, Listener, Subscribed, Subscribing
 from mappers.sdk.driver import DeviceConfig, Driver, Point, PointConfig, Readings
 from mappers.sdk.errors import DeviceTimeout, MapperError, NotConnected
 from twin.clock import Clock
@@ -48,7 +49,7 @@ class BusCounters:
 
 
 class Bus:
-    """The calls of one driver. Its one owner makes one call at a time."""
+    """The calls of one driver. Its one owner makes one call at a time, or from within a read that gives way."""
 
     def __init__(self, name: str, driver: AnyDriver, clock: Clock, budget: Budget) -> None:
         self.name = name
@@ -61,6 +62,30 @@ class Bus:
         self._latency_s = 0.0
         self._last_error = ""
         self._last_error_ms = 0
+        self._told: MapperError | None = None
+        self._reading: asyncio.Timeout | None = None
+        self._away_s = 0.0
+
+    def interrupt_with(self, turn: Callable[[], Awaitable[None]]) -> None:
+        """Have a driver that can give way to ``turn`` between the requests of a read; the time is not the read's."""
+        if not isinstance(self._driver, GivingWay):
+            return
+        loop = asyncio.get_running_loop()
+
+        async def give_way() -> None:
+            reading, left_s = self._reading, inf
+            if reading is not None and (ends_at := reading.when()) is not None:
+                left_s = ends_at - loop.time()
+                reading.reschedule(None)
+            began_s = self._clock.monotonic_s()
+            try:
+                await turn()
+            finally:
+                self._away_s += self._clock.monotonic_s() - began_s
+                if reading is not None and left_s < inf and not reading.expired():
+                    reading.reschedule(loop.time() + left_s)
+
+        self._driver.give_way(give_way)
 
     def counters(self, overruns: int) -> BusCounters:
         """Snapshot of the counters."""
@@ -97,7 +122,11 @@ class Bus:
 
     async def read(self, plan: object) -> Readings:
         """Read one plan. Raises NotConnected for the whole connection, another MapperError for this device."""
-        return await self._timed(self._budget.read_s, "read", self._driver.read(plan))
+        outer, self._away_s = self._reading, 0.0
+        try:
+            return await self._timed(self._budget.read_s, "read", self._driver.read(plan), interruptible=True)
+        finally:
+            self._reading = outer
 
     @property
     def subscribes(self) -> bool:
@@ -116,20 +145,25 @@ class Bus:
         assert isinstance(self._driver, Subscribing)
         await self._timed(self._budget.read_s, "unsubscribe", self._driver.unsubscribe(plan))
 
-    async def write(self, device: DeviceConfig, point: Point[PointConfig], value: Value) -> None:
-        """Write one raw value. Raises WriteRefused, or as ``read`` does."""
-        await self._timed(self._budget.write_s, f"write of {point.name}", self._driver.write(device, point, value))
+    async def write(self, device: DeviceConfig, point: Point[PointConfig], value: Value) -> Readings | None:
+        """Write one raw value; returns what was read in the same request. Raises WriteRefused, or as ``read`` does."""
+        return await self._timed(
+            self._budget.write_s, f"write of {point.name}", self._driver.write(device, point, value)
+        )
 
-    async def _timed(self, budget_s: float, what: str, call: Awaitable[T]) -> T:
+    async def _timed(self, budget_s: float, what: str, call: Awaitable[T], *, interruptible: bool = False) -> T:
         began_s = self._clock.monotonic_s()
         self._requests += 1
-        result = await self._within(budget_s, what, call)
-        self._latency_s += _LATENCY_WEIGHT * (self._clock.monotonic_s() - began_s - self._latency_s)
+        result = await self._within(budget_s, what, call, interruptible=interruptible)
+        away_s, self._away_s = self._away_s, 0.0
+        self._latency_s += _LATENCY_WEIGHT * (self._clock.monotonic_s() - began_s - away_s - self._latency_s)
         return result
 
-    async def _within(self, budget_s: float, what: str, call: Awaitable[T]) -> T:
+    async def _within(self, budget_s: float, what: str, call: Awaitable[T], *, interruptible: bool = False) -> T:
         try:
-            async with asyncio.timeout(budget_s):
+            async with asyncio.timeout(budget_s) as limit:
+                if interruptible:
+                    self._reading = limit
                 return await call
         except MapperError as error:
             raise self._counted(error) from error.__cause__
@@ -143,6 +177,9 @@ class Bus:
             raise self._counted(MapperError(message, remedy="This is a fault of the mapper; report it.")) from error
 
     def _counted(self, error: MapperError) -> MapperError:
+        if error is self._told:  # of a call within a read, which it has ended
+            return error
+        self._told = error
         self._errors += 1
         self._last_error = error.message
         self._last_error_ms = self._clock.now_us() // 1000

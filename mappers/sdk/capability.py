@@ -1,4 +1,4 @@
-"""What a driver may offer beside the five methods of ``Driver``: telling values by itself, finding devices.
+"""What a driver may offer beside the five methods of ``Driver``: telling values by itself, finding devices, giving way.
 
 A driver has a capability when it has its method; the SDK asks with isinstance. Its Mapper says the same for lists.
 
@@ -10,7 +10,7 @@ A driver has a capability when it has its method; the SDK asks with isinstance. 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -106,6 +106,18 @@ class Discovering(Protocol[S]):
         """Look for devices, after ``connect``; each is given as it is found, and how far the scan is told.
 
         May take minutes and end early: the generator is closed. Raises NotConnected.
+        """
+        ...
+
+
+@runtime_checkable
+class GivingWay(Protocol):
+    """A driver whose ``read`` makes several requests, between any two of which something else may be asked."""
+
+    def give_way(self, turn: Callable[[], Awaitable[None]]) -> None:
+        """Await ``turn`` between two requests of a read from now on: what is more urgent is called from in there.
+
+        Those are calls of the same driver, one at a time; their NotConnected passes through ``read``.
         """
         ...
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from mappers.sdk.binding import BoundDevice, BoundPoint
 from mappers.sdk.convert import Converter, Sample, bad
-from mappers.sdk.driver import DeviceConfig, Fault
+from mappers.sdk.driver import DeviceConfig, Fault, WriteKind
 from mappers.sdk.errors import MapperError
 from mappers.sdk.outbox import TwinOutbox
 from mappers.sdk.writeback import Writeback
@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 _FIRST_PROBE_S: Final = 1.0
 _LONGEST_PROBE_S: Final = 60.0
-_PROBE_SHARE: Final = 19  # a silent device waits 19 times what its probe took: 5 % of the bus at most
+PROBE_SHARE: Final = 19
+"""Silent devices wait 19 times what a probe took: 5 % of the bus at most."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +46,9 @@ class PollClass:
     """Whether a class that is told has to be read once, because what was known of it is forgotten."""
     confirmed_ms: dict[str, int] = field(default_factory=dict)
     """Source times of values that were read back after a write; what a subscription brings from before is not news."""
+    reading: bool = False
+    overtaken: set[str] = field(default_factory=set)
+    """Points that were written and read back in the middle of a read, which may have read them before."""
 
     def forget(self) -> None:
         """Know no value any more."""
@@ -53,6 +57,20 @@ class PollClass:
     def replace(self, sample: Sample) -> None:
         """Know what was read, and no more."""
         self.values, self.marks, self.was_read, self.reread = sample.values, sample.marks, True, False
+
+    def whole(self, sample: Sample) -> Sample:
+        """What a read gave, but for points that were read back since."""
+        if not self.overtaken:
+            return sample
+        values, marks = dict(sample.values), dict(sample.marks)
+        for name in self.overtaken:
+            values.pop(name, None)
+            marks.pop(name, None)
+            if name in self.values:
+                values[name] = self.values[name]
+            if name in self.marks:
+                marks[name] = self.marks[name]
+        return Sample(values, marks, sample.times_ms)
 
     def note(self, sample: Sample) -> None:
         """Keep what is known of some of the points."""
@@ -71,7 +89,8 @@ class ServedDevice:
         self.bound = bound
         self.bound_classes = self.classes = tuple(classes)
         self.points: dict[str, BoundPoint] = {point.spec.name: point for point in bound.points}
-        self.writeback = Writeback(rng)
+        pulses = (name for name, point in self.points.items() if point.write_back.kind is WriteKind.PULSE)
+        self.writeback = Writeback(rng, frozenset(pulses))
         self.outbox = outbox
         self.probe_at = -inf
         self.down: MapperError | None = None
@@ -93,7 +112,8 @@ class ServedDevice:
         """Report that no usable property has a value."""
         for poll in self.classes:
             poll.forget()
-        self.outbox.offer({}, {name: bad(reason) for name in self.points})
+        # What is only written has no other value than the one that was taken.
+        self.outbox.offer({}, {name: bad(reason) for name, point in self.points.items() if point.is_read})
 
     def report(self, sample: Sample) -> None:
         """Report one cycle; a property whose desired value was refused stays marked while that value is desired."""
@@ -124,6 +144,8 @@ class ServedDevice:
             if name in poll.names:
                 poll.values, poll.marks = dict(poll.values), dict(poll.marks)  # what was read is the driver's
                 poll.note(sample)
+                if poll.reading:
+                    poll.overtaken.add(name)
                 if name in sample.times_ms:
                     poll.confirmed_ms[name] = sample.times_ms[name]
 
@@ -134,8 +156,19 @@ class ServedDevice:
         else:
             log.debug("%s: still %s", self.bound.key, error.message)
         self.down = error
-        self.probe_at = now_s + max(self._backoff.next_s(), min(_LONGEST_PROBE_S, _PROBE_SHARE * took_s))
+        self.probe_at = now_s + max(self._backoff.next_s(), PROBE_SHARE * took_s)
+        self.writeback.forget_sent(now_s)
         self.mark_all(error.reason)
+
+    def takes_writes(self, now_s: float) -> bool:
+        """Whether a write is worth its time; one to a silent device that has nothing to read is its probe."""
+        return self.down is None or (not self.classes and self.probe_at <= now_s)
+
+    def took_write(self) -> None:
+        """Note that the device answered to a write."""
+        if self.down is not None and not self.classes:
+            log.info("%s: answers again", self.bound.key)
+            self.restart()
 
     @property
     def doubtful(self) -> bool:
@@ -144,7 +177,7 @@ class ServedDevice:
 
     def converter(self, names: Iterable[str]) -> Converter:
         """What turns readings of these points into samples."""
-        return Converter({name: (self.points[name].scaling, self.points[name].rule) for name in names})
+        return Converter({name: (self.points[name].source_scaling, self.points[name].rule) for name in names})
 
     def answered(self, faults: Mapping[str, Fault], read: frozenset[str]) -> bool:
         """Note that the device answered; true if it was down until now."""
@@ -180,13 +213,13 @@ class ServedDevice:
 def poll_classes(bound: BoundDevice, plan: Callable[[BoundDevice, list[BoundPoint]], object]) -> list[PollClass]:
     """Group a device's points by cycle; ``plan`` is the driver's."""
     by_cycle: dict[int, list[BoundPoint]] = {}
-    for point in bound.points:
+    for point in filter(lambda point: point.is_read, bound.points):
         by_cycle.setdefault(point.cycle_ms, []).append(point)
     return [
         PollClass(
             cycle_ms,
             plan(bound, points),
-            Converter({point.spec.name: (point.scaling, point.rule) for point in points}),
+            Converter({point.spec.name: (point.source_scaling, point.rule) for point in points}),
             frozenset(point.spec.name for point in points),
         )
         for cycle_ms, points in sorted(by_cycle.items())

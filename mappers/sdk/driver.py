@@ -13,15 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Generic, Protocol, TypeVar
+from math import inf
+from typing import Annotated, Final, Generic, Protocol, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.alias_generators import to_camel
 
 from twin.model import Quality, Reason, Value, ValueType
 
 A = TypeVar("A", bound="PointConfig")
 D = TypeVar("D", bound="DeviceConfig", contravariant=True)
 P = TypeVar("P")
+
+_PULSE_EXPIRES_S: Final = 60.0
 
 
 class ConnectionConfig(BaseModel):
@@ -36,6 +40,51 @@ class DeviceConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
+class WriteKind(StrEnum):
+    """What becomes of a value after it was written."""
+
+    CONFIRMED = "confirmed"  # it is read back; what was read is reported
+    WRITE_ONLY = "writeOnly"  # it cannot be read: what the device took is reported
+    PULSE = "pulse"  # true is written, and false a while later; true is reported when that is done
+
+
+class WriteBack(BaseModel):
+    """How a desired value gets to the device, the same in every protocol."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, alias_generator=to_camel)
+
+    kind: WriteKind = WriteKind.CONFIRMED
+    read_from: str = ""
+    delay_ms: Annotated[int, Field(ge=0, le=600_000)] = 0
+    pulse_ms: Annotated[int, Field(ge=1, le=600_000)] = 500
+    expires_ms: Annotated[int, Field(ge=1, le=30 * 86_400_000)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind is not WriteKind.CONFIRMED:
+            for key, given in (("readFrom", self.read_from), ("delayMs", self.delay_ms)):
+                if given:
+                    message = f"{key} is about reading back, which kind {self.kind} never does; leave {key} out"
+                    raise ValueError(message)
+        if self.kind is not WriteKind.PULSE and "pulse_ms" in self.model_fields_set:
+            message = f"pulseMs means nothing to kind {self.kind}; use kind: pulse, or leave pulseMs out"
+            raise ValueError(message)
+        return self
+
+    @property
+    def expires_s(self) -> float:
+        """Age at which a desired value is not written any more; a pulse that is long overdue is never wanted."""
+        if self.expires_ms is not None:
+            return self.expires_ms / 1000
+        return _PULSE_EXPIRES_S if self.kind is WriteKind.PULSE else inf
+
+    def mismatch(self, value_type: ValueType) -> str:
+        """Why a property of that type cannot be written so; empty if it can."""
+        if self.kind is WriteKind.PULSE and value_type is not ValueType.BOOLEAN:
+            return f"a pulse is true and then false, which a property of type {value_type} is not; use type: BOOLEAN"
+        return ""
+
+
 class PointConfig(BaseModel):
     """Base of a protocol's visitor: how a property is reached.
 
@@ -46,6 +95,7 @@ class PointConfig(BaseModel):
 
     scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    write_back: Annotated[WriteBack, Field(alias="writeBack")] = WriteBack()
 
     @field_validator("scale")
     @classmethod
@@ -122,8 +172,11 @@ class Driver(Protocol[D, A, P]):
         """
         ...
 
-    async def write(self, device: D, point: Point[A], value: Value) -> None:
-        """Write one raw value. Raises WriteRefused, and NotConnected or DeviceTimeout as ``read`` does."""
+    async def write(self, device: D, point: Point[A], value: Value) -> Readings | None:
+        """Write one raw value. Raises WriteRefused, and NotConnected or DeviceTimeout as ``read`` does.
+
+        Most return nothing and are asked to read it back; what a protocol reads with the same request is returned.
+        """
         ...
 
 

@@ -1,11 +1,13 @@
 """Serves the devices of one connection: reads what is due, reports it, writes what is desired.
 
-    connecting ──connected──> serving: 1. writes that are due   (write, read back, report)
-        ^                              2. probes of silent devices
-        └───── NotConnected ──────┘    3. the poll class that is due longest, or its subscription
+    connecting ──connected──> serving: 1. writes that are due, then what was written and is to be read back
+        ^                              2. reads that somebody asked for
+        └───── NotConnected ──────┘    3. probes of silent devices, one twentieth of the time at most
+                                       4. the poll class that is due longest, or its subscription
 
-One task makes all calls of a driver, one at a time, and picks the next by that order. So a write waits for one call at
-most, and nothing needs a lock.
+One task makes all calls of a driver, one at a time, and picks the next by that order, so nothing needs a lock. A driver
+that makes several requests for one read gives way between them: 1 and 2 wait for the one request in flight, not for the
+poll.
 """
 
 from __future__ import annotations
@@ -13,24 +15,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from math import inf
 from random import Random
 from typing import Final
 
+from mappers.sdk.asking import Asking
 from mappers.sdk.binding import BoundDevice, BoundPoint
 from mappers.sdk.bus import AnyDriver, Budget, Bus, BusCounters
-from mappers.sdk.convert import Converter, Sample
-from mappers.sdk.device import PollClass, ServedDevice, poll_classes
-from mappers.sdk.errors import DeviceTimeout, MapperError, NotConnected, WriteRefused
+from mappers.sdk.convert import Sample
+from mappers.sdk.device import PROBE_SHARE, PollClass, ServedDevice, poll_classes
+from mappers.sdk.errors import DeviceTimeout, MapperError, NotConnected
 from mappers.sdk.health import ConnectionState, Health
 from mappers.sdk.outbox import Outbox
 from mappers.sdk.schedule import Schedule
 from mappers.sdk.subscription import Subscriptions
-from mappers.sdk.writeback import Wish, agrees, objection
+from mappers.sdk.writer import Writer
 from twin.clock import Clock
 from twin.errors import EdgetwinError
 from twin.link import Link, Message
 from twin.link.backoff import Backoff
-from twin.model import TwinKey, Value
+from twin.model import TwinKey
 from twin.wire import codec, topics
 from twin.wire.messages import Delta
 
@@ -69,7 +73,13 @@ class MapperRunner:
         self._wake = asyncio.Event()
         self._state = ConnectionState.CONNECTING
         self._outage: NotConnected | None = None
-        self._subscriptions = Subscriptions(self._bus, clock, self._schedule, wake=self._wake.set, plan=self._part)
+        self._writer = Writer(self._bus, clock)
+        self._asking = Asking(name, self._poll)
+        self._interrupting = False
+        self._calm_until = -inf
+        """Before then nothing is due that a poll would have to give way to."""
+        self._probes_from = -inf
+        self._subscriptions = Subscriptions(self._bus, clock, self._schedule, wake=self._woken, plan=self._part)
 
     async def serve(self, devices: Iterable[BoundDevice]) -> None:
         """Serve these devices and no others; those whose settings are the same are not touched."""
@@ -80,10 +90,22 @@ class MapperRunner:
         for key, bound in wanted.items():
             if key not in self._devices:
                 await self._add(bound)
-        self._wake.set()
+        self._woken()
+
+    async def ask(self, key: TwinKey, name: str) -> Sample:
+        """Read what one property is read with now, before any poll; what was read is reported, too.
+
+        Raises MapperError: the device is silent or not here, or too many ask.
+        """
+        if self._outage is not None:
+            raise self._outage
+        answer = self._asking.add(self._devices.get(key), name)
+        self._woken()
+        return await answer  # no time-out: a read has one, and a loss of the connection fails it
 
     async def run(self) -> None:
         """Connect, serve, reconnect, until cancelled."""
+        self._bus.interrupt_with(self._give_way)
         try:
             while True:
                 await self._connect()
@@ -93,6 +115,7 @@ class MapperRunner:
                 except NotConnected as error:
                     await self._lose(error)
         finally:
+            self._asking.fail(NotConnected(f"connection {self.name} is not served any more"))
             await self._bus.close()
 
     def close(self) -> None:
@@ -141,7 +164,7 @@ class MapperRunner:
 
     def _plan(self, bound: BoundDevice, points: list[BoundPoint]) -> object:
         assert bound.address is not None
-        return self._bus.plan(bound.address, [point.point for point in points])
+        return self._bus.plan(bound.address, [point.source for point in points])
 
     def _part(self, device: ServedDevice, names: frozenset[str]) -> object:
         return self._plan(device.bound, [device.points[name] for name in sorted(names)])
@@ -170,7 +193,9 @@ class MapperRunner:
         self._outage = error
         self._state = ConnectionState.LOST
         self._subscriptions.forget(self._devices.values(), self._clock.monotonic_s())
+        self._asking.fail(error)
         for device in self._devices.values():
+            device.writeback.forget_sent(self._clock.monotonic_s())
             device.mark_all(error.reason)
         await self._bus.close()
         await asyncio.sleep(self._backoff.next_s())
@@ -192,47 +217,63 @@ class MapperRunner:
         now_s = self._clock.monotonic_s()
         self._wake.clear()
         await self._subscriptions.settle()
-        write = self._due_write(now_s)
-        if write is not None:
-            await self._write(*write)
+        if await self._urgent():
+            await asyncio.sleep(0)
             return
+        self._calm_until = self._next_urgent()
         probe = self._due_probe(now_s)
         slot = probe or self._schedule.pop(now_s)
         if slot is not None:
             if probe is not None:
                 await self._poll(*slot)
-            elif slot[0].probe_at <= now_s:
+            elif slot[0].down is None:
                 await self._visit(*slot)
             await asyncio.sleep(0)  # a driver that answers from memory must not starve the loop
             return
         await self._rest(now_s)
 
+    async def _urgent(self) -> bool:
+        """Make the most urgent call that does not wait for a whole poll; false if there is none."""
+        return await self._writer.turn(self._devices.values()) or await self._asking.turn()
+
+    def _next_urgent(self) -> float:
+        waiting = (one for one in self._devices.values() if one.writeback and (one.down is None or not one.classes))
+        return min((max(self._writer.next_at(one), one.probe_at) for one in waiting), default=inf)
+
+    async def _give_way(self) -> None:
+        """Make what is more urgent than the poll that is under way."""
+        if self._interrupting or self._clock.monotonic_s() < self._calm_until:
+            return
+        self._interrupting = True
+        try:
+            while await self._urgent():
+                pass
+            self._calm_until = self._next_urgent()
+        finally:
+            self._interrupting = False
+
+    def _woken(self) -> None:
+        self._calm_until = -inf
+        self._wake.set()
+
     async def _rest(self, now_s: float) -> None:
-        next_at = self._schedule.next_at()
+        next_at = min(self._schedule.next_at(), self._calm_until)
         for device in self._devices.values():
             if device.down is not None:
-                next_at = min(next_at, device.probe_at)
-            elif device.writeback:
-                next_at = min(next_at, device.writeback.next_at(device.knows))
+                next_at = min(next_at, max(device.probe_at, self._probes_from))
         try:
             async with asyncio.timeout(min(_LONGEST_WAIT_S, max(0.0, next_at - now_s))):
                 await self._wake.wait()
         except TimeoutError:
             pass
 
-    def _due_write(self, now_s: float) -> tuple[ServedDevice, Wish] | None:
-        for device in self._devices.values():
-            if device.writeback and device.down is None:
-                for wish in device.writeback.due(now_s):
-                    if device.knows(wish.name):
-                        return device, wish
-        return None
-
     def _due_probe(self, now_s: float) -> _Slot | None:
-        for device in self._devices.values():
-            if device.down is not None and device.probe_at <= now_s and device.classes:
-                return device, device.classes[0]
-        return None
+        """The silent device to ask, not before the bus can spare the time; all its devices silent, it can."""
+        due = [one for one in self._devices.values() if one.down is not None and one.probe_at <= now_s and one.classes]
+        if not due or (now_s < self._probes_from and any(one.down is None for one in self._devices.values())):
+            return None
+        device = min(due, key=lambda one: one.probe_at)
+        return device, device.classes[0]
 
     async def _visit(self, device: ServedDevice, poll: PollClass) -> None:
         """Read a poll class; or have the driver tell it from now on, and then look only whether it still does."""
@@ -251,6 +292,8 @@ class MapperRunner:
 
     async def _poll(self, device: ServedDevice, poll: PollClass) -> None:
         began_s = self._clock.monotonic_s()
+        poll.reading = True
+        poll.overtaken.clear()
         try:
             readings = await self._bus.read(poll.plan)
         except NotConnected:
@@ -258,12 +301,14 @@ class MapperRunner:
         except MapperError as error:
             self._silent(device, error, began_s)
             return
+        finally:
+            poll.reading = False
         self._stands()
         if self._devices.get(device.bound.key) is not device:
             return  # it was taken out or changed during the read
         if device.answered(readings.faults, poll.names):
             self._hasten(device, self._clock.monotonic_s())
-        sample = poll.converter.sample(readings)
+        sample = poll.whole(poll.converter.sample(readings))
         poll.replace(sample)
         self._subscriptions.was_read(poll)
         device.report(sample)
@@ -273,59 +318,7 @@ class MapperRunner:
         self._stands()
         now_s = self._clock.monotonic_s()
         device.failed(error, now_s, now_s - began_s)
-
-    async def _write(self, device: ServedDevice, wish: Wish) -> None:
-        point = device.points.get(wish.name)
-        now_s = self._clock.monotonic_s()
-        text = "the device has no such usable property"
-        if point is not None:
-            text = objection(point.spec, point.rule, wish.value)
-        if point is None or text:
-            self._refuse(device, wish, text, for_good=True)
-            return
-        if self._agrees(point, wish.value, device.last_read(wish.name)[1]):
-            device.writeback.wrote(wish)
-            return
-        try:
-            await self._bus.write(device.address, point.point, point.scaling.raw(wish.value))
-            sample = await self._read_back(device, point)
-        except NotConnected:
-            raise
-        except WriteRefused as error:
-            self._refuse(device, wish, error.message)
-            return
-        except MapperError as error:
-            ended_s = self._clock.monotonic_s()
-            device.failed(error, ended_s, ended_s - now_s)
-            return
-        read_back = sample.values.get(wish.name)
-        if self._agrees(point, wish.value, read_back):
-            device.writeback.wrote(wish)
-        else:
-            self._refuse(device, wish, f"the device holds {read_back!r} after {wish.value!r} was written", mark=False)
-        device.report(sample)
-
-    async def _read_back(self, device: ServedDevice, point: BoundPoint) -> Sample:
-        """Read one property after it was written."""
-        name = point.spec.name
-        readings = await self._bus.read(self._bus.plan(device.address, [point.point]))
-        sample = Converter({name: (point.scaling, point.rule)}).sample(readings)
-        device.confirm(name, sample)
-        return sample
-
-    def _refuse(
-        self, device: ServedDevice, wish: Wish, text: str, *, for_good: bool = False, mark: bool = True
-    ) -> None:
-        if not device.writeback.stands(wish):
-            return  # a newer delta has come; it is written next
-        level = logging.DEBUG if wish.refused else logging.WARNING
-        log.log(level, "%s: %s is not set to %r: %s", device.bound.key, wish.name, wish.value, text)
-        device.writeback.refuse(wish, self._clock.monotonic_s(), for_good=for_good)
-        if mark and wish.name in device.points:
-            device.mark_refused(wish.name)
-
-    def _agrees(self, point: BoundPoint, desired: Value, read: Value) -> bool:
-        return read is not None and agrees(desired, read, point.spec.tolerance, point.scaling)
+        self._probes_from = now_s + PROBE_SHARE * (now_s - began_s)
 
     def _on_delta(self, device: ServedDevice, message: Message) -> None:
         try:
@@ -337,4 +330,4 @@ class MapperRunner:
         good = {name: value for name in cleared if (value := device.last_read(name)[1]) is not None}
         if good and device.down is None and self._outage is None:
             device.outbox.offer(good, {})
-        self._wake.set()
+        self._woken()

@@ -102,6 +102,7 @@ def simulated(bound: BoundDevice) -> BoundDevice:
             one,
             point=Point(one.spec.name, one.spec.type, SimulatedPoint(spec=one.spec)),
             scaling=Scaling(one.spec.type),
+            read_from=None,
         )
         for one in bound.points
     )

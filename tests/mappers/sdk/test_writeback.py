@@ -92,4 +92,4 @@ def test_objection(value, access, text) -> None:
     ],
 )
 def test_agreement_allows_for_tolerance_and_resolution(desired, read, tolerance, scale, same) -> None:
-    assert agrees(desired, read, tolerance, Scaling(ValueType.DOUBLE, scale)) is same
+    assert agrees(desired, read, tolerance, Scaling(ValueType.DOUBLE, scale).step) is same
