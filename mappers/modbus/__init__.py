@@ -1,11 +1,12 @@
-"""Modbus TCP and RTU as a mapper; pymodbus is imported when the first driver is made."""
+"""Modbus as a mapper: TCP, TLS, RTU, ASCII, RTU over TCP; pymodbus is imported when the first driver is made."""
 
 from __future__ import annotations
 
 from typing import cast
 
-from mappers.modbus.config import ModbusConnection, ModbusDevice, ModbusPoint, split_kubeedge
-from mappers.sdk import ConnectionConfig, DeviceConfig, Driver, Mapper, PointConfig
+from mappers.modbus.config import ModbusConnection, ModbusDevice, ModbusScan, split_kubeedge
+from mappers.modbus.point import ModbusPoint
+from mappers.sdk import Capability, ConnectionConfig, DeviceConfig, Driver, Mapper, PointConfig
 
 __all__ = ["MAPPER"]
 
@@ -25,4 +26,6 @@ MAPPER = Mapper(
     driver=_driver,
     aliases={"modbus": "modbus", "modbus-tcp": "modbus", "modbus-rtu": "modbus"},
     split=split_kubeedge,
+    scan=ModbusScan,
+    capabilities=frozenset({Capability.DISCOVER}),
 )

@@ -3,7 +3,7 @@
 A block is compiled once and then decoded in three steps of C code, whatever the mix of types and orders:
 
     bytes as sent ──gather──> big-endian bytes, grouped ──one unpack──> values ──zip──> by name
-                              numbers │ floats │ rest                   (the rest: bits, BCD, strings, one by one)
+                              numbers │ floats │ rest              (the rest: bits, fields, BCD, strings, one by one)
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def decode(words: Sequence[int], encoding: Encoding) -> Value:
 def encode(value: Value, encoding: Encoding) -> list[int]:
     """Encode one value as 16-bit registers as sent, the inverse of decode. Raises NotEncodable.
 
-    Of an encoding with a ``bit`` only that bit is set; the caller keeps the others.
+    Of an encoding with a ``bit`` only its bits are set; the caller keeps the others.
     """
     big_endian = _packed(value, encoding)
     sent = bytearray(len(big_endian))
@@ -130,7 +130,8 @@ _REST_TYPES: Final = _BCD_TYPES | {RawType.BOOL, RawType.STRING}
 def _group(field: Field) -> int:
     if field.encoding.type in _FLOAT_TYPES:
         return _FLOATS
-    return _REST if field.encoding.type in _REST_TYPES else _NUMBERS
+    is_rest = field.encoding.type in _REST_TYPES or field.encoding.bits is not None
+    return _REST if is_rest else _NUMBERS
 
 
 def _format(encoding: Encoding) -> str:
@@ -145,7 +146,9 @@ def _finisher(encoding: Encoding) -> Callable[[Any], Value]:
         return _bcd
     if encoding.bit is None:
         return bool
-    mask = 1 << encoding.bit
+    mask, lowest = encoding.mask, encoding.bit
+    if encoding.bits is not None:
+        return lambda word: (word & mask) >> lowest
     return lambda word: word & mask != 0
 
 
@@ -176,6 +179,9 @@ def _packed(value: Value, encoding: Encoding) -> bytes:
     if raw_type in _FLOAT_TYPES:
         return _packed_float(value, raw_type)
     number = _whole(value, raw_type)
+    if encoding.bits is not None and encoding.bit is not None:
+        _in_range(number, 0, (1 << encoding.bits) - 1, f"a field of {encoding.bits} bits")
+        return struct.pack(">H", number << encoding.bit)
     if raw_type in _BCD_TYPES:
         _in_range(number, 0, 10 ** (4 * encoding.registers) - 1, raw_type)
         return int(str(number), 16).to_bytes(2 * encoding.registers, "big")
@@ -224,9 +230,9 @@ def _whole(value: Value, raw_type: RawType) -> int:
     raise _wrong(value, f"a whole number for {raw_type}")
 
 
-def _in_range(number: int, low: int, high: int, raw_type: RawType) -> None:
+def _in_range(number: int, low: int, high: int, what: str) -> None:
     if not low <= number <= high:
-        raise _wrong(number, f"in the range of {raw_type}, {low} to {high}")
+        raise _wrong(number, f"in the range of {what}, {low} to {high}")
 
 
 def _wrong(value: object, wanted: str) -> NotEncodable:

@@ -1,40 +1,63 @@
-"""What people write about Modbus connections, devices and points; KubeEdge's keys are read as they are.
-
-native    {table: holding, address: 4, type: float32, wordOrder: little, scale: 0.1}
-KubeEdge  {register: HoldingRegister, offset: 4, limit: 2, isRegisterSwap: true, scale: 0.1}
-"""
+"""What people write about Modbus connections, devices and scans; KubeEdge's keys are read as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AliasChoices, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
-from mappers.modbus.encoding import REGISTERS, Encoding, Order, RawType
-from mappers.modbus.kubeedge import native_connection, native_point
-from mappers.modbus.plan import Table
-from mappers.sdk import ConnectionConfig, DeviceConfig, PointConfig, ValueType
+from mappers.modbus.kubeedge import native_connection
+from mappers.sdk import ConnectionConfig, DeviceConfig, ScanConfig
 
 _CAMEL: Final = ConfigDict(alias_generator=to_camel)
-_HIGHEST: Final = 65535
 _UNIT_KEYS: Final = ("unit", "slaveID", "slaveId")
+_TLS_PORT: Final = 802
+_HIGHEST_UNIT: Final = 247
+
+
+class Transport(StrEnum):
+    """How frames travel: TCP frames with a number each, or frames of a serial line, which have none."""
+
+    TCP = "tcp"
+    TLS = "tls"
+    RTU = "rtu"
+    ASCII = "ascii"
+    RTU_OVER_TCP = "rtuOverTcp"
+
+    @property
+    def is_serial(self) -> bool:
+        """Whether it is a serial port of this machine."""
+        return self in (Transport.RTU, Transport.ASCII)
+
+    @property
+    def numbered(self) -> bool:
+        """Whether an answer says which request it belongs to."""
+        return self in (Transport.TCP, Transport.TLS)
 
 
 class ModbusConnection(ConnectionConfig):
-    """A TCP host or a serial line."""
+    """A host in a network or a serial line."""
 
     model_config = _CAMEL
 
-    transport: Literal["tcp", "rtu"] = "tcp"
+    transport: Transport = Transport.TCP
     host: str = ""
     port: Annotated[int, Field(ge=1, le=65535)] = 502
+    connections: Annotated[int, Field(ge=1, le=16)] = 1
+    ca: str = ""
+    certificate: str = ""
+    private_key: str = ""
+    server_name: str = ""
     serial_port: str = ""
     baudrate: Annotated[int, Field(ge=50, le=4_000_000, alias="baudRate")] = 9600
     data_bits: Annotated[int, Field(ge=7, le=8)] = 8
     parity: Literal["none", "even", "odd"] = "none"
     stop_bits: Annotated[int, Field(ge=1, le=2)] = 1
+    pause_ms: Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)] | None = None
     timeout_ms: Annotated[int, Field(ge=1, le=600_000)] = 1000
     retries: Annotated[int, Field(ge=0, le=100)] = 0
     max_block: Annotated[int, Field(ge=1, le=125)] = 125
@@ -44,140 +67,102 @@ class ModbusConnection(ConnectionConfig):
     @model_validator(mode="before")
     @classmethod
     def _accept_kubeedge(cls, given: Any) -> Any:
-        return native_connection(given) if isinstance(given, Mapping) else given
+        if not isinstance(given, Mapping):
+            return given
+        native = native_connection(given)
+        return {"port": _TLS_PORT, **native} if native.get("transport") == Transport.TLS else native
 
     @model_validator(mode="after")
-    def _reachable(self) -> Self:
-        if self.transport == "tcp" and not self.host:
-            message = "transport tcp needs a host; for example host: 192.168.1.10 (KubeEdge's key is ip)"
-            raise ValueError(message)
-        if self.transport == "rtu" and not self.serial_port:
-            message = "transport rtu needs a serialPort; for example serialPort: /dev/ttyUSB0"
-            raise ValueError(message)
+    def _consistent(self) -> Self:
+        for check in (self._check_place, self._check_tls, self._check_line):
+            if problem := check():
+                raise ValueError(problem)
         return self
+
+    @property
+    def where(self) -> str:
+        """The place as messages name it."""
+        return self.serial_port if self.transport.is_serial else f"{self.host}:{self.port}"
+
+    @property
+    def pause_s(self) -> float:
+        """Silence between an answer and the next request: by default what the specification wants of an RTU line."""
+        if self.pause_ms is not None:
+            return self.pause_ms / 1000
+        return max(_SHORTEST_PAUSE_S, _PAUSE_BITS / self.baudrate) if self.transport is Transport.RTU else 0.0
+
+    def _check_place(self) -> str:
+        if self.transport.is_serial:
+            if not self.serial_port:
+                return f"transport {self.transport} needs a serialPort; for example serialPort: /dev/ttyUSB0"
+            if self.connections > 1:
+                return f"connections {self.connections} go with a host, not with a serial port; leave connections out"
+        elif not self.host:
+            return f"transport {self.transport} needs a host; for example host: 192.168.1.10 (KubeEdge's key is ip)"
+        return ""
+
+    def _check_tls(self) -> str:
+        given = {
+            "ca": self.ca,
+            "certificate": self.certificate,
+            "privateKey": self.private_key,
+            "serverName": self.server_name,
+        }
+        if self.transport is not Transport.TLS:
+            for key, value in given.items():
+                if value:
+                    return f"{key} means nothing to transport {self.transport}; use transport: tls, or leave {key} out"
+        elif bool(self.certificate) != bool(self.private_key):
+            return "certificate and privateKey go together; give both, or none if the host asks for none"
+        return ""
+
+    def _check_line(self) -> str:
+        if self.transport is Transport.RTU and self.data_bits != 8:
+            return f"dataBits {self.data_bits} cannot carry the bytes of rtu; use dataBits: 8, or transport: ascii"
+        return ""
 
 
 class ModbusDevice(DeviceConfig):
     """The unit id of a device: 1 to 247, on TCP also 0 and 255, which mean the host itself."""
 
+    model_config = _CAMEL
+
     unit: Annotated[int, Field(validation_alias=AliasChoices(*_UNIT_KEYS))] = 1
+    read_write: bool = False
 
     @field_validator("unit")
     @classmethod
     def _unit(cls, unit: int) -> int:
-        if 0 <= unit <= 247 or unit == 255:
+        if 0 <= unit <= _HIGHEST_UNIT or unit == 255:
             return unit
         message = f"unit {unit} is not 0 to 247, or 255 on TCP; for example unit: 1"
         raise ValueError(message)
 
 
-class ModbusPoint(PointConfig):
-    """Where a property lies and how it is encoded.
+class ModbusScan(ScanConfig):
+    """Which units to ask, such as ``1-20,32``."""
 
-    Without a type, ``length`` registers are read as the property's own type: see ``encoding``.
-    """
+    units: str = f"1-{_HIGHEST_UNIT}"
 
-    model_config = _CAMEL
-
-    table: Table
-    address: int
-    type: RawType | None = None
-    length: Annotated[int, Field(ge=1, le=125)] | None = None
-    bit: Annotated[int, Field(ge=0, le=15)] | None = None
-    byte_order: Order = Order.BIG
-    word_order: Order = Order.BIG
-
-    @model_validator(mode="before")
+    @field_validator("units")
     @classmethod
-    def _accept_kubeedge(cls, given: Any) -> Any:
-        return native_point(given) if isinstance(given, Mapping) and "register" in given else given
-
-    @field_validator("address")
-    @classmethod
-    def _address(cls, address: int) -> int:
-        if address < 0:
-            message = f"address {address} is below 0; Modbus addresses are 0 to {_HIGHEST}"
+    def _units(cls, units: str) -> str:
+        if not list(unit_range(units)):
+            message = f"units {units!r} names no unit; for example units: 1-20,32"
             raise ValueError(message)
-        if address > _HIGHEST:
-            table, meant = _numbered(address)
-            message = (
-                f"address {address} is over {_HIGHEST}; Modbus addresses start at 0 - did you mean 40001-style"
-                f" numbering? use address: {meant} with table: {table}"
-            )
+        return units
+
+
+def unit_range(text: str) -> Iterator[int]:
+    """Units of a text such as ``1-20,32``. Raises ValueError with what to write."""
+    for part in text.split(","):
+        bounds = re.fullmatch(r"\s*(\d{1,3})(?:\s*-\s*(\d{1,3}))?\s*", part, re.ASCII)
+        first = int(bounds[1]) if bounds else -1
+        last = int(bounds[2] or first) if bounds else -1
+        if not 0 <= first <= last <= 255:
+            message = f"units {text!r} is not a list of units and ranges within 0 to 255; for example units: 1-20,32"
             raise ValueError(message)
-        return address
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        for check in (self._check_bits, self._check_length):
-            if problem := check():
-                raise ValueError(problem)
-        end = self.address + self.registers
-        if end - 1 > _HIGHEST:
-            message = (
-                f"address {self.address} with {self.registers} registers ends at {end - 1}, over {_HIGHEST};"
-                " the value must lie inside the address space"
-            )
-            raise ValueError(message)
-        return self
-
-    @property
-    def registers(self) -> int:
-        """Addresses that the value fills; of a coil or discrete input always one."""
-        if self.table.of_bits or self.bit is not None:
-            return 1
-        return REGISTERS.get(self.type, 0) if self.type not in (None, RawType.STRING) else self.length or 1
-
-    def encoding(self, value_type: ValueType) -> Encoding:
-        """Return how the registers are read, by the property's type where the point says none.
-
-        Raises ValueError when the property's type does not go with so many registers.
-        """
-        raw_type = self.type or self._type_for(value_type)
-        return Encoding(raw_type, self.registers, self.byte_order, self.word_order, self.bit)
-
-    def mismatch(self, value_type: ValueType) -> str:
-        """Why the registers cannot be read as a property of that type."""
-        try:
-            self.encoding(value_type)
-        except ValueError as error:
-            return str(error)
-        return ""
-
-    def _type_for(self, value_type: ValueType) -> RawType:
-        if self.table.of_bits or self.bit is not None:
-            return RawType.BOOL
-        by_length = _BY_LENGTH.get(value_type, {})
-        raw_type = RawType.STRING if value_type is ValueType.STRING else by_length.get(self.registers)
-        if raw_type is None:
-            fits = ", ".join(map(str, by_length)) or "no number of"
-            message = (
-                f"a property of type {value_type} cannot be read from {self.registers} registers without a type"
-                f" ({fits} would do); for example type: uint16"
-            )
-            raise ValueError(message)
-        return raw_type
-
-    def _check_bits(self) -> str:
-        if self.table.of_bits and self.type not in (None, RawType.BOOL):
-            return f"a {self.table} is one bit: its type is bool, not {self.type}; leave type out"
-        if self.table.of_bits and self.bit is not None:
-            return f"bit picks a bit of a register; a {self.table} is one bit already, leave bit out"
-        if self.bit is not None and self.type not in (None, RawType.BOOL):
-            return f"bit {self.bit} of a register is of type bool, not {self.type}; leave type out"
-        return ""
-
-    def _check_length(self) -> str:
-        if self.table.of_bits or self.bit is not None:
-            return ""
-        if self.type is None:
-            return "" if self.length else "type is missing; for example type: uint16 (or length, to use the property's)"
-        if self.type is RawType.STRING:
-            return "" if self.length else "a string needs its length in registers; for example length: 8"
-        size = REGISTERS[self.type]
-        if self.length not in (None, size):
-            return f"a {self.type} has {size} registers, not {self.length}; leave length out"
-        return ""
+        yield from range(first, last + 1)
 
 
 def split_kubeedge(config: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
@@ -197,19 +182,5 @@ def split_kubeedge(config: Mapping[str, object]) -> tuple[dict[str, object], dic
     return {key: value for key, value in native.items() if key in known}, device
 
 
-_BY_LENGTH: Final[dict[ValueType, dict[int, RawType]]] = {
-    ValueType.INT: {1: RawType.INT16, 2: RawType.INT32, 4: RawType.INT64},
-    ValueType.FLOAT: {1: RawType.INT16, 2: RawType.FLOAT32, 4: RawType.FLOAT64},
-    ValueType.DOUBLE: {1: RawType.INT16, 2: RawType.FLOAT32, 4: RawType.FLOAT64},
-    ValueType.BOOLEAN: {1: RawType.BOOL},
-}
-
-_BY_DIGIT: Final = {1: Table.DISCRETE, 3: Table.INPUT, 4: Table.HOLDING}
-
-
-def _numbered(address: int) -> tuple[Table, int]:
-    """Read an address over 65535 as a six-digit reference such as 400101, else give the example of 40001."""
-    digit, number = divmod(address, 100_000)
-    if digit in _BY_DIGIT and 1 <= number <= _HIGHEST + 1:
-        return _BY_DIGIT[digit], number - 1
-    return Table.HOLDING, 0
+_SHORTEST_PAUSE_S: Final = 0.00175  # the specification's, for speeds over 19200
+_PAUSE_BITS: Final = 38.5  # 3.5 characters of 11 bits

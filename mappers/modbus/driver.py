@@ -1,64 +1,74 @@
-"""Modbus over TCP and serial lines (RTU) with pymodbus; I/O only.
+"""Modbus with pymodbus: reads and writes the units behind one host or on one serial line; I/O only.
 
-One request is in flight at a time. The SDK reconnects; pymodbus does not.
+The SDK reconnects; pymodbus does not. Between two requests of a read the driver gives way to what is more urgent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from typing import Final
 
 from pymodbus.constants import ExcCodes
-from pymodbus.exceptions import ConnectionException, ModbusIOException
-from pymodbus.pdu import ModbusPDU
 
-from mappers.modbus.client import READ, Client, RegistersReply, code_name, new_client
+from mappers.modbus.client import READ, RegistersReply, code_name
 from mappers.modbus.codec import NotEncodable, encode
-from mappers.modbus.config import ModbusConnection, ModbusDevice, ModbusPoint
-from mappers.modbus.encoding import Encoding, RawType
-from mappers.modbus.plan import TCP_COST, Cost, Limits, Span, Table, gap_cost, rtu_cost
-from mappers.modbus.reading import BlockRead, ReadPlan
-from mappers.sdk import DeviceTimeout, Fault, NotConnected, Point, Readings, Reason, Value, WriteRefused
-
-Send: TypeAlias = Callable[[Client], Awaitable[ModbusPDU]]
+from mappers.modbus.config import ModbusConnection, ModbusDevice, ModbusScan, Transport
+from mappers.modbus.discover import discover
+from mappers.modbus.encoding import Encoding
+from mappers.modbus.plan import TCP_COST, Cost, Limits, Request, Span, Table, ascii_cost, gap_cost, rtu_cost
+from mappers.modbus.point import ModbusPoint
+from mappers.modbus.pool import Pool
+from mappers.modbus.reading import BlockRead, Learnt, ReadPlan
+from mappers.modbus.writing import MOST_READ_WRITE, Writing
+from mappers.sdk import (
+    DeviceTimeout,
+    Fault,
+    FoundDevice,
+    MapperError,
+    NotConnected,
+    Point,
+    Progress,
+    Readings,
+    Reason,
+    Value,
+    WriteRefused,
+)
 
 _REFUSED_ADDRESS: Final = (ExcCodes.ILLEGAL_ADDRESS, ExcCodes.ILLEGAL_VALUE)
 
 
 class ModbusDriver:
-    """Reads and writes the devices of one TCP host or serial line."""
+    """Reads and writes the devices of one host or serial line."""
 
     def __init__(self, config: ModbusConnection) -> None:
         """Store the settings; ``connect`` acts."""
         self._config = config
         self._limits = Limits(config.max_block, config.max_block_bits)
         self._cost = _cost(config)
-        self._client: Client | None = None
-        self._quiet_from_s = 0.0
+        self._pool = Pool(config)
+        self._learnt: dict[int, Learnt] = {}
+        self._turn: Callable[[], Awaitable[None]] | None = None
+
+    def give_way(self, turn: Callable[[], Awaitable[None]]) -> None:
+        """Await this between two requests of a read."""
+        self._turn = turn
 
     async def connect(self) -> None:
-        """Open the connection. Raises NotConnected."""
-        await self.close()
+        """Open the connection, or as many as are wanted. Raises NotConnected."""
         # What pymodbus logs as errors is raised by us as errors of ours, once, with the place named.
         library_log = logging.getLogger("pymodbus")
         if library_log.level == logging.NOTSET:
             library_log.setLevel(logging.CRITICAL + 1)
-        self._client = client = new_client(self._config, self._connection_changed)
-        try:
-            connected = await client.connect()
-        except ValueError as error:  # a name that is no host name, a speed that the port does not have
-            raise self._not_connected(cause=str(error)) from error
-        if not connected:
-            raise self._not_connected(cause="no connection could be opened")
+        for learnt in self._learnt.values():
+            learnt.limits, learnt.answered = self._limits, Limits(0, 0)
+            learnt.silent, learnt.mask_write, learnt.read_write = False, True, True
+        await self._pool.open()
 
     async def close(self) -> None:
         """Let go of the connection."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
-            _fail_waiting(client)
+        self._pool.close()
 
     def plan(self, device: ModbusDevice, points: Sequence[Point[ModbusPoint]]) -> ReadPlan:
         """Batch the points of one device; a point that cannot be read as configured gets a fault."""
@@ -81,19 +91,40 @@ class ModbusDriver:
             else:
                 spans.append(Span(point.address.table, point.address.address, encoding.registers, point.name))
                 encodings[point.name] = encoding
-        return ReadPlan(device.unit, spans, encodings, cost=self._cost, limits=self._limits, faults=faults)
+        learnt = self._learnt_of(device.unit)
+        return ReadPlan(device.unit, spans, encodings, cost=self._cost, learnt=learnt, faults=faults)
 
     async def read(self, plan: ReadPlan) -> Readings:
         """Read the planned points, one request a block. Raises NotConnected or DeviceTimeout."""
         readings = Readings()
-        for block in plan.begin(readings):
-            code = await self._read_block(plan, block, readings)
-            if code in _REFUSED_ADDRESS:
-                await self._read_places(plan, block, code, readings)
+        blocks = plan.begin(readings)
+        if blocks and plan.learnt.silent:  # a small request finds out whether it is there again
+            await self._ask_block(plan, plan.smallest(blocks[0]), readings)
+        todo = iter(blocks)
+        if len(self._pool) < 2 or len(blocks) < 2:
+            await self._read_blocks(plan, todo, readings)
+            return readings
+        failures: list[MapperError] = []
+
+        async def read_some() -> None:
+            """Read until there is no more, or another fails: none is cancelled, for a write may be under way in it."""
+            try:
+                await self._read_blocks(plan, todo, readings)
+            except MapperError as error:
+                failures.append(error)
+                for _ in todo:  # the others end, too
+                    pass
+
+        await asyncio.gather(*(read_some() for _ in range(min(len(self._pool), len(blocks)))))
+        if failures:
+            raise next((error for error in failures if isinstance(error, NotConnected)), failures[0])
         return readings
 
-    async def write(self, device: ModbusDevice, point: Point[ModbusPoint], value: Value) -> None:
-        """Write one raw value. Raises WriteRefused, NotConnected or DeviceTimeout."""
+    async def write(self, device: ModbusDevice, point: Point[ModbusPoint], value: Value) -> Readings | None:
+        """Write one raw value; returns what the unit then holds, if it says so in the same answer.
+
+        Raises WriteRefused, NotConnected or DeviceTimeout.
+        """
         address, table, unit = point.address.address, point.address.table, device.unit
         if unusable := self._unusable(device):
             message = f"{point.name}: {unusable}"
@@ -111,35 +142,60 @@ class ModbusDriver:
             message = f"{point.name}: {error}"
             raise WriteRefused(message) from None
         place = f"{table} {address} of unit {unit}"
+        writing = Writing(self._pool.ask, self._learnt_of(unit), unit, address, place)
         if table is Table.COIL:
-            code = await self._write_coil(unit, address, on=words[0] != 0, place=place)
-        elif encoding.type is RawType.BOOL and encoding.bit is not None:
-            (mask,) = encode(True, encoding)  # the bit as sent, its bytes in the order of the device
-            code = await self._write_bit(unit, address, mask, on=words[0] != 0, place=place)
+            code = await writing.coil(on=words[0] != 0)
+        elif encoding.bit is not None:
+            code = await writing.bits(encoding.sent_mask, words[0])
+        elif device.read_write and len(words) <= MOST_READ_WRITE:
+            code = await writing.registers_read_back(words)
         else:
-            code = await self._write_registers(unit, address, words, place=place)
+            code = await writing.registers(words)
         if code:
             message = f"{point.name} at {place} was not written: the device answered {code_name(code)} to {value!r}"
             raise WriteRefused(message)
+        if writing.read_back is None:
+            return None
+        readings = Readings()
+        request = Request(table, address, len(words), (Span(table, address, len(words), point.name),))
+        BlockRead(request, {point.name: encoding}).add_registers(writing.read_back, readings)
+        return readings
 
-    async def _read_block(self, plan: ReadPlan, block: BlockRead, readings: Readings) -> int:
+    async def discover(self, wanted: ModbusScan, tell: Callable[[Progress], None]) -> AsyncGenerator[FoundDevice, None]:
+        """Ask each unit whether it is there, and what it is. Raises NotConnected."""
+        self._pool.never_give_up()
+        async for found in discover(self._pool.ask, self._config, wanted, tell):
+            yield found
+
+    async def _read_blocks(self, plan: ReadPlan, blocks: Iterator[BlockRead], readings: Readings) -> None:
+        for number, block in enumerate(blocks):
+            if number and self._turn is not None:
+                await self._turn()
+            code = await self._ask_block(plan, block, readings)
+            if code in _REFUSED_ADDRESS:
+                await self._read_pieces(plan, block, code, readings)
+
+    async def _ask_block(self, plan: ReadPlan, block: BlockRead, readings: Readings) -> int:
         """Read one block into readings; returns the exception code of the device, 0 for an answer."""
         request = block.request
         place = f"{request.table} {request.address}"
-        reply = await self._ask(
-            lambda client: READ[request.table](client, request.address, request.count, plan.unit),
-            f"{place} of unit {plan.unit}",
-        )
-        if reply.isError():
-            code = reply.exception_code
-            if code == ExcCodes.GATEWAY_NO_RESPONSE:
-                message = f"unit {plan.unit} behind {self._where} does not answer: the gateway says so for {place}"
-                raise DeviceTimeout(message)
+        try:
+            reply = await self._pool.ask(
+                lambda client: READ[request.table](client, request.address, request.count, plan.unit),
+                f"{place} of unit {plan.unit}",
+            )
+        except DeviceTimeout as silence:
+            return await self._without_answer(plan, block, silence)
+        code = reply.exception_code if reply.isError() else 0
+        if code == ExcCodes.GATEWAY_NO_RESPONSE:
+            message = f"unit {plan.unit} behind {self._config.where} does not answer: the gateway says so for {place}"
+            raise DeviceTimeout(message)
+        if code:
             if code not in _REFUSED_ADDRESS:
                 text = f"unit {plan.unit} answered {code_name(code)} to a read of {request.count} from {place}"
                 block.add_fault(Fault(Reason.DEVICE_FAILURE, text), readings)
             return code
-        if isinstance(reply, RegistersReply) and len(reply.raw) == 2 * request.count:
+        if isinstance(reply, RegistersReply) and not request.table.of_bits and len(reply.raw) == 2 * request.count:
             block.add_registers(reply.raw, readings)
         elif request.table.of_bits and len(reply.bits) >= request.count:
             block.add_bits(reply.bits, readings)
@@ -149,18 +205,39 @@ class ModbusDriver:
         plan.answered(block)
         return 0
 
-    async def _read_places(self, plan: ReadPlan, refused: BlockRead, code: int, readings: Readings) -> None:
-        """Read a refused block place by place, so that only what the device does not have stays without a value."""
-        places = plan.places(refused)
-        if not places:
+    async def _without_answer(self, plan: ReadPlan, block: BlockRead, silence: DeviceTimeout) -> int:
+        """Find out whether a unit is silent, or leaves only a block that is too big for it without an answer."""
+        if not plan.learnt.doubts(block.request) or not plan.halves(block):
+            plan.learnt.silent = True
+            raise silence
+        try:
+            await self._ask_block(plan, plan.smallest(block), Readings())
+        except DeviceTimeout:
+            plan.learnt.silent = True
+            raise silence from None
+        plan.too_big(block)
+        return ExcCodes.ILLEGAL_VALUE
+
+    async def _read_pieces(self, plan: ReadPlan, refused: BlockRead, code: int, readings: Readings) -> None:
+        """Halve a refused block until only what the device does not have stays without a value."""
+        if not plan.halves(refused):
             self._refuse(plan, refused, code, readings)
             return
-        all_good = True
-        for place in places:
-            if (code := await self._read_block(plan, place, readings)) in _REFUSED_ADDRESS:
-                self._refuse(plan, place, code, readings)
-            all_good = all_good and not code
-        plan.refused_block(refused, all_good=all_good)
+        all_good, largest = True, 0
+        pieces = [refused]
+        while pieces:
+            for piece in plan.halves(pieces.pop()):
+                if self._turn is not None:
+                    await self._turn()
+                code = await self._ask_block(plan, piece, readings)
+                if code not in _REFUSED_ADDRESS:
+                    all_good, largest = all_good and not code, max(largest, piece.request.count)
+                elif plan.halves(piece):
+                    pieces.append(piece)
+                else:
+                    all_good = False
+                    self._refuse(plan, piece, code, readings)
+        plan.refused_block(refused, largest if all_good else 0)
 
     def _refuse(self, plan: ReadPlan, place: BlockRead, code: int, readings: Readings) -> None:
         request = place.request
@@ -171,91 +248,21 @@ class ModbusDriver:
         place.add_fault(fault, readings)
         plan.refused_place(place, fault)
 
-    async def _write_coil(self, unit: int, address: int, *, on: bool, place: str) -> int:
-        reply = await self._ask(lambda client: client.write_coil(address, on, device_id=unit), place)
-        if reply.isError() and reply.exception_code == ExcCodes.ILLEGAL_FUNCTION:
-            # Some devices know only the functions for several.
-            reply = await self._ask(lambda client: client.write_coils(address, [on], device_id=unit), place)
-        return reply.exception_code if reply.isError() else 0
-
-    async def _write_registers(self, unit: int, address: int, words: list[int], *, place: str) -> int:
-        if len(words) == 1:
-            reply = await self._ask(lambda client: client.write_register(address, words[0], device_id=unit), place)
-            if not (reply.isError() and reply.exception_code == ExcCodes.ILLEGAL_FUNCTION):
-                return reply.exception_code if reply.isError() else 0
-        reply = await self._ask(lambda client: client.write_registers(address, words, device_id=unit), place)
-        return reply.exception_code if reply.isError() else 0
-
-    async def _write_bit(self, unit: int, address: int, mask: int, *, on: bool, place: str) -> int:
-        reply = await self._ask(lambda client: READ[Table.HOLDING](client, address, 1, unit), place)
-        if reply.isError():
-            return reply.exception_code
-        if not isinstance(reply, RegistersReply) or len(reply.raw) != 2:
-            message = f"{place} was not written: its other bits could not be read"
-            raise WriteRefused(message)
-        word = int.from_bytes(reply.raw, "big")
-        return await self._write_registers(unit, address, [word | mask if on else word & ~mask], place=place)
-
-    async def _ask(self, send: Send, place: str) -> ModbusPDU:
-        """Send one request and return the answer, which may be an exception response."""
-        client = self._client
-        if client is None or not client.connected:
-            raise self._not_connected(cause="the connection is gone")
-        if self._quiet_from_s:
-            await self._be_quiet()
-        try:
-            return await send(client)
-        except asyncio.CancelledError:
-            if self._config.transport == "rtu":
-                # RTU frames carry no number: the late answer must not be taken for the answer to the next request.
-                self._quiet_from_s = asyncio.get_running_loop().time()
-            raise
-        except ConnectionException as error:
-            raise self._not_connected(cause=str(error)) from error
-        except ModbusIOException as error:
-            if not client.connected:
-                raise self._not_connected(cause="the connection was lost") from error
-            tries = self._config.retries + 1
-            message = f"no answer from {place} at {self._where} in {tries} x {self._config.timeout_ms} ms"
-            raise DeviceTimeout(message) from error
-
-    async def _be_quiet(self) -> None:
-        elapsed_s = asyncio.get_running_loop().time() - self._quiet_from_s
-        await asyncio.sleep(max(0.0, self._config.timeout_ms / 1000 - elapsed_s))
-        self._quiet_from_s = 0.0
-
-    def _connection_changed(self, connected: bool) -> None:
-        if not connected and self._client is not None:
-            _fail_waiting(self._client)
+    def _learnt_of(self, unit: int) -> Learnt:
+        return self._learnt.setdefault(unit, Learnt(self._limits))
 
     def _unusable(self, device: ModbusDevice) -> str:
-        if self._config.transport == "rtu" and device.unit in (0, 255):
+        if not self._config.transport.numbered and device.unit in (0, 255):
             return f"unit {device.unit} has no answer on a serial line; use 1 to 247"
         return ""
-
-    @property
-    def _where(self) -> str:
-        config = self._config
-        return f"{config.host}:{config.port}" if config.transport == "tcp" else config.serial_port
-
-    def _not_connected(self, *, cause: str) -> NotConnected:
-        remedy = (
-            "Check that the host is up and takes Modbus TCP on this port."
-            if self._config.transport == "tcp"
-            else "Check that the port exists, that this account may open it, and that no other program has."
-        )
-        return NotConnected(f"Modbus at {self._where}: {cause}", remedy=remedy)
 
 
 def _cost(config: ModbusConnection) -> Cost:
     if config.gap is not None:
         return gap_cost(config.gap)
-    return TCP_COST if config.transport == "tcp" else rtu_cost(config.baudrate)
-
-
-def _fail_waiting(client: Client) -> None:
-    """Fail the request in flight when its connection is gone; pymodbus would let it run into its time-outs."""
-    waiting = client.ctx.response_future
-    if not waiting.done():
-        waiting.set_exception(ConnectionException("the connection was lost"))
-        waiting.exception()  # taken: nobody may be waiting just now
+    match config.transport:
+        case Transport.RTU:
+            return rtu_cost(config.baudrate)
+        case Transport.ASCII:
+            return ascii_cost(config.baudrate)
+    return TCP_COST

@@ -33,6 +33,8 @@ class Order(StrEnum):
     LITTLE = "little"
 
 
+WORD_BITS: Final = 16
+
 REGISTERS: Final[dict[RawType, int]] = {
     RawType.BOOL: 1,
     RawType.UINT16: 1,
@@ -53,7 +55,9 @@ REGISTERS: Final[dict[RawType, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """Type, length in registers and orders of one value; ``bit`` picks one bit of a register, 0 the lowest.
+    """Type, length in registers and orders of one value.
+
+    ``bit`` picks one bit of a register, 0 the lowest; with ``bits`` a field of so many from there on.
 
     For the value 0x11223344 the registers hold, by (byte order, word order):
 
@@ -68,6 +72,17 @@ class Encoding:
     byte_order: Order = Order.BIG
     word_order: Order = Order.BIG
     bit: int | None = None
+    bits: int | None = None
+
+    @property
+    def mask(self) -> int:
+        """The bits of the register that are the value's."""
+        return (1 << (self.bits or 1)) - 1 << self.bit if self.bit is not None else (1 << WORD_BITS) - 1
+
+    @property
+    def sent_mask(self) -> int:
+        """The same in the register as sent."""
+        return self.mask if self.byte_order is Order.BIG else (self.mask << 8 | self.mask >> 8) & 0xFFFF
 
     @classmethod
     def of(cls, raw_type: RawType, byte_order: Order = Order.BIG, word_order: Order = Order.BIG) -> Encoding:

@@ -9,7 +9,7 @@ programming over the sorted list finds the optimum.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
 from typing import Final
@@ -92,6 +92,10 @@ class Limits:
         """Greatest count for the table."""
         return self.bits if table.of_bits else self.registers
 
+    def with_count(self, table: Table, count: int) -> Limits:
+        """The same with another count for the table."""
+        return replace(self, bits=count) if table.of_bits else replace(self, registers=count)
+
 
 TCP_COST: Final = Cost(request=500, register=10)
 """Microseconds. A network would bridge more; but many hosts are gateways to a slow serial line."""
@@ -101,6 +105,12 @@ def rtu_cost(baudrate: int) -> Cost:
     """Price on a serial line, in microseconds: 13 characters of frames, 7 of silence, 5 ms of thought; 11 bits each."""
     character_us = 11_000_000 / baudrate
     return Cost(request=20 * character_us + 5000, register=2 * character_us)
+
+
+def ascii_cost(baudrate: int) -> Cost:
+    """Price on a serial line of ASCII frames, in microseconds: two characters a byte, and a mark at either end."""
+    character_us = 10_000_000 / baudrate
+    return Cost(request=34 * character_us + 5000, register=4 * character_us)
 
 
 def gap_cost(gap: int) -> Cost:

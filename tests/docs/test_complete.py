@@ -23,7 +23,8 @@ from edgehub.settings import Settings, load_settings
 from edgehub.settings import settings_keys as paths_of_settings
 from mappers.ble.config import BleConnection, BleDevice, BleScan
 from mappers.ble.point import BlePoint
-from mappers.modbus.config import ModbusConnection, ModbusDevice, ModbusPoint
+from mappers.modbus.config import ModbusConnection, ModbusDevice
+from mappers.modbus.point import ModbusPoint
 from mappers.opcua.config import OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan
 from mappers.serialgpio.config import SerialgpioConnection, SerialgpioDevice, SerialgpioScan
 from mappers.serialgpio.framing_config import FramingConfig

@@ -117,7 +117,7 @@ def test_a_mapper_says_of_its_driver_what_is_so(name, driver):
 
 def test_a_schema_holds_every_key_as_it_is_written():
     whole = json.loads(run("mapper", "schema", "modbus").stdout)
-    assert set(whole["properties"]) == {"connection", "device", "point"}
+    assert set(whole["properties"]) == {"connection", "device", "point", "scan"}
     assert "wordOrder" in whole["$defs"]["ModbusPoint"]["properties"]
     part = json.loads(run("mapper", "schema", "opcua", "--kind", "scan").stdout)
     assert part["properties"]["maxNodes"]["maximum"] == 1_000_000

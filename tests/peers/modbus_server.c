@@ -4,11 +4,16 @@
  *
  *   modbus_server --tcp PORT | --rtu /dev/pts/N     one of the two; TCP on loopback, PORT 0 for a free one
  *     --unit U       unit id on a serial line (1)
+ *     --units A B    answer as each of these units; on TCP instead of as whatever is asked
+ *     --dead U       answer nothing as this unit; up to 16 of them
+ *     --unknown F    refuse function F with ILLEGAL FUNCTION; up to 16 of them
+ *     --deaf N       leave reads of more than N registers without an answer
+ *     --slow MS      think so long before each answer
  *     --mixed        fill the registers with the mix of mixed_byte()
  *     --counting     all holding registers change at every read of the first of them
  *     --hole A B     holding and input addresses A to B are illegal; up to 16 of them
  *     --most N       refuse reads of more than N registers with ILLEGAL DATA VALUE
- *     --log          print "read FUNCTION ADDRESS COUNT" for each read
+ *     --log          print "read FUNCTION ADDRESS COUNT" for each read, "write FUNCTION ADDRESS" for each other request
  *
  * Four tables of 1000 addresses. Holding registers start as in input registers; coil n and discrete input n are on
  * when n is a multiple of 3. Prints READY, on TCP with its port.
@@ -28,7 +33,7 @@
 enum { SIZE = 1000, HOLES = 16 };
 
 struct options {
-    int port, unit, holes, most;
+    int port, unit, holes, most, first, last, deads, dead[HOLES], unknowns, unknown[HOLES], deaf, slow;
     const char *tty;
     bool mixed, counting, log;
     int hole[HOLES][2];
@@ -61,6 +66,14 @@ static bool in_hole(const struct options *o, int address, int count)
     return false;
 }
 
+static bool is_one_of(int number, const int *numbers, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (numbers[i] == number)
+            return true;
+    return false;
+}
+
 static int answer(modbus_t *ctx, const uint8_t *query, int length, modbus_mapping_t *map, const struct options *o)
 {
     int at = modbus_get_header_length(ctx);
@@ -68,12 +81,22 @@ static int answer(modbus_t *ctx, const uint8_t *query, int length, modbus_mappin
     int address = query[at + 1] << 8 | query[at + 2];
     int count = query[at + 3] << 8 | query[at + 4];
     bool reads = function >= 1 && function <= 4;
-    bool registers = function == 3 || function == 4 || function == 6 || function == 16;
-    if (reads && o->log) {
-        printf("read %d %d %d\n", function, address, count);
+    bool one = function == 6 || function == 22;
+    bool registers = one || function == 3 || function == 4 || function == 16 || function == 23;
+    int unit = query[at - 1];
+    if ((o->last && (unit < o->first || unit > o->last)) || is_one_of(unit, o->dead, o->deads))
+        return 0;
+    if (o->log) {
+        printf(reads ? "read %d %d %d\n" : "write %d %d\n", function, address, count);
         fflush(stdout);
     }
-    if (registers && in_hole(o, address, function == 6 ? 1 : count))
+    if (o->slow)
+        usleep(1000 * o->slow);
+    if (is_one_of(function, o->unknown, o->unknowns))
+        return modbus_reply_exception(ctx, query, MODBUS_EXCEPTION_ILLEGAL_FUNCTION);
+    if (reads && registers && o->deaf && count > o->deaf)
+        return 0;
+    if (registers && in_hole(o, address, one ? 1 : count))
         return modbus_reply_exception(ctx, query, MODBUS_EXCEPTION_ILLEGAL_DATA_ADDRESS);
     if (reads && registers && o->most && count > o->most)
         return modbus_reply_exception(ctx, query, MODBUS_EXCEPTION_ILLEGAL_DATA_VALUE);
@@ -127,6 +150,35 @@ static void serve_tcp(modbus_t *ctx, modbus_mapping_t *map, const struct options
     }
 }
 
+/* Length of a request without its checksum, 0 for a function that is not known here. */
+static int request_length(const uint8_t *query)
+{
+    switch (query[1]) {
+    case 1: case 2: case 3: case 4: case 5: case 6:
+        return 6;
+    case 17:
+        return 2;
+    case 15: case 16:
+        return 7 + query[6];
+    case 22:
+        return 8;
+    case 23:
+        return 11 + query[10];
+    }
+    return 0;
+}
+
+static bool checks(const uint8_t *frame, int length)
+{
+    uint16_t crc = 0xFFFF;
+    for (int i = 0; i < length; i++) {
+        crc ^= frame[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc & 1 ? crc >> 1 ^ 0xA001 : crc >> 1;
+    }
+    return frame[length] == (crc & 0xFF) && frame[length + 1] == crc >> 8;
+}
+
 static void serve_rtu(modbus_t *ctx, modbus_mapping_t *map, const struct options *o)
 {
     uint8_t query[MODBUS_RTU_MAX_ADU_LENGTH];
@@ -139,6 +191,14 @@ static void serve_rtu(modbus_t *ctx, modbus_mapping_t *map, const struct options
     fflush(stdout);
     for (;;) {
         int length = modbus_receive(ctx, query);
+        /* libmodbus answers as one unit; what was for another is in query all the same, unchecked. */
+        if (length == 0 && o->last && query[0] >= o->first && query[0] <= o->last) {
+            int body = request_length(query);
+            if (body && checks(query, body)) {
+                length = body + 2;
+                modbus_set_slave(ctx, query[0]);
+            }
+        }
         if (length > 0)
             answer(ctx, query, length, map, o);
         else if (length < 0 && errno != EMBBADCRC && errno != ETIMEDOUT)
@@ -167,6 +227,17 @@ int main(int argc, char **argv)
             o.unit = number(argc, argv, ++i);
         else if (!strcmp(argv[i], "--most"))
             o.most = number(argc, argv, ++i);
+        else if (!strcmp(argv[i], "--units")) {
+            o.first = number(argc, argv, ++i);
+            o.last = number(argc, argv, ++i);
+        } else if (!strcmp(argv[i], "--dead") && o.deads < HOLES)
+            o.dead[o.deads++] = number(argc, argv, ++i);
+        else if (!strcmp(argv[i], "--unknown") && o.unknowns < HOLES)
+            o.unknown[o.unknowns++] = number(argc, argv, ++i);
+        else if (!strcmp(argv[i], "--deaf"))
+            o.deaf = number(argc, argv, ++i);
+        else if (!strcmp(argv[i], "--slow"))
+            o.slow = number(argc, argv, ++i);
         else if (!strcmp(argv[i], "--mixed"))
             o.mixed = true;
         else if (!strcmp(argv[i], "--counting"))

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mappers.modbus import MAPPER
-from mappers.modbus.config import ModbusConnection, ModbusDevice, ModbusPoint, split_kubeedge
+from mappers.modbus.config import ModbusConnection, ModbusDevice, split_kubeedge
 from mappers.modbus.encoding import Encoding, Order, RawType
 from mappers.modbus.plan import Table
+from mappers.modbus.point import ModbusPoint
 from mappers.sdk import ValueType
 
 pytestmark = pytest.mark.fast
@@ -59,7 +60,25 @@ def test_parity_is_a_word_or_a_letter(written, parity):
         ({"transport": "rtu"}, "transport rtu needs a serialPort; for example serialPort: /dev/ttyUSB0"),
         ({"host": "a", "hots": "b"}, "Extra inputs are not permitted"),
         ({"host": "a", "maxBlock": 126}, "Input should be less than or equal to 125"),
-        ({"host": "a", "transport": "udp"}, "Input should be 'tcp' or 'rtu'"),
+        ({"host": "a", "transport": "udp"}, "Input should be 'tcp', 'tls', 'rtu', 'ascii' or 'rtuOverTcp'"),
+        ({"transport": "tls"}, "transport tls needs a host; for example host: 192.168.1.10 (KubeEdge's key is ip)"),
+        ({"transport": "ascii"}, "transport ascii needs a serialPort; for example serialPort: /dev/ttyUSB0"),
+        (
+            {"host": "a", "transport": "rtuOverTcp", "serverName": "b"},
+            "serverName means nothing to transport rtuOverTcp; use transport: tls, or leave serverName out",
+        ),
+        (
+            {"host": "a", "transport": "tls", "certificate": "/c.pem"},
+            "certificate and privateKey go together; give both, or none if the host asks for none",
+        ),
+        (
+            {"serialPort": "/dev/x", "connections": 2},
+            "connections 2 go with a host, not with a serial port; leave connections out",
+        ),
+        (
+            {"serialPort": "/dev/x", "dataBits": 7},
+            "dataBits 7 cannot carry the bytes of rtu; use dataBits: 8, or transport: ascii",
+        ),
         ({"serialPort": "/dev/x", "parity": "mark"}, "Input should be 'none', 'even' or 'odd'"),
     ],
 )
@@ -170,6 +189,22 @@ NUMBERING = "Modbus addresses start at 0 - did you mean 40001-style numbering? u
         (
             {"table": "holding", "address": 0, "type": "int32", "length": 4},
             "a int32 has 2 registers, not 4; leave length out",
+        ),
+        (
+            {"table": "holding", "address": 0, "bits": 3},
+            "bits 3 is the width of a field, whose lowest bit is missing; for example bit: 4",
+        ),
+        (
+            {"table": "holding", "address": 0, "bit": 14, "bits": 3},
+            "bits 3 from bit 14 reach beyond the register; bit and bits make at most 16",
+        ),
+        (
+            {"table": "holding", "address": 0, "bit": 1, "bits": 3, "type": "int16"},
+            "a field of 3 bits is a whole number, not int16; leave type out",
+        ),
+        (
+            {"table": "discrete", "address": 0, "bits": 2},
+            "bits picks bits of a register; a discrete is one bit already, leave bits out",
         ),
         ({"table": "holding", "address": 0, "type": "int16", "adress": 1}, "Extra inputs are not permitted"),
         ({"table": "holding", "address": 0, "type": "int16", "bit": 16}, "Input should be less than or equal to 15"),

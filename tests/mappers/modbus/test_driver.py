@@ -12,9 +12,10 @@ import time
 import pytest
 
 from mappers.modbus import MAPPER
-from mappers.modbus.config import ModbusConnection, ModbusDevice, ModbusPoint
+from mappers.modbus.config import ModbusConnection, ModbusDevice
 from mappers.modbus.driver import ModbusDriver
 from mappers.modbus.plan import Table
+from mappers.modbus.point import ModbusPoint
 from mappers.sdk import DeviceTimeout, NotConnected, Point, Reason, ValueType, WriteRefused
 
 UNIT = ModbusDevice()
@@ -162,7 +163,8 @@ async def test_a_bad_address_costs_only_its_point_and_only_once(serve, connect):
         assert readings.faults.keys() == {"r5"}
         assert readings.faults["r5"].reason is Reason.ILLEGAL_ADDRESS
         assert readings.faults["r5"].text == "unit 1 answered ILLEGAL_ADDRESS (2) for holding 5"
-    first = [(3, 0, 10), *((3, n, 1) for n in range(10))]
+    halved = [(3, 0, 5), (3, 5, 5), (3, 5, 3), (3, 8, 2), (3, 5, 2), (3, 7, 1), (3, 5, 1), (3, 6, 1)]
+    first = [(3, 0, 10), *halved]
     assert peer.reads() == first + [(3, 0, 5), (3, 6, 4)] * 2
 
 
@@ -205,7 +207,7 @@ async def test_the_real_limit_of_a_device_is_learnt(serve, connect):
         readings = await driver.read(plan)
         assert readings.values == {f"r{n}": n for n in range(125)}
         assert not readings.faults
-    last = peer.reads()[-5:]
+    last = peer.reads()[-4:]
     assert sum(count for _, _, count in last) == 125
     assert max(count for _, _, count in last) <= 40
 
@@ -259,7 +261,7 @@ async def test_silence_is_a_device_timeout_and_the_connection_stays(scripted, co
 
 async def test_a_refused_connection_is_not_connected(unused_port):
     driver = ModbusDriver(ModbusConnection.model_validate({"host": "127.0.0.1", "port": unused_port}))
-    with pytest.raises(NotConnected, match=f"Modbus at 127.0.0.1:{unused_port}: no connection could be opened"):
+    with pytest.raises(NotConnected, match=f"Modbus at 127.0.0.1:{unused_port}: Connection refused"):
         await driver.connect()
     with pytest.raises(NotConnected):
         await driver.read(driver.plan(UNIT, words(1)))
@@ -446,7 +448,7 @@ async def test_a_bit_whose_register_comes_in_another_length_is_not_written(scrip
     driver = await connect(host.port)
     with pytest.raises(WriteRefused, match="holding 5 of unit 1 was not written: its other bits could not be read"):
         await driver.write(UNIT, point("b", type="bool", address=5, bit=1), True)
-    assert len(host.requests) == 1
+    assert [request[0] for request in host.requests] == [22, 3]
 
 
 async def test_many_silences_in_a_row_end_the_connection(scripted, connect):
@@ -543,7 +545,7 @@ async def test_a_unit_that_is_not_there(serve, serial_pair):
 
 async def test_a_serial_port_that_is_not_there(tmp_path):
     driver = ModbusDriver(ModbusConnection.model_validate({"serialPort": str(tmp_path / "none")}))
-    with pytest.raises(NotConnected, match="none: no connection could be opened"):
+    with pytest.raises(NotConnected, match="none: No such file or directory"):
         await driver.connect()
     await driver.close()
 
