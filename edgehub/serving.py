@@ -14,6 +14,7 @@ from typing import Final
 
 from mappers.sdk.checks import CheckedMapper, CheckedMappers, Part
 from mappers.sdk.config import ConnectionSettings, DeviceSettings, HostSettings, PointSettings
+from mappers.sdk.driver import WriteBack
 from mappers.sdk.errors import InvalidSettings
 from twin.manifest.catalog import RegistryView
 from twin.manifest.document import Document, DocumentKind
@@ -252,8 +253,12 @@ def _visitor_problems(model: Document, device: Document, mapper: CheckedMapper) 
         path = ("spec", "properties", index, "visitors", "configData")
         wrong = list(_checked(mapper, Part.POINT, visitor.config_data, document, path))
         yield from wrong
-        if not wrong and (said := mapper.mismatch(visitor.config_data, known.type)):
-            yield document.problem(path, *as_sentences(f"{known.name}: {said}"))
+        if not wrong:
+            others = {one.name for one in model.spec.properties} - {known.name}
+            said = mapper.mismatch(visitor.config_data, known.type)
+            said = said or WriteBack.of_visitor(visitor.config_data).mismatch(known.type, others)
+            if said:
+                yield document.problem(path, *as_sentences(f"{known.name}: {said}"))
 
 
 def _checked(

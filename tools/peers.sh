@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sees that the real parts which the tests talk to are there: a C compiler, libmodbus, socat, dbus-daemon, and
-# node-opcua where there is npm.
+# Sees that the real parts which the tests talk to are there: a C compiler, libmodbus, socat, stunnel, dbus-daemon, and
+# node-opcua and modbus-serial where there is npm.
 # What only the fault tests need (libfiu, mkfs.xfs) is installed where that is possible; without it they are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,20 +11,25 @@ missing() {
     [ -n "$(find /usr/include/modbus /usr/local/include/modbus -name modbus.h 2>/dev/null)" ] || echo libmodbus-dev
     command -v socat >/dev/null || echo socat
     command -v dbus-daemon >/dev/null || echo dbus-daemon
+    [ -x /usr/bin/stunnel4 ] || echo stunnel4
 }
 
-node_opcua=2.186.4
-if command -v npm >/dev/null && [ "$(cat .cache/peers/node-opcua 2>/dev/null)" != "$node_opcua" ]; then
-    say "Installing node-opcua $node_opcua, which the tests of OPC UA talk to ..."
+# npm_peer NAME VERSION WHAT: a package of npm that the tests of WHAT talk to; without npm they are skipped.
+npm_peer() {
+    local stamp=.cache/peers/${1%-server}
+    command -v npm >/dev/null && [ "$(cat "$stamp" 2>/dev/null)" != "$2" ] || return 0
+    say "Installing $1 $2, which the tests of $3 talk to ..."
     mkdir -p .cache/peers
-    echo '{}' >.cache/peers/package.json
-    if npm install --prefix .cache/peers --no-audit --no-fund --ignore-scripts "node-opcua-server@$node_opcua" \
-        >>"$setup_log" 2>&1; then
-        echo "$node_opcua" >.cache/peers/node-opcua
+    [ -e .cache/peers/package.json ] || echo '{}' >.cache/peers/package.json
+    if npm install --prefix .cache/peers --no-audit --no-fund --ignore-scripts "$1@$2" >>"$setup_log" 2>&1; then
+        echo "$2" >"$stamp"
     else
-        say "    npm could not install it (see $setup_log); the tests of OPC UA are skipped"
+        say "    npm could not install it (see $setup_log); the tests of $3 are skipped"
     fi
-fi
+}
+
+npm_peer node-opcua-server 2.186.4 'OPC UA'
+npm_peer modbus-serial 8.0.25 Modbus
 
 wanted() {
     [ -e /usr/lib/fiu/fiu_posix_preload.so ] || echo fiu-utils

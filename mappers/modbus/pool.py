@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from pymodbus.pdu import ModbusPDU
@@ -21,6 +22,7 @@ class Pool:
         self._config = config
         self._wires: list[Wire] = []
         self._idle: list[Wire] = []
+        self._freed = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._wires)
@@ -28,25 +30,29 @@ class Pool:
     async def open(self) -> None:
         """Connect; a host that takes fewer than were wanted is served with those. Raises NotConnected for none."""
         self.close()
-        for number in range(self._config.connections):
-            wire = Wire(self._config)
-            self._wires.append(wire)
-            try:
-                await wire.open()
-            except NotConnected as error:
-                if not number:
-                    raise
-                self._drop(wire)
-                log.info("%s takes %d connections, not %d: %s", self._config.where, number, self._config.connections,
-                         error.message)  # fmt: skip
-                break
-        self._idle = list(self._wires)
+        wires: list[Wire] = []
+        try:
+            for _ in range(self._config.connections):
+                wires.append(Wire(self._config))
+                await wires[-1].open()
+        except NotConnected as error:
+            wires.pop().close()
+            if not wires:
+                raise
+            log.info("%s takes %d connections, not %d: %s", self._config.where, len(wires), self._config.connections,
+                     error.message)  # fmt: skip
+        except BaseException:
+            for wire in wires:
+                wire.close()
+            raise
+        self._wires, self._idle = wires, list(wires)
 
     def close(self) -> None:
         """Let go of all."""
         wires, self._wires, self._idle = self._wires, [], []
         for wire in wires:
             wire.close()
+        self._freed.set()
 
     def never_give_up(self) -> None:
         """Stay connected however many requests get no answer."""
@@ -59,18 +65,24 @@ class Pool:
         again: it does no harm twice, so it may be repeated on another connection when the first is lost.
         """
         while True:
-            if not self._wires:
-                raise not_connected(self._config, "the connection is gone")
-            free = bool(self._idle)
-            wire = self._idle.pop() if free else self._wires[0]  # which makes one request after the other
+            wire = await self._take()
             try:
                 return await wire.ask(send, place)
             except NotConnected:
                 if not self._drop(wire) or not again:
                     raise
             finally:
-                if free and wire in self._wires:
+                if wire in self._wires:
                     self._idle.append(wire)
+                self._freed.set()
+
+    async def _take(self) -> Wire:
+        while not self._idle:
+            if not self._wires:
+                raise not_connected(self._config, "the connection is gone")
+            self._freed.clear()
+            await self._freed.wait()  # no time-out: each request in flight has one
+        return self._idle.pop()
 
     def _drop(self, wire: Wire) -> bool:
         """Go on without a connection that is gone; false if it was the last, which stays as a sign of the loss."""
@@ -78,7 +90,6 @@ class Pool:
             return False
         if wire in self._wires:
             self._wires.remove(wire)
-            self._idle = [one for one in self._idle if one is not wire]
             wire.close()
             log.info("%s ended a connection; going on with %d", self._config.where, len(self._wires))
         return True

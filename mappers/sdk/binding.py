@@ -125,8 +125,10 @@ def _device(
     for number, (point, spec) in enumerate(zip(settings.points, specs, strict=True)):
         path = f"{where}: points[{number}].visitor ({spec.name})"
         visitor = _checked(mapper.point, point.visitor, path, problems)
-        if visitor is not None and (said := visitor.write_back.mismatch(spec.type)):
-            problems.append(f"{path}.writeBack: {said}")
+        if visitor is not None and (
+            said := visitor.write_back.mismatch(spec.type, {one.name for one in specs} - {spec.name})
+        ):
+            problems.append(f"{path}: {said}")
             visitor = None
         if visitor is None:
             broken.append(spec)
@@ -146,7 +148,7 @@ def _with_sources(points: list[BoundPoint], where: str, problems: list[str]) -> 
         wanted = bound.write_back.read_from
         other = by_name.get(wanted, bound)
         if wanted and (other is bound or not other.is_read or other.write_back.read_from):
-            problems.append(f"{where}: {name}: writeBack.readFrom {wanted} is no other property that is read here")
+            problems.append(f"{where}: {name}: writeBack.readFrom {wanted} is not read at an address of its own")
             continue
         if wanted:
             visitor = other.point.address

@@ -93,8 +93,7 @@ class LocalMapper:
 
     def mismatch(self, visitor: Mapping[str, Any], value_type: ValueType) -> str:
         """Why a property of that type cannot be read by a visitor without mistakes; empty if it can."""
-        point = self.mapper.point.model_validate(dict(visitor))
-        return point.mismatch(value_type) or point.write_back.mismatch(value_type)
+        return self.mapper.point.model_validate(dict(visitor)).mismatch(value_type)
 
     def _model(self, part: Part) -> type[BaseModel]:
         models = {Part.CONNECTION: self.mapper.connection, Part.DEVICE: self.mapper.device}

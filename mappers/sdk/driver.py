@@ -10,7 +10,7 @@ offer beside the five is in ``mappers.sdk.capability``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
@@ -71,6 +71,11 @@ class WriteBack(BaseModel):
             raise ValueError(message)
         return self
 
+    @classmethod
+    def of_visitor(cls, visitor: Mapping[str, object]) -> Self:
+        """What a visitor without mistakes says of it, whatever its protocol."""
+        return cls.model_validate(visitor.get("writeBack", visitor.get("write_back", {})))
+
     @property
     def expires_s(self) -> float:
         """Age at which a desired value is not written any more; a pulse that is long overdue is never wanted."""
@@ -78,8 +83,10 @@ class WriteBack(BaseModel):
             return self.expires_ms / 1000
         return _PULSE_EXPIRES_S if self.kind is WriteKind.PULSE else inf
 
-    def mismatch(self, value_type: ValueType) -> str:
-        """Why a property of that type cannot be written so; empty if it can."""
+    def mismatch(self, value_type: ValueType, others: Collection[str]) -> str:
+        """Why a property of that type, beside those others of its device, cannot be written so; empty if it can."""
+        if self.read_from and self.read_from not in others:
+            return f"writeBack.readFrom {self.read_from!r} is no other property; name the one with the feedback"
         if self.kind is WriteKind.PULSE and value_type is not ValueType.BOOLEAN:
             return f"a pulse is true and then false, which a property of type {value_type} is not; use type: BOOLEAN"
         return ""

@@ -28,6 +28,7 @@
 #include <string.h>
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <termios.h>
 #include <unistd.h>
 
 enum { SIZE = 1000, HOLES = 16 };
@@ -92,6 +93,10 @@ static int answer(modbus_t *ctx, const uint8_t *query, int length, modbus_mappin
     }
     if (o->slow)
         usleep(1000 * o->slow);
+    if (function == 43) { /* libmodbus reads no more of it than the function, and thinks for half a second */
+        modbus_flush(ctx);
+        return modbus_reply_exception(ctx, query, MODBUS_EXCEPTION_ILLEGAL_FUNCTION);
+    }
     if (is_one_of(function, o->unknown, o->unknowns))
         return modbus_reply_exception(ctx, query, MODBUS_EXCEPTION_ILLEGAL_FUNCTION);
     if (reads && registers && o->deaf && count > o->deaf)
@@ -179,6 +184,37 @@ static bool checks(const uint8_t *frame, int length)
     return frame[length] == (crc & 0xFF) && frame[length + 1] == crc >> 8;
 }
 
+/* libmodbus receives as one unit only; as several we take the frame from the line ourselves, and it answers. */
+static int receive_any(modbus_t *ctx, uint8_t *query)
+{
+    int length = 0, body = 0;
+    while (length < 2 || (body = request_length(query)) == 0 || length < body + 2) {
+        int wanted = length < 2 ? 2 : body ? body + 2 : 0;
+        if (length >= 2 && (query[1] == 15 || query[1] == 16 || query[1] == 23))
+            wanted = length < 11 && query[1] == 23 ? 11 : length < 7 ? 7 : wanted;
+        if (wanted <= length || wanted > MODBUS_RTU_MAX_ADU_LENGTH) {
+            tcflush(modbus_get_socket(ctx), TCIFLUSH);
+            return 0;
+        }
+        int count = read(modbus_get_socket(ctx), query + length, wanted - length);
+        if (count < 0 && errno != EAGAIN)
+            return -1;
+        if (count <= 0) {
+            fd_set one;
+            FD_ZERO(&one);
+            FD_SET(modbus_get_socket(ctx), &one);
+            if (select(modbus_get_socket(ctx) + 1, &one, NULL, NULL, NULL) < 0)
+                return -1;
+            continue;
+        }
+        length += count;
+    }
+    if (!checks(query, body))
+        return 0;
+    modbus_set_slave(ctx, query[0]);
+    return body + 2;
+}
+
 static void serve_rtu(modbus_t *ctx, modbus_mapping_t *map, const struct options *o)
 {
     uint8_t query[MODBUS_RTU_MAX_ADU_LENGTH];
@@ -190,15 +226,7 @@ static void serve_rtu(modbus_t *ctx, modbus_mapping_t *map, const struct options
     puts("READY");
     fflush(stdout);
     for (;;) {
-        int length = modbus_receive(ctx, query);
-        /* libmodbus answers as one unit; what was for another is in query all the same, unchecked. */
-        if (length == 0 && o->last && query[0] >= o->first && query[0] <= o->last) {
-            int body = request_length(query);
-            if (body && checks(query, body)) {
-                length = body + 2;
-                modbus_set_slave(ctx, query[0]);
-            }
-        }
+        int length = o->last ? receive_any(ctx, query) : modbus_receive(ctx, query);
         if (length > 0)
             answer(ctx, query, length, map, o);
         else if (length < 0 && errno != EMBBADCRC && errno != ETIMEDOUT)

@@ -1,8 +1,9 @@
-"""Independent peers for the Modbus driver: libmodbus over TCP and a pty pair, and pyModbusTCP."""
+"""Independent peers for the Modbus driver: libmodbus, pyModbusTCP and modbus-serial; stunnel and socat before them."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
 import shutil
 import socket
@@ -18,6 +19,8 @@ from mappers.modbus.config import ModbusConnection
 from mappers.modbus.driver import ModbusDriver
 
 SOURCE = Path(__file__).parents[2] / "peers" / "modbus_server.c"
+SERIAL_SOURCE = SOURCE.with_name("modbus_serial_server.js")
+MODULES = Path(__file__).parents[3] / ".cache" / "peers" / "node_modules"
 WAIT_S = 10.0
 
 
@@ -30,9 +33,16 @@ class Peer:
 
     def reads(self) -> list[tuple[int, int, int]]:
         """(function, address, count) of the reads so far; ends the server, which must have been started with --log."""
+        return [tuple(words) for kind, *words in self._log() if kind == "read"]
+
+    def functions(self) -> list[int]:
+        """Function of each request so far; ends the server, which must have been started with --log."""
+        return [words[0] for _, *words in self._log()]
+
+    def _log(self) -> list[tuple]:
         self.process.terminate()
         out, _ = self.process.communicate(timeout=WAIT_S)
-        return [tuple(map(int, line.split()[1:])) for line in out.decode().splitlines() if line.startswith("read")]
+        return [(line.split()[0], *map(int, line.split()[1:])) for line in out.decode().splitlines()]
 
 
 Serve = Callable[..., Peer]
@@ -82,6 +92,65 @@ def serial_pair(tmp_path) -> Iterator[tuple[Path, Path]]:
             assert process.poll() is None
         yield ends
     finally:
+        _end(process)
+
+
+@pytest.fixture
+def rtu_gateway(serial_pair, unused_port) -> Iterator[tuple[Path, int]]:
+    """The far end of a serial line, and the port of a socat that carries its bytes over TCP."""
+    device, near = serial_pair
+    listener = f"TCP-LISTEN:{unused_port},bind=127.0.0.1,reuseaddr,fork"
+    process = subprocess.Popen(["socat", "-d", "-d", listener, f"{near},raw,echo=0"], stderr=subprocess.PIPE, bufsize=0)
+    try:
+        while "listening on" not in _line(process.stderr):
+            assert process.poll() is None
+        yield device, unused_port
+    finally:
+        _end(process)
+
+
+@pytest.fixture
+def stunnel(tmp_path) -> Iterator[Callable[..., int]]:
+    """Start stunnel before a port; gives its own port. keys: of its configuration."""
+    _needs("stunnel4", "stunnel4")
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(port: int, **keys: object) -> int:
+        own = _free_port()
+        lines = ["foreground = yes", "pid =", "debug = notice", "[modbus]", f"accept = 127.0.0.1:{own}",
+                 f"connect = 127.0.0.1:{port}", *(f"{key} = {value}" for key, value in keys.items())]  # fmt: skip
+        config = tmp_path / f"stunnel-{own}.conf"
+        config.write_text("\n".join(lines) + "\n")
+        process = subprocess.Popen(["stunnel4", config], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0)
+        started.append(process)
+        while "Configuration successful" not in _line(process.stderr):
+            assert process.poll() is None
+        return own
+
+    yield start
+    for process in started:
+        _end(process)
+
+
+@pytest.fixture
+def modbus_serial() -> Iterator[Callable[..., int]]:
+    """Start servers of npm's modbus-serial; gives their ports."""
+    if not (MODULES / "modbus-serial").is_dir():
+        pytest.skip("npm's modbus-serial is not installed: run tools/peers.sh where there is npm")
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(unit: int, vendor: str = "Acme", product: str = "P1", revision: str = "1.2") -> int:
+        port = _free_port()
+        process = subprocess.Popen(
+            ["node", SERIAL_SOURCE, str(port), str(unit), vendor, product, revision],
+            stdout=subprocess.PIPE, bufsize=0, env={**os.environ, "PEER_MODULES": str(MODULES)},
+        )  # fmt: skip
+        started.append(process)
+        assert _line(process.stdout).startswith("READY")
+        return port
+
+    yield start
+    for process in started:
         _end(process)
 
 

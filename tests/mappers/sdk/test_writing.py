@@ -269,7 +269,7 @@ async def test_a_feedback_that_is_not_there_breaks_that_property_only(world) -> 
     points = [{**SETPOINT, "visitor": {"writeBack": {"readFrom": "ghost"}}}, LEVEL]
     binding = bind_devices(world.settings(tank=points), world.mapper)
     (problem,) = binding.problems
-    assert problem.endswith("setpoint: writeBack.readFrom ghost is no other property that is read here")
+    assert "(setpoint): writeBack.readFrom 'ghost' is no other property; name the one" in problem
     await world.runner.serve(binding.devices)
     world.task = asyncio.create_task(world.runner.run())
     await world.passes(0.5)
@@ -440,13 +440,13 @@ def test_settings_of_a_write_that_contradict_each_other_are_refused(keys, text) 
 
 def test_a_pulse_is_of_a_boolean() -> None:
     pulse = WriteBack(kind=WriteKind.PULSE)
-    assert pulse.mismatch(ValueType.BOOLEAN) == ""
-    assert pulse.mismatch(ValueType.INT).endswith("; use type: BOOLEAN")
-    assert WriteBack().mismatch(ValueType.INT) == ""
+    assert pulse.mismatch(ValueType.BOOLEAN, ()) == ""
+    assert pulse.mismatch(ValueType.INT, ()).endswith("; use type: BOOLEAN")
+    assert WriteBack().mismatch(ValueType.INT, ()) == ""
 
 
 async def test_a_pulse_of_a_number_breaks_that_property_only(world) -> None:
     binding = bind_devices(world.settings(tank=[{**PULSE, "type": "INT"}, LEVEL]), world.mapper)
     (problem,) = binding.problems
-    assert "points[0].visitor (reset).writeBack: a pulse is true and then false" in problem
+    assert "points[0].visitor (reset): a pulse is true and then false" in problem
     assert [spec.name for spec in binding.devices[0].broken] == ["reset"]
