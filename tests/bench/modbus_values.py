@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
-from mappers.sdk.config import ConnectionSettings, DeviceSettings, HostSettings, PointSettings
+from mappers.sdk.config import DeviceSettings, HostSettings
 from tests.bench.figure import Figure, Scale
-from tests.bench.rig import Child, RunningBroker, broker, child, cpu_s, modbus_server, module, until
+from tests.bench.modbus_host import mapper_host, one_connection, registers
+from tests.bench.rig import Child, broker, child, cpu_s, modbus_server, module, until
 from twin.link import Message
 from twin.link.mqtt import MqttLink
-from twin.model import ValueType
+from twin.model import Kind
 from twin.wire import topics
 from twin.wire.codec import encode
 from twin.wire.messages import Ack
@@ -32,25 +32,7 @@ _BARE: Final = "bare/modbus"
 
 async def values(scale: Scale) -> list[Figure]:
     """Values a second and CPU a value, our mapper host and the bare loop in turns."""
-    ours: list[_Window] = []
-    bares: list[_Window] = []
-    async with (
-        broker(scale.folder) as on,
-        modbus_server(scale.folder, "--counting") as port,
-        MqttLink(on.options("subscriber")) as link,
-    ):
-        await link.connected(_WAIT_S)
-        counter = _Counter(link)
-        await counter.open()
-        for _round in range(_ROUNDS):
-            link.publish(topics.mapper_config(on.account.name), encode(_settings(port)), qos=1, retain=True)
-            with _mapper_host(on, scale) as process:
-                ours.append(await counter.window(process, lambda: counter.ours))
-            argv = module("tests.bench.bare_modbus", *on.login, str(port), _BARE)
-            with child(argv, log=scale.folder / "bare_modbus.log") as process:
-                await process.line()
-                bares.append(await counter.window(process, lambda: counter.bare))
-    assert not counter.problems, counter.problems[:3]
+    ours, bares = await _measure(scale, full=False)
     says = (
         f"values/s from a libmodbus server whose {_REGISTERS} registers all change at every poll into MQTT, one message"
         " a cycle, counted by a subscriber that acks as a hub does; mapper host alone, 1 in 4 points scaled, decode,"
@@ -73,6 +55,70 @@ async def values(scale: Scale) -> list[Figure]:
         ),
         Figure("modbus.values", median(one.rate for one in ours), "values/s", says, reach=150_000),
     ]
+
+
+async def values_full(scale: Scale) -> list[Figure]:
+    """The same with limits and a deadband on each point, as a ratio to the bare loop."""
+    ours, bares = await _measure(scale, full=True)
+    return [
+        Figure(
+            "modbus.values_full.rate",
+            median(one.rate for one in ours),
+            "values/s",
+            "what the mapper host brings in this run",
+            reach=300_000,
+        ),
+        Figure(
+            "modbus.values_full.bare",
+            median(one.rate for one in bares),
+            "values/s",
+            "what the bare loop of pymodbus + paho brings, same run",
+        ),
+        Figure(
+            "modbus.values_full",
+            median(one.rate / bare.rate for one, bare in zip(ours, bares, strict=True)),
+            "x",
+            "as modbus.values, with limits, deadband, scale of 1 in 4, quality and change check on every point; ratio"
+            f" to the bare loop of the same round, median of {_ROUNDS}",
+            reach=0.35,
+        ),
+    ]
+
+
+async def cpu(scale: Scale) -> list[Figure]:
+    """What a delivered value costs the mapper host."""
+    ours, _ = await _measure(scale, full=True, bare=False)
+    says = (
+        f"CPU of the mapper process per delivered value, set-up as modbus.values_full, median of {_ROUNDS} rounds; the"
+        " host starts anew for each"
+    )
+    return [Figure("modbus.cpu", median(one.cpu_us for one in ours), "us", says, reach=3, at_most=True)]
+
+
+async def _measure(scale: Scale, *, full: bool, bare: bool = True) -> tuple[list[_Window], list[_Window]]:
+    ours: list[_Window] = []
+    bares: list[_Window] = []
+    async with (
+        broker(scale.folder) as on,
+        modbus_server(scale.folder, "--counting") as port,
+        MqttLink(on.options("subscriber")) as link,
+    ):
+        await link.connected(_WAIT_S)
+        counter = _Counter(link)
+        await counter.open()
+        for _round in range(_ROUNDS):
+            settings = encode(_settings(port, full=full))
+            link.publish(topics.mapper_config(on.account.name), settings, qos=1, retain=True)
+            with mapper_host(on, scale) as process:
+                ours.append(await counter.window(process, lambda: counter.ours))
+            if not bare:
+                continue
+            argv = module("tests.bench.bare_modbus", *on.login, str(port), _BARE)
+            with child(argv, log=scale.folder / "bare_modbus.log") as process:
+                await process.line()
+                bares.append(await counter.window(process, lambda: counter.bare))
+    assert not counter.problems, counter.problems[:3]
+    return ours, bares
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,49 +155,20 @@ class _Counter:
     def _on_report(self, message: Message) -> None:
         report = json.loads(message.payload)
         reported: dict[str, Any] = report["values"]
+        parsed = topics.parse_report(message.topic)
+        if parsed.key.kind is not Kind.DEVICE:
+            return  # the connection tells of itself, too
         if len(reported) != _REGISTERS or "marks" in report:
             self.problems.append(f"a report of {len(reported)} values, marks {report.get('marks')}")
         if all(self._last.get(name) != reported.get(name) for name in ("r0", "r499", "r999")):
             self.ours += len(reported)
         self._last = reported
-        reporter = topics.parse_report(message.topic).reporter
-        self._link.publish(topics.ack(reporter), encode(Ack(stored=[report["id"]])))
+        self._link.publish(topics.ack(parsed.reporter), encode(Ack(stored=[report["id"]])))
 
     def _on_bare(self, message: Message) -> None:
         self.bare += len(json.loads(message.payload))
 
 
-@contextmanager
-def _mapper_host(on: RunningBroker, scale: Scale) -> Iterator[Child]:
-    who = {
-        "host": "127.0.0.1",
-        "port": on.port,
-        "account": on.account.name,
-        "password": on.account.password,
-        "client_id": "mapper",
-    }
-    with child(module("mappers.sdk.host"), log=scale.folder / "mapper.log") as process:
-        process.tell(json.dumps(who))
-        yield process
-
-
-def _settings(port: int) -> HostSettings:
-    points = tuple(
-        PointSettings(
-            property=f"r{number}",
-            type=ValueType.DOUBLE if number % 4 == 0 else ValueType.INT,
-            cycle_ms=1,
-            visitor={
-                "table": "holding",
-                "address": number,
-                "type": "uint16",
-                **({"scale": 0.1, "offset": -5} if number % 4 == 0 else {}),
-            },
-        )
-        for number in range(_REGISTERS)
-    )
-    device = DeviceSettings(twin=_TWIN, address={"unit": 1}, points=points)
-    config = {"transport": "tcp", "host": "127.0.0.1", "port": port}
-    return HostSettings(
-        connections=(ConnectionSettings(name="bench/bus", mapper="modbus", config=config, devices=(device,)),)
-    )
+def _settings(port: int, *, full: bool = False) -> HostSettings:
+    device = DeviceSettings(twin=_TWIN, address={"unit": 1}, points=registers(_REGISTERS, full=full))
+    return one_connection({"transport": "tcp", "host": "127.0.0.1", "port": port}, [device])

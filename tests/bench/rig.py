@@ -203,11 +203,28 @@ async def until(ready: Callable[[], T], *, timeout_s: float = WAIT_S) -> T:
 @asynccontextmanager
 async def modbus_server(folder: Path, *options: str) -> AsyncIterator[int]:
     """The libmodbus peer; gives its port."""
+    async with modbus_peer(folder, "--tcp", "0", *options) as (_, ready):
+        yield int(ready.split()[1])
+
+
+@asynccontextmanager
+async def modbus_peer(folder: Path, *options: str) -> AsyncIterator[tuple[Child, str]]:
+    """The libmodbus peer, over TCP or on a line; gives the process and what it said when it was ready."""
     binary = folder / "modbus_server"
-    flags = ["-O2", "-I/usr/include/modbus", "-o", str(binary), str(_SOURCE), "-lmodbus"]
-    await asyncio.to_thread(subprocess.run, ["gcc", *flags], check=True, timeout=60)
-    with child([str(binary), "--tcp", "0", *options]) as process:
-        yield int((await process.line()).split()[1])
+    if not binary.exists():
+        flags = ["-O2", "-I/usr/include/modbus", "-o", str(binary), str(_SOURCE), "-lmodbus"]
+        await asyncio.to_thread(subprocess.run, ["gcc", *flags], check=True, timeout=60)
+    with child([str(binary), *options]) as process:
+        yield process, await process.line()
+
+
+@asynccontextmanager
+async def serial_line(folder: Path) -> AsyncIterator[tuple[Path, Path]]:
+    """Two ends of a serial line, by socat."""
+    ends = folder / "device", folder / "gateway"
+    with child(["socat", *(f"pty,raw,echo=0,link={end}" for end in ends)]):
+        await until(lambda: all(end.exists() for end in ends))
+        yield ends
 
 
 def cpu_s(pid: int) -> float:

@@ -13,10 +13,12 @@
  *     --counting     all holding registers change at every read of the first of them
  *     --hole A B     holding and input addresses A to B are illegal; up to 16 of them
  *     --most N       refuse reads of more than N registers with ILLEGAL DATA VALUE
+ *     --times        with --log: each line ends with the nanoseconds of the monotonic clock
  *     --log          print "read FUNCTION ADDRESS COUNT" for each read, "write FUNCTION ADDRESS" for each other request
+ *     --size N       addresses of each table (1000)
  *
- * Four tables of 1000 addresses. Holding registers start as in input registers; coil n and discrete input n are on
- * when n is a multiple of 3. Prints READY, on TCP with its port.
+ * Four tables. Holding registers start as in input registers; coil n and discrete input n are on when n is a multiple
+ * of 3. Prints READY, on TCP with its port.
  */
 #include <errno.h>
 #include <modbus.h>
@@ -29,14 +31,15 @@
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { SIZE = 1000, HOLES = 16 };
+enum { HOLES = 16 };
 
 struct options {
-    int port, unit, holes, most, first, last, deads, dead[HOLES], unknowns, unknown[HOLES], deaf, slow;
+    int port, unit, size, holes, most, first, last, deads, dead[HOLES], unknowns, unknown[HOLES], deaf, slow;
     const char *tty;
-    bool mixed, counting, log;
+    bool mixed, counting, log, times;
     int hole[HOLES][2];
 };
 
@@ -52,7 +55,7 @@ static uint8_t mixed_byte(unsigned i)
 
 static void fill(modbus_mapping_t *map, const struct options *o)
 {
-    for (unsigned i = 0; i < SIZE; i++) {
+    for (unsigned i = 0; i < o->size; i++) {
         uint16_t word = o->mixed ? (uint16_t)(mixed_byte(2 * i) << 8 | mixed_byte(2 * i + 1)) : (uint16_t)i;
         map->tab_registers[i] = map->tab_input_registers[i] = word;
         map->tab_bits[i] = map->tab_input_bits[i] = i % 3 == 0;
@@ -88,7 +91,13 @@ static int answer(modbus_t *ctx, const uint8_t *query, int length, modbus_mappin
     if ((o->last && (unit < o->first || unit > o->last)) || is_one_of(unit, o->dead, o->deads))
         return 0;
     if (o->log) {
-        printf(reads ? "read %d %d %d\n" : "write %d %d\n", function, address, count);
+        printf(reads ? "read %d %d %d" : "write %d %d", function, address, count);
+        if (o->times) {
+            struct timespec now;
+            clock_gettime(CLOCK_MONOTONIC, &now);
+            printf(" %lld", now.tv_sec * 1000000000LL + now.tv_nsec);
+        }
+        putchar('\n');
         fflush(stdout);
     }
     if (o->slow)
@@ -106,7 +115,7 @@ static int answer(modbus_t *ctx, const uint8_t *query, int length, modbus_mappin
     if (reads && registers && o->most && count > o->most)
         return modbus_reply_exception(ctx, query, MODBUS_EXCEPTION_ILLEGAL_DATA_VALUE);
     if (o->counting && function == 3 && address == 0)
-        for (int i = 0; i < SIZE; i++)
+        for (int i = 0; i < o->size; i++)
             map->tab_registers[i]++;
     return modbus_reply(ctx, query, length, map);
 }
@@ -245,7 +254,7 @@ static int number(int argc, char **argv, int at)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.port = -1, .unit = 1};
+    struct options o = {.port = -1, .unit = 1, .size = 1000};
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--tcp"))
             o.port = number(argc, argv, ++i);
@@ -253,6 +262,8 @@ int main(int argc, char **argv)
             o.tty = argv[++i];
         else if (!strcmp(argv[i], "--unit"))
             o.unit = number(argc, argv, ++i);
+        else if (!strcmp(argv[i], "--size"))
+            o.size = number(argc, argv, ++i);
         else if (!strcmp(argv[i], "--most"))
             o.most = number(argc, argv, ++i);
         else if (!strcmp(argv[i], "--units")) {
@@ -270,6 +281,8 @@ int main(int argc, char **argv)
             o.mixed = true;
         else if (!strcmp(argv[i], "--counting"))
             o.counting = true;
+        else if (!strcmp(argv[i], "--times"))
+            o.times = true;
         else if (!strcmp(argv[i], "--log"))
             o.log = true;
         else if (!strcmp(argv[i], "--hole") && o.holes < HOLES) {
@@ -284,7 +297,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "give --tcp PORT or --rtu TTY\n");
         return 2;
     }
-    modbus_mapping_t *map = modbus_mapping_new(SIZE, SIZE, SIZE, SIZE);
+    modbus_mapping_t *map = modbus_mapping_new(o.size, o.size, o.size, o.size);
     modbus_t *ctx = o.tty ? modbus_new_rtu(o.tty, 9600, 'N', 8, 1) : modbus_new_tcp("127.0.0.1", o.port);
     if (map == NULL || ctx == NULL) {
         fprintf(stderr, "libmodbus: %s\n", modbus_strerror(errno));
