@@ -16,6 +16,7 @@ import yaml
 from bleak.backends.scanner import AdvertisementData
 from paho.mqtt.client import topic_matches_sub
 from pydantic import BaseModel, ValidationError
+from pymodbus.pdu import DecodePDU
 
 from edgehub.checking import checked
 from edgehub.settings import InvalidSettings, load_settings
@@ -29,6 +30,7 @@ from mappers.ble.uuids import full_uuid
 from mappers.modbus.codec import Block, Field, NotEncodable
 from mappers.modbus.codec import encode as encode_value
 from mappers.modbus.encoding import REGISTERS, Encoding, Order, RawType
+from mappers.modbus.framers import FRAMERS
 from mappers.opcua.nodeid import checked_node_id, steps
 from mappers.opcua.notification import NotADataChange, read_publish
 from mappers.opcua.values import read_variant
@@ -193,6 +195,17 @@ def modbus(given: bytes) -> None:
             encode_value(value, encoding)
 
 
+def modbus_frames(given: bytes) -> None:
+    """The first byte chooses the frames and the unit that is waited for; the others come in two parts."""
+    chosen, line = given[:1] or b"\0", given[1:600]
+    transports = list(FRAMERS)
+    framer = FRAMERS[transports[chosen[0] % len(transports)]](DecodePDU(False))
+    for end in (len(line) // 2, len(line)):
+        used, reply = framer.handleFrame(line[:end], 1 + chosen[0] // 128 * 16, 1)
+        assert 0 <= used <= end
+        assert reply is None or reply.function_code > 0
+
+
 def ble_value(given: bytes) -> None:
     chosen, raw = given[:4].ljust(4, b"\0"), given[4:]
     types, wanted = list(BleType), list(ValueType)
@@ -280,6 +293,7 @@ def targets(folder: Path) -> dict[str, Target]:
         Target("documents", documents, _documents),
         Target("settings", lambda given: settings(given, folder=folder), _files(EXAMPLES, "edgetwin.yaml")),
         Target("modbus", modbus, _texts(bytes(range(40)), b"\5\1\1" + b"\x7f\xf0" * 9)),
+        Target("modbus-frames", modbus_frames, _modbus_frames),
         Target("ble", ble_value, _texts(bytes(range(20)), b"\7\0\0\1" + b"\xff" * 9)),
         Target("bthome", bthome_packet, _texts(bytes.fromhex("4002ca0903bf13"), b"\x41" + bytes(20))),
         Target("advertisement", advertisement, _texts(bytes.fromhex("4002ca0903bf13"), b"\x41" + bytes(20), b"ab")),
@@ -362,6 +376,13 @@ def _configs() -> Iterator[bytes]:
             for keys in (spec.get("config"), spec.get("address"), *visitors):
                 if keys:
                     yield json.dumps(keys, default=str).encode()
+
+
+def _modbus_frames() -> Iterator[bytes]:
+    for line in (GOLDEN / "modbus" / "ascii-frames.txt").read_text(encoding="ascii").splitlines():
+        if line.startswith(":"):
+            yield b"\x80" + line.encode() + b"\r\n"
+            yield b"\x82\0\1\0\0\0" + bytes.fromhex(f"{len(line) // 2 - 1:02x}" + line[1:-2])
 
 
 def _documents() -> Iterator[bytes]:
