@@ -70,6 +70,8 @@ class Wire:
             raise not_connected(self._config, "the connection is gone")
         if self._quiet_until_s:
             await self._be_quiet()
+        task = asyncio.current_task()
+        cancels = task.cancelling() if task else 0
         try:
             reply = await send(client)
         except asyncio.CancelledError:
@@ -84,6 +86,8 @@ class Wire:
             tries = self._config.retries + 1
             message = f"no answer from {place} at {self._config.where} in {tries} x {self._config.timeout_ms} ms"
             raise DeviceTimeout(message) from error
+        if task and task.cancelling() > cancels:  # the wait_for in pymodbus swallows it when the answer is just there
+            raise asyncio.CancelledError
         if self._pause_s:
             self._rest(self._pause_s)
         if reply.function_code & 0x7F != self._function:

@@ -55,7 +55,7 @@ static uint8_t mixed_byte(unsigned i)
 
 static void fill(modbus_mapping_t *map, const struct options *o)
 {
-    for (unsigned i = 0; i < o->size; i++) {
+    for (unsigned i = 0; i < (unsigned)o->size; i++) {
         uint16_t word = o->mixed ? (uint16_t)(mixed_byte(2 * i) << 8 | mixed_byte(2 * i + 1)) : (uint16_t)i;
         map->tab_registers[i] = map->tab_input_registers[i] = word;
         map->tab_bits[i] = map->tab_input_bits[i] = i % 3 == 0;

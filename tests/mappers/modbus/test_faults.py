@@ -173,6 +173,24 @@ async def test_an_answer_to_another_function_is_none(scripted, connect):
         await driver.read(driver.plan(UNIT, words(1)))
 
 
+async def test_a_cancellation_is_not_lost_when_the_answer_is_just_there(wild):
+    """Where it was, a mapper host could not be ended: wait_for of Python 3.11 returns the answer instead."""
+    driver, _ = wild
+    plan = driver.plan(UNIT, words(1))
+    (wire,) = driver._pool._wires
+    for _ in range(3):
+        before = wire._client.ctx.response_future
+        reading = asyncio.create_task(driver.read(plan))
+        async with asyncio.timeout(5):
+            while (answer := wire._client.ctx.response_future) is before:  # noqa: ASYNC110  pymodbus tells nobody
+                await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        answer.add_done_callback(lambda _, reading=reading: reading.cancel())
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+    assert (await driver.read(plan)).values == {"r1": 1}
+
+
 async def test_a_server_that_is_restarted_is_read_again(serve, connect, unused_port):
     peer = serve("--tcp", unused_port)
     driver = await connect(unused_port, timeoutMs=500)
