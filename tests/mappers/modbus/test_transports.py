@@ -376,6 +376,26 @@ async def test_a_host_that_takes_fewer_connections_is_served_with_those(choosy, 
         assert (await driver.read(plan)).values == {f"r{n}": n for n in range(1000)}
 
 
+async def test_a_host_that_refuses_further_connections_is_served_with_the_first(connect):
+    writers: list[asyncio.StreamWriter] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        server.close()
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while header := await reader.readexactly(7):
+                pdu = await reader.readexactly(int.from_bytes(header[4:6], "big") - 1)
+                reply = await Counting()(header[6], pdu)
+                writer.write(header[:4] + (len(reply) + 1).to_bytes(2, "big") + header[6:] + reply)
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0, backlog=1)
+    driver = await connect(server.sockets[0].getsockname()[1], connections=16, timeoutMs=2000)
+    assert (await driver.read(driver.plan(UNIT, words(*range(500))))).values == {f"r{n}": n for n in range(500)}
+    for writer in writers:
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_a_silent_unit_is_one_time_out_however_many_connections(scripted, connect):
     async def answer(unit: int, pdu: bytes) -> bytes | None:
         return None
