@@ -27,13 +27,16 @@ _MOST_ANSWERS: Final = 8  # in which one identification may come
 
 
 async def discover(
-    ask: Ask, config: ModbusConnection, wanted: ModbusScan, tell: Callable[[Progress], None]
+    ask: Ask, who: Ask, config: ModbusConnection, wanted: ModbusScan, tell: Callable[[Progress], None]
 ) -> AsyncIterator[FoundDevice]:
-    """All units that answer. A host that answers for whatever unit is asked is one device. Raises NotConnected."""
+    """All units that answer. A host that answers for whatever unit is asked is one device. Raises NotConnected.
+
+    ``who`` makes requests that a host may not take well, and raises DeviceTimeout for those that cost the connection.
+    """
     units = list(dict.fromkeys(unit_range(wanted.units)))
     if not config.transport.numbered:
         units = [unit for unit in units if 0 < unit < 255]
-    scan = _Scan(ask)
+    scan = _Scan(ask, who)
     if config.transport.numbered and len(units) > len(_ODD_UNITS) and await scan.any_unit():
         units = units[:1]
     for number, unit in enumerate(units):
@@ -44,8 +47,9 @@ async def discover(
 
 
 class _Scan:
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, who: Ask) -> None:
         self._ask = ask
+        self._who = who
 
     async def any_unit(self) -> bool:
         """Whether it answers for units that hardly all are there."""
@@ -97,7 +101,7 @@ class _Scan:
 
     async def _information(self, unit: int, kind: int, object_id: int) -> ReadDeviceInformationResponse | None:
         try:
-            reply = await self._ask(
+            reply = await self._who(
                 lambda client: client.read_device_information(read_code=kind, object_id=object_id, device_id=unit),
                 f"identification of unit {unit}",
                 again=True,
@@ -109,7 +113,7 @@ class _Scan:
     async def _report(self, unit: int) -> dict[str, str]:
         """By function 17, whose text has no fixed parts."""
         try:
-            reply = await self._ask(
+            reply = await self._who(
                 lambda client: client.report_device_id(device_id=unit), f"identification of unit {unit}", again=True
             )
         except DeviceTimeout:

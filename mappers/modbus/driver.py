@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from typing import Final
 
 from pymodbus.constants import ExcCodes
+from pymodbus.pdu import ModbusPDU
 
 from mappers.modbus.client import READ, RegistersReply, code_name
 from mappers.modbus.codec import NotEncodable, encode
@@ -21,6 +22,7 @@ from mappers.modbus.plan import TCP_COST, Cost, Limits, Request, Span, Table, as
 from mappers.modbus.point import ModbusPoint
 from mappers.modbus.pool import Pool
 from mappers.modbus.reading import BlockRead, Learnt, ReadPlan
+from mappers.modbus.wire import Send
 from mappers.modbus.writing import MOST_READ_WRITE, Writing
 from mappers.sdk import (
     DeviceTimeout,
@@ -164,8 +166,17 @@ class ModbusDriver:
     async def discover(self, wanted: ModbusScan, tell: Callable[[Progress], None]) -> AsyncGenerator[FoundDevice, None]:
         """Ask each unit whether it is there, and what it is. Raises NotConnected."""
         self._pool.never_give_up()
-        async for found in discover(self._pool.ask, self._config, wanted, tell):
+        async for found in discover(self._pool.ask, self._ask_who, self._config, wanted, tell):
             yield found
+
+    async def _ask_who(self, send: Send, place: str, *, again: bool = False) -> ModbusPDU:  # noqa: ARG002  # an Ask; never again
+        """Ask for an identification: some hosts end the connection over a function that they do not know."""
+        try:
+            return await self._pool.ask(send, place, again=False)
+        except NotConnected as error:
+            await self._pool.open()
+            self._pool.never_give_up()
+            raise DeviceTimeout(error.message, remedy=error.remedy) from error
 
     async def _read_blocks(self, plan: ReadPlan, blocks: Iterator[BlockRead], readings: Readings) -> None:
         for number, block in enumerate(blocks):

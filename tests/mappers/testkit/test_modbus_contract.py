@@ -80,6 +80,7 @@ class ModbusAdapter(Adapter):
         Wrong(Part.CONNECTION, {"transport": "tcp"}, "host"),
         Wrong(Part.DEVICE, {"unit": 300}, "unit 300"),
     )
+    scan = {"units": "1-2"}
     exempt = {"text": "registers hold bytes of a fixed length; their own tests have the texts"}
 
     shared: ModbusPeer
