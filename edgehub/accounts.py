@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from edgehub.mosquitto_conf import Account, Rule, TopicAccess
+from twin.broker_accounts import Account, Rule, TopicAccess
 from twin.dialects.aws_names import Things
 from twin.model import DEFAULT_NAMESPACE, Kind, TwinKey
 from twin.wire import topics

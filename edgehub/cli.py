@@ -33,6 +33,52 @@ MAPPER_COMMANDS: Final = {
 }
 
 
+CLOUD_COMMANDS: Final = {
+    "init": Entry("cloudsync.cli:init", "Make the CA of a cloud and its first admin."),
+    "run": Entry("cloudsync.cli:run", "Run a cloud until Ctrl-C: brokers, workers, web."),
+    "status": Entry("cloudsync.cli:status", "Show how the cloud is."),
+    "shard": Entry("cloudsync.cli:shard", "Make the state folder of a machine with a further broker."),
+    "get": Entry("cloudsync.ask.reading:get", "Show twins of any gateway."),
+    "set": Entry("cloudsync.ask.writing:set_", "Write desired values, or have a gateway do it in time."),
+    "set-where": Entry("cloudsync.ask.writing:set_where", "Write desired values of every twin that fits."),
+    "query": Entry("cloudsync.ask.reading:query", "Ask for twins with a query in SQL."),
+    "watch": Entry("cloudsync.ask.reading:watch", "Follow twins, or the result of a query."),
+    "explain": Entry("cloudsync.ask.reading:explain", "Say why a property has the value it has."),
+    "history": Entry("cloudsync.ask.reading:history", "Show the readings that a gateway has sent."),
+    "apply": Entry("cloudsync.ask.admin:apply", "Apply documents at the gateways that they name."),
+    "delete": Entry("cloudsync.ask.admin:delete", "Delete what a file of documents names."),
+    "diff": Entry("cloudsync.ask.admin:diff", "Show what apply would change."),
+    "audit": Entry("cloudsync.ask.admin:audit", "Show who changed what."),
+    "token": Entry(
+        "",
+        "Make, list and revoke join tokens for gateways.",
+        {
+            "create": Entry("cloudsync.accounts_cli:token_create", "Make a join token: one use, shown once."),
+            "list": Entry("cloudsync.accounts_cli:token_list", "List join tokens."),
+            "revoke": Entry("cloudsync.accounts_cli:token_revoke", "End a join token."),
+        },
+    ),
+    "gateway": Entry(
+        "",
+        "List and revoke gateways.",
+        {
+            "list": Entry("cloudsync.accounts_cli:gateway_list", "List the gateways that have joined."),
+            "revoke": Entry("cloudsync.accounts_cli:gateway_revoke", "Shut a gateway out."),
+            "status": Entry("cloudsync.ask.admin:gateway_status", "Show how gateways are."),
+        },
+    ),
+    "user": Entry(
+        "",
+        "Make, list and revoke users.",
+        {
+            "add": Entry("cloudsync.accounts_cli:user_add", "Make a user and its credentials file."),
+            "list": Entry("cloudsync.accounts_cli:user_list", "List users."),
+            "revoke": Entry("cloudsync.accounts_cli:user_revoke", "Shut a user out."),
+        },
+    ),
+}
+
+
 COMMANDS: Final = {
     "run": Entry("edgehub.commands.run:run", "Run the gateway until Ctrl-C."),
     "demo": Entry("edgehub.commands.demo:demo", "Run a gateway with a demo plant and show it live."),
@@ -48,6 +94,8 @@ COMMANDS: Final = {
     "status": Entry("edgehub.commands.status:status", "Show how the gateway is."),
     "account": Entry("edgehub.commands.account:account", "Make logins for programs of yours."),
     "mapper": Entry("", "Write, list and check mappers; simulate devices, look for devices.", MAPPER_COMMANDS),
+    "join": Entry("edgehub.commands.join:join", "Join a cloud with a token."),
+    "cloud": Entry("", "Run a cloud; its gateways, users and tokens.", CLOUD_COMMANDS),
     "check-config": Entry(
         "edgehub.commands.check_config:check_config", "Check the settings and say where they are from."
     ),

@@ -1,18 +1,15 @@
-"""Settings of the own Mosquitto's further listeners, and what sections of settings have in common."""
+"""Settings of the own Mosquitto's further listeners."""
 
 from __future__ import annotations
 
 import json
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from twin.errors import InvalidName
 from twin.model import TwinKey
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from twin.settings_file import Section
 
 
 class TlsSettings(Section):

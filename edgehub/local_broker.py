@@ -15,21 +15,21 @@ from urllib.parse import urlsplit
 
 from edgehub import accounts
 from edgehub.accounts import DialectNames
-from edgehub.broker import DEFAULT_PORT, Broker, choose_port, find_mosquitto
+from edgehub.broker import DEFAULT_PORT, Broker
 from edgehub.broker_tls import check_tls
 from edgehub.logins import Logins
-from edgehub.mosquitto_conf import Account, full_access, new_password
 from edgehub.settings import BrokerSettings
 from edgehub.state import CliAccess, StateFolder
+from twin.broker_accounts import Account, full_access, new_password
 from twin.clock import Clock
 from twin.errors import EdgetwinError
 from twin.model import TwinKey
+from twin.mosquitto import CANDIDATES, choose_port, find_mosquitto
 from twin.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
 LOGINS_S: Final = 1.0
-UNPACKED_MOSQUITTO: Final = Path(__file__).parent.parent / ".cache" / "mosquitto" / "mosquitto"
 
 
 class PluginLogins:
@@ -90,8 +90,7 @@ async def open_broker(
         yield BrokerAccess(parts.hostname or "", parts.port or DEFAULT_PORT, login, login, login, PluginLogins(login))
         return
     check_tls(settings.tls)
-    candidates: list[str | Path] = ["mosquitto", "/usr/sbin/mosquitto", UNPACKED_MOSQUITTO]
-    mosquitto = await find_mosquitto([settings.mosquitto] if settings.mosquitto else candidates)
+    mosquitto = await find_mosquitto([settings.mosquitto] if settings.mosquitto else CANDIDATES)
     hub = full_access(accounts.HUB, new_password())
     cli = accounts.client_account(accounts.CLI, new_password())
     mapper = accounts.mapper_account(accounts.MAPPER, new_password())

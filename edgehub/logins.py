@@ -12,7 +12,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgehub import accounts
-from edgehub.mosquitto_conf import SALT_BYTES, Account, new_password, password_hash
+from twin.broker_accounts import SALT_BYTES, Account, new_password, password_hash
 from twin.errors import EdgetwinError, StoreError
 from twin.model import TwinKey, checked_name
 from twin.private_file import write_private

@@ -11,31 +11,27 @@ import os
 import re
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-import yaml
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from edgehub.accounts import DialectNames
-from edgehub.listeners import LegacySettings, Section, TlsSettings, checked_device
+from edgehub.listeners import LegacySettings, TlsSettings, checked_device
 from twin.dialects.aws_names import THING, THING_RULE, Things
-from twin.errors import EdgetwinError, InvalidName
+from twin.errors import InvalidName
 from twin.history import Limits
+from twin.link.options import options_from_url
 from twin.manifest.fields import parsed_duration_ms
 from twin.model import NAME, NAME_RULE, Kind, TwinKey
+from twin.settings_file import InvalidSettings as InvalidSettings  # what loading raises
+from twin.settings_file import Loaded, Section, SettingsFile
 
 PREFIX: Final = "EDGETWIN_"
+_LEAST_MS: Final = 500
 _TOPIC_NAME: Final = re.compile(r"[^/+#\s\0]{1,128}(/[^/+#\s\0]{1,128})?")
 NOT_SETTINGS: Final = frozenset({"EDGETWIN_CONFIG", "EDGETWIN_STATE"})
-
-
-class InvalidSettings(EdgetwinError):
-    """A settings file or override that cannot be used; the text lists every problem."""
-
-    code = "invalid_settings"
 
 
 class GatewaySettings(Section):
@@ -171,6 +167,48 @@ class HistorySettings(Section):
         return Limits(self.max_bytes, parsed_duration_ms(self.max_age) or 0, self.min_free_bytes)
 
 
+class CloudSettings(Section):
+    """How the gateway speaks with the cloud."""
+
+    enabled: Annotated[bool, Field(description="speak with the cloud that is named, if one is")] = True
+    url: Annotated[str, Field(description="its broker, mqtts://host:port; empty: as `edgetwin join` was told")] = ""
+    first_delay: Annotated[str, Field(description="the first connect waits a random part of it")] = "5s"
+    retry_cap: Annotated[str, Field(description="greatest wait between two connects")] = "15s"
+    ack_timeout: Annotated[str, Field(description="what is not acknowledged for so long is sent again")] = "5s"
+    digests_every: Annotated[str, Field(description="how often all twins and documents are compared")] = "6h"
+
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, url: str) -> str:
+        if url:
+            try:
+                options_from_url(url, "checked")
+            except InvalidName as error:
+                message = f"{error.message}; {error.remedy}"
+                raise ValueError(message) from None
+        return url
+
+    @field_validator("first_delay", "retry_cap", "ack_timeout", "digests_every")
+    @classmethod
+    def _is_duration(cls, duration: str) -> str:
+        if parsed_duration_ms(duration) is None:
+            message = f"{duration!r} is not a duration; write 500ms, 5s, 10m or 6h"
+            raise ValueError(message)
+        return duration
+
+    @field_validator("retry_cap", "ack_timeout", "digests_every")
+    @classmethod
+    def _is_not_nothing(cls, duration: str) -> str:
+        if (parsed_duration_ms(duration) or 0) < _LEAST_MS:
+            message = f"{duration!r} is too short; write 500ms or more"
+            raise ValueError(message)
+        return duration
+
+    def seconds(self, duration: str) -> float:
+        """One of the durations as a number."""
+        return (parsed_duration_ms(duration) or 0) / 1000
+
+
 class LogSettings(Section):
     """What the hub says."""
 
@@ -186,6 +224,7 @@ class Settings(Section):
     broker: BrokerSettings = BrokerSettings()
     dialects: DialectSettings = DialectSettings()
     history: HistorySettings = HistorySettings()
+    cloud: CloudSettings = CloudSettings()
     log: LogSettings = LogSettings()
 
     @property
@@ -197,26 +236,23 @@ class Settings(Section):
         return made[:63].strip("-") or "gateway"
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedSettings:
-    """Settings, and where they came from."""
-
-    settings: Settings
-    file: Path | None
-    overrides: tuple[str, ...]
+LoadedSettings = Loaded[Settings]
+FILE: Final = SettingsFile(Settings, "edgetwin.yaml", PREFIX, "EDGETWIN_CONFIG", NOT_SETTINGS)
 
 
 def load_settings(explicit: Path | None, environment: Mapping[str, str]) -> LoadedSettings:
     """Find, read and check the settings. Raises InvalidSettings with every problem found."""
-    file = _find(explicit, environment)
-    tree = _read(file) if file is not None else {}
-    overrides = _override(tree, environment)
-    try:
-        settings = Settings.model_validate(tree)
-    except ValidationError as error:
-        lines = [_line(problem, file, overrides) for problem in error.errors(include_url=False)]
-        raise InvalidSettings("\n".join(lines), remedy="docs/operations.md lists every key.") from None
-    return LoadedSettings(settings, file, tuple(sorted(overrides)))
+    return FILE.load(explicit, environment)
+
+
+def settings_keys() -> Iterator[tuple[str, ...]]:
+    """The path of every key, through sections and their sections."""
+    return FILE.keys()
+
+
+def variable_of(path: tuple[str, ...]) -> str:
+    """The environment variable that overrides a key."""
+    return FILE.variable_of(path)
 
 
 def state_folder(environment: Mapping[str, str]) -> Path:
@@ -227,78 +263,3 @@ def state_folder(environment: Mapping[str, str]) -> Path:
         return Path("/var/lib/edgetwin")
     base = environment.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base) / "edgetwin"
-
-
-def _find(explicit: Path | None, environment: Mapping[str, str]) -> Path | None:
-    named = explicit or (Path(environment["EDGETWIN_CONFIG"]) if environment.get("EDGETWIN_CONFIG") else None)
-    if named is not None:
-        if not named.is_file():
-            message = f"settings file {named} does not exist"
-            raise InvalidSettings(message, remedy="Name an existing file, or leave it out for the defaults.")
-        return named
-    places = (Path("edgetwin.yaml"), Path("/etc/edgetwin/edgetwin.yaml"))
-    return next((place for place in places if place.is_file()), None)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        message = f"{file}: {' '.join(str(error).split())}"
-        raise InvalidSettings(message, remedy="The file must be readable YAML in UTF-8.") from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        message = f"{file}: the settings must be keys and values, not {type(tree).__name__}"
-        raise InvalidSettings(message, remedy="Begin with a section, such as `broker:`.")
-    return tree
-
-
-def settings_keys(model: type[BaseModel] = Settings) -> Iterator[tuple[str, ...]]:
-    """The path of every key, through sections and their sections."""
-    for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Section):
-            yield from ((name, *path) for path in settings_keys(inner))
-        else:
-            yield (name,)
-
-
-def variable_of(path: tuple[str, ...]) -> str:
-    """The environment variable that overrides a key."""
-    return PREFIX + "_".join(path).upper()
-
-
-def _override(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
-    """Lay environment variables over the tree; returns key path -> variable."""
-    found = {}
-    for path in settings_keys():
-        variable = variable_of(path)
-        if variable not in environment or variable in NOT_SETTINGS:
-            continue
-        branch: Any = tree
-        for step in path[:-1]:
-            branch = branch.setdefault(step, {}) if isinstance(branch, dict) else None
-        if isinstance(branch, dict):
-            branch[path[-1]] = environment[variable]
-            found[".".join(path)] = variable
-    return found
-
-
-def _line(problem: Any, file: Path | None, overrides: Mapping[str, str]) -> str:
-    steps = [str(step) for step in problem["loc"]]
-    path = ".".join(steps)
-    place = overrides.get(path) or f"{file}: {path}"
-    if problem["type"] == "extra_forbidden":
-        known = _keys_beside(steps)
-        import difflib  # memory that only who mistypes should pay
-
-        near = difflib.get_close_matches(steps[-1], known, 1)
-        return f"{place}: there is no such key; " + (f"did you mean {near[0]}?" if near else f"keys are {known}")
-    text = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{place}: {text} (it is {problem['input']!r})"
-
-
-def _keys_beside(steps: list[str]) -> list[str]:
-    above = steps[:-1]
-    return list(dict.fromkeys(path[len(above)] for path in settings_keys() if list(path[: len(above)]) == above))

@@ -110,6 +110,7 @@ class ChildRunner:
         backoff: Backoff,
         clock: Clock,
         setpriv: str | None,
+        family: str = "edgehub",
         on_start: StartHandler | None = None,
         on_exit: ExitHandler | None = None,
     ) -> None:
@@ -119,7 +120,7 @@ class ChildRunner:
         self._setpriv = setpriv
         self._on_start = on_start
         self._on_exit = on_exit
-        self._log = logging.getLogger(f"edgehub.child.{child.name}")
+        self._log = logging.getLogger(f"{family}.child.{child.name}")
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
@@ -304,7 +305,11 @@ class ChildRunner:
 class Supervisor:
     """Owns the hub's children; leaving it ends them all, latest first."""
 
-    def __init__(self, *, clock: Clock, rng: random.Random, restart_base_s: float = RESTART_BASE_S) -> None:
+    def __init__(
+        self, *, clock: Clock, rng: random.Random, restart_base_s: float = RESTART_BASE_S, family: str = "edgehub"
+    ) -> None:
+        self._family = family
+        """Whose children they are called in the log."""
         self._clock = clock
         self._rng = rng
         self._restart_base_s = restart_base_s
@@ -340,6 +345,7 @@ class Supervisor:
             backoff=Backoff(child.restart_base_s or self._restart_base_s, child.restart_cap_s, self._rng),
             clock=self._clock,
             setpriv=self._setpriv,
+            family=self._family,
             on_start=on_start,
             on_exit=on_exit,
         )

@@ -20,13 +20,17 @@ from rich.live import Live
 from rich.text import Text
 
 from edgehub.app import Gateway
+from edgehub.cloud_keys import CloudKeys
+from edgehub.commands.demo_line import LineAction, turn_line
 from edgehub.commands.session import ExitCode, hub_client, run_command
-from edgehub.commands.table import console, short_key, twin_table, value_text
+from edgehub.demo.cloud import DemoCloud, is_installed
+from edgehub.demo.line import DemoLine
 from edgehub.demo.places import Places
-from edgehub.settings import BrokerSettings, LogSettings, Settings
+from edgehub.settings import BrokerSettings, CloudSettings, LogSettings, Settings
 from edgehub.state import StateFolder
 from twin.clock import SystemClock
 from twin.errors import EdgetwinError
+from twin.show.table import console, short_key, twin_table, value_text
 from twin.supervisor import PARENT_ENV
 from twin.wire.api import DocumentSource, TwinBody, WatchEvent
 
@@ -37,25 +41,32 @@ TRY_NEXT: Final = (
     ("./edgetwin set plant/panel lamp=true", "switch on the lamp and see the light at the panel"),
     ("./edgetwin explain plant/tank valve", "who wrote it, who won, has the device followed"),
     ("./edgetwin watch plant/tank", "every change, as it is stored"),
+    ("./edgetwin cloud get plant/tank", "the same twin, as the demo's cloud has it"),
+    ("./edgetwin demo cut", "cut the line to the cloud; `demo restore` mends it"),
 )
 
 
 def demo(
+    action: Annotated[
+        LineAction | None, typer.Argument(help="Of a demo that runs: cut or restore its line to the cloud.")
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option(help="End after so many seconds; exit code 1 if no value moved.")
     ] = None,
 ) -> None:
-    """Run a gateway with a demo plant behind four real protocols. Ctrl-C ends everything.
+    """Run a gateway with a demo plant behind four real protocols, and a cloud for it. Ctrl-C ends everything.
 
     A tank and a cooler behind Modbus TCP, a press behind OPC UA, a panel on a serial port, a room over Bluetooth, whose
     link is virtual.
 
-    State is kept in .state/demo (or EDGETWIN_STATE).
+    State is kept in .state/demo (or EDGETWIN_STATE). `demo cut` and `demo restore`, in another terminal, cut the line
+    between gateway and cloud and mend it, and show how many leaves are unsent.
 
     Example: edgetwin demo --seconds 30
     """
     os.environ.setdefault("EDGETWIN_STATE", str(Path(".state/demo").absolute()))
-    run_command(_demo(StateFolder(Path(os.environ["EDGETWIN_STATE"]).absolute()), seconds))
+    folder = StateFolder(Path(os.environ["EDGETWIN_STATE"]).absolute())
+    run_command(_demo(folder, seconds) if action is None else turn_line(folder, action))
 
 
 async def _demo(folder: StateFolder, seconds: float | None) -> int:
@@ -65,8 +76,9 @@ async def _demo(folder: StateFolder, seconds: float | None) -> int:
         filename=log_file, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
     deadline_s = None if seconds is None else time.monotonic() + seconds
-    settings = Settings(broker=BrokerSettings(port=_free_port()), log=LogSettings())
     async with contextlib.AsyncExitStack() as stack:
+        line = await stack.enter_async_context(DemoLine(folder.line))
+        settings = _settings(line.port)
         _say("starting the plant: tank and cooler (Modbus TCP), press (OPC UA), panel (serial), room (Bluetooth)")
         places = await stack.enter_async_context(_plant())
         if not places.ble:
@@ -75,6 +87,8 @@ async def _demo(folder: StateFolder, seconds: float | None) -> int:
         running = Gateway.running(settings, folder, clock=SystemClock(), rng=random.Random())
         gateway = await stack.enter_async_context(running)
         _say(f"the broker is on {gateway.access.host}:{gateway.access.port}, the plant on {_shown(places)}")
+        clouding = asyncio.create_task(_cloud(folder, settings.gateway_name, line), name="cloud of the demo")
+        stack.push_async_callback(_ended, clouding)
         client = await stack.enter_async_context(hub_client())
         reply = await client.apply([DocumentSource(name="plant.yaml", text=places.documents())])
         _say(f"applied {len(reply.changes)} documents; waiting for the first readings")
@@ -87,6 +101,31 @@ async def _demo(folder: StateFolder, seconds: float | None) -> int:
         typer.echo(f"no value moved; {log_file} may say why", err=True)
         return ExitCode.NO if seconds is not None else ExitCode.DONE
     return ExitCode.DONE
+
+
+def _settings(line_port: int) -> Settings:
+    cloud = CloudSettings(url=f"mqtts://localhost:{line_port}", first_delay="0s", retry_cap="2s")
+    return Settings(broker=BrokerSettings(port=_free_port()), cloud=cloud, log=LogSettings())
+
+
+async def _cloud(folder: StateFolder, gateway: str, line: DemoLine) -> None:
+    """A cloud beside the gateway, until cancelled; without one the demo goes on, as every gateway does."""
+    if not is_installed():
+        _say("there is no cloud: it needs fastapi and uvicorn (pip install 'edgetwin[cloud]')")
+        return
+    cloud = DemoCloud(folder.cloud, folder.path / "cloud.log")
+    try:
+        async with cloud.running(gateway, CloudKeys(folder.keys)):
+            line.target = cloud.gateways_port
+            _say(f"the cloud is up, and the gateway has joined it; its log is {folder.path / 'cloud.log'}")
+            await asyncio.Event().wait()
+    except (EdgetwinError, OSError, TimeoutError) as error:
+        _say(f"there is no cloud: {error}")
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 class _Screen:

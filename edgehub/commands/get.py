@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from edgehub.commands.session import ExitCode, folder, hub_client, run_command
-from edgehub.commands.table import console, twin_table
 from edgehub.offline import stored_twins
 from edgehub.state import NotRunning
 from twin.errors import UnknownTwin
 from twin.model import TwinKey
+from twin.show.table import console, twin_table
 from twin.wire.api import TwinBody
 
 

@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from edgehub.checking import Checked, checked
-from edgehub.commands.documents import read_sources
 from edgehub.commands.session import ExitCode, print_error
 from mappers.sdk.registry import Registry
 from twin.errors import EdgetwinError
 from twin.manifest.document import DocumentKind
 from twin.manifest.problems import InvalidManifest, Problem
 from twin.manifest.yaml import Source
+from twin.show.documents import read_sources
 
 
 def check(

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from edgehub.commands.session import ExitCode, print_error
-from edgehub.commands.table import console, plain_table
 from mappers.sdk.listing import Installed, installed
+from twin.show.table import console, plain_table
 
 
 def list_(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:

@@ -14,16 +14,16 @@ from typing import Annotated, Final
 import typer
 
 from edgehub.checking import checked
-from edgehub.commands.assignments import split_assignment
 from edgehub.commands.files import refuse_existing, write_new
 from edgehub.commands.session import ExitCode, run_command
-from edgehub.commands.table import console, plain_table
 from edgehub.found import Place, documents, plain_name
 from mappers.sdk import FoundDevice, Progress
 from mappers.sdk.registry import Registry
 from mappers.sdk.scan import devices, search_of
 from twin.manifest.yaml import Source
 from twin.model import DEFAULT_NAMESPACE
+from twin.show.assignments import split_assignment
+from twin.show.table import console, plain_table
 
 _TOLD_EVERY_S: Final = 2.0
 

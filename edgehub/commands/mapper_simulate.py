@@ -13,10 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from edgehub.checking import Checked, checked
-from edgehub.commands.documents import read_sources
 from edgehub.commands.session import ExitCode, hub_client, run_command
-from edgehub.commands.table import console, plain_table, short_key, value_text
-from edgehub.commands.watch import event_lines
 from edgehub.simulation import SimulatedValue, lent, simulated_values
 from edgehub.state import NotRunning
 from mappers.sdk.errors import InvalidSettings
@@ -25,6 +22,9 @@ from twin.manifest.catalog import Stored
 from twin.manifest.document import DocumentKind
 from twin.manifest.yaml import Source
 from twin.model import TwinKey
+from twin.show.documents import read_sources
+from twin.show.events import event_lines
+from twin.show.table import console, plain_table, short_key, value_text
 
 _SHOWN_EVERY_S: Final = 1.0
 

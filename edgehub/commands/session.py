@@ -1,58 +1,24 @@
-"""What every command needs: errors that become exit codes, and a connection to the running hub."""
+"""What every command needs: a connection to the running hub."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import secrets
-import signal
-import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from enum import IntEnum
-from typing import Any, NoReturn
-
-import typer
 
 from edgehub.settings import state_folder
 from edgehub.state import START_REMEDY, CliAccess, NotRunning, StateFolder
 from twin.client import TwinClient
-from twin.errors import EdgetwinError, InvalidDocuments, InvalidMessage, InvalidName, LinkError, Refused
+from twin.console import ExitCode as ExitCode  # the words of every command
+from twin.console import print_error as print_error
+from twin.console import run_command as run_command
+from twin.errors import LinkError
 from twin.link.mqtt import MqttLink
 from twin.link.options import MqttOptions
 
 CONNECT_S = 3.0
-
-
-class ExitCode(IntEnum):
-    """What a command's end means to a program."""
-
-    DONE = 0
-    NO = 1
-    USAGE = 2
-    NOT_RUNNING = 3
-    REFUSED = 4
-    FAILED = 5
-
-
-def run_command(work: Coroutine[Any, Any, int]) -> NoReturn:
-    """Run a command to its end and leave the process with its exit code; Ctrl-C ends it quietly."""
-    try:
-        code = asyncio.run(_interruptible(work))
-    except EdgetwinError as error:
-        print_error(error)
-        code = _code_of(error)
-    except BrokenPipeError:
-        # The reader of our output has gone (`edgetwin watch | head`); nothing more can be said on it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.DONE
-    raise typer.Exit(code)
-
-
-def print_error(error: EdgetwinError) -> None:
-    """Say on stderr what failed and what to do."""
-    typer.echo(f"error: {error}", err=True)
 
 
 def folder() -> StateFolder:
@@ -77,25 +43,3 @@ async def hub_client(timeout_s: float = 10.0) -> AsyncIterator[TwinClient]:
             raise NotRunning(message, remedy="`edgetwin status` reads the hub's health file.") from None
         async with TwinClient(link, account=access.account, client=name, timeout_s=timeout_s) as client:
             yield client
-
-
-async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
-    task = asyncio.ensure_future(work)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        return ExitCode.DONE
-
-
-def _code_of(error: EdgetwinError) -> ExitCode:
-    if isinstance(error, NotRunning | LinkError):
-        return ExitCode.NOT_RUNNING
-    if isinstance(error, Refused | InvalidDocuments | InvalidName | InvalidMessage) or error.code in _INPUT_CODES:
-        return ExitCode.REFUSED
-    return ExitCode.FAILED
-
-
-_INPUT_CODES = frozenset({"invalid_settings", "unreadable_file", "unwritable_file"})

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from edgehub.commands.assignments import split_assignment
 from edgehub.commands.session import ExitCode, hub_client, run_command
-from edgehub.commands.table import short_key, value_text
 from edgehub.state import NotRunning
 from twin.client import TwinClient
 from twin.errors import InvalidMessage
 from twin.model import Quality, TwinKey
+from twin.show.assignments import desired_values
+from twin.show.table import short_key, value_text
 from twin.wire.api import TwinBody, WatchEvent
 
 
@@ -39,7 +39,7 @@ async def _set(
     twin: str, values: list[str], unset: list[str], version: int | None, wait_s: float, as_json: bool
 ) -> int:
     key = TwinKey.parse(twin)
-    desired = dict(map(_assignment, values))
+    desired = desired_values(values)
     if not desired and not unset:
         message = "nothing to set"
         raise InvalidMessage(message, remedy=f"Name a property and its value: edgetwin set {twin} valve=40")
@@ -109,12 +109,3 @@ def _reason(body: TwinBody, name: str) -> str:
     if leaf.quality is not Quality.GOOD:
         return f"; quality is {leaf.quality} ({leaf.reason})"
     return f"; it reports {value_text(leaf.value)}"
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    remedy = "Write for instance valve=40, or name='\"text\"' for a string of digits."
-    name, value = split_assignment(text, form="property=value", remedy=remedy)
-    try:
-        return name, json.loads(value, parse_constant=str)
-    except ValueError:
-        return name, value

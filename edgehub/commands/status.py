@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from edgehub.commands.session import ExitCode, folder, hub_client, print_error, run_command
-from edgehub.commands.table import age_text, short_key
 from edgehub.health import read_health
 from edgehub.state import CliAccess, NotRunning
-from twin.wire.api import ChildStatus, ConnectionStatus, StatusReply
+from twin.show.table import age_text, short_key
+from twin.wire.api import ChildStatus, ConnectionStatus, StatusReply, SyncBody
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
@@ -61,10 +61,25 @@ def _print(reply: StatusReply, as_json: bool) -> None:
         *((("simulated", ", ".join(map(short_key, reply.devices_simulated))),) if reply.devices_simulated else ()),
         *(("connection", _connection(one)) for one in reply.connections),
         ("reports", f"{reply.reports} with {reply.updates} values, {reply.refused} refused"),
+        *((("cloud", _sync(reply.sync)),) if reply.sync is not None else ()),
         *(("ALARM", alarm) for alarm in reply.alarms),
     ]
     for name, text in rows:
         typer.echo(f"{name:<10} {text}")
+
+
+def _sync(one: SyncBody) -> str:
+    if one.state == "off":
+        return "off: none is named; `edgetwin join TOKEN` joins one"
+    since = age_text(int(time.time() * 1000) - one.since)
+    parts = [f"{one.state} for {since}", one.cloud, one.why]
+    if one.unsent:
+        parts.append(f"{one.unsent} unsent leaves, the oldest {one.oldest_unsent_s:.0f} s old")
+        parts.append(f"{one.lag_s:.0f} s behind")
+    if one.last_resync:
+        ago = age_text(int(time.time() * 1000) - one.last_resync)
+        parts.append(f"last resync {ago} ago in {one.last_resync_s:.1f} s")
+    return ", ".join(part for part in parts if part)
 
 
 def _connection(one: ConnectionStatus) -> str:

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from edgehub.broker import Broker, BrokerError, can_bind, choose_port, find_mosquitto, port_choices
-from edgehub.mosquitto_conf import (
+from edgehub.broker import Broker
+from edgehub.mosquitto_conf import BrokerPlan, mosquitto_conf
+from twin.broker_accounts import (
     Account,
-    BrokerPlan,
     Rule,
     TopicAccess,
     acl_text,
     full_access,
-    mosquitto_conf,
     new_password,
     password_hash,
     password_text,
@@ -25,6 +24,7 @@ from edgehub.mosquitto_conf import (
 from twin.clock import SystemClock
 from twin.errors import InvalidName, LinkError
 from twin.link.mqtt import MqttLink, MqttOptions
+from twin.mosquitto import BrokerError, can_bind, choose_port, find_mosquitto, port_choices
 
 USER = pwd.getpwuid(os.geteuid()).pw_name
 

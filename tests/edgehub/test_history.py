@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from edgehub.commands.history import Span, _lines, _moment_ms, _write_csv
-from edgehub.commands.sparkline import BARS, sparkline
 from edgehub.history import HistoryKeeper
 from edgehub.settings import InvalidSettings, Settings, load_settings
 from twin.clock import SystemClock
@@ -15,6 +13,8 @@ from twin.document import Slot
 from twin.errors import InvalidMessage
 from twin.history import HistoryQuery, Limits, Why
 from twin.model import HistoryPolicy, Keep, Kind, PropertySpec, Quality, Reason, TwinKey, TwinSpec
+from twin.show.readings import Span, _lines, _moment_ms, _write_csv
+from twin.show.sparkline import BARS, sparkline
 from twin.sqlite_history import SqliteHistory
 from twin.sqlite_store import SqliteStore
 from twin.store import Batch, KeptReading, TwinRow
