@@ -17,14 +17,13 @@ from typing import Final
 
 from twin.clock import Clock
 from twin.commit import Commit, GroupCommit
-from twin.deadband import equal
 from twin.delta import delta
 from twin.document import DELETED, Leaf, Slot, SlotValue, TwinDocument, live
 from twin.errors import NotTheReporter, Refused, StoreError, UnknownTwin, VersionMismatch
 from twin.model import Section, Site, TwinKey, TwinSpec, Value
 from twin.reading import PropertyMark, kept_readings, same_quality, unchanged
 from twin.replica import Replica
-from twin.resident import ResidentTwin
+from twin.resident import ResidentTwin, newly_said
 from twin.residents import OWNER, Residents
 from twin.store import NoteKey, Store
 from twin.tick import Ticker
@@ -54,8 +53,7 @@ class TwinEngine:
         self.site = site
         self._residents = Residents()
         self._twins = self._residents.known
-        self._by_id = self._residents.by_id
-        self._ticker = Ticker()
+        self._by_id, self._ticker = self._residents.by_id, Ticker()
         self._commits = GroupCommit(store, executor, before=self._seal, after=self._settle)
         self.replica = Replica(self._residents, self._ticker, self._commits, store, clock, executor, site)
         """The same twins as the other site sees them."""
@@ -78,17 +76,22 @@ class TwinEngine:
 
     # -- twins ---------------------------------------------------------------------------------------------------
 
-    def define(self, spec: TwinSpec) -> Commit:
-        """Make a twin, or give it a new spec. Another uid makes a new, empty twin in place of the old one."""
+    def define(self, spec: TwinSpec, *, theirs: bool = False) -> Commit:
+        """Make a twin, or give it a new spec. Another uid makes a new, empty twin in place of the old one.
+
+        ``theirs``: the other site wrote the document, and writes what it desires too.
+        """
         commit = self._commits.open
         twin = self._twins.get(spec.key)
         same_twin = twin is not None and twin.spec.uid == spec.uid
-        newly_said = _newly_said(spec, twin.spec.desired if twin is not None and same_twin else {})
-        if twin is not None and twin.spec == spec and not newly_said:
+        said_now = {} if theirs else newly_said(spec, twin.spec.desired if twin is not None and same_twin else {})
+        if twin is not None and twin.spec == spec and not said_now:
             return self._join()
         twin = self._residents.define(spec, commit.batch)
-        if newly_said or not spec.open:  # the first update of a shadow makes version 1
-            self._write_desired(twin, newly_said, by="document")
+        if theirs:
+            twin.said = spec.desired
+        if said_now or not spec.open:  # the first update of a shadow makes version 1
+            self._write_desired(twin, said_now, by="document")
         commit.batch.twins[twin.id] = twin.row
         return self._join()
 
@@ -285,12 +288,17 @@ class TwinEngine:
         """Tell the watcher, after a commit, of each twin whose delta may have changed; returns how to stop."""
         return self._watchers.add_for_deltas(watcher)
 
+    def watch_commits(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        """Tell the watcher of each commit that is on disk; returns how to stop."""
+        return self._watchers.add_for_commits(watcher)
+
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _known(self, key: TwinKey) -> ResidentTwin:
         twin = self._twins.get(key)
         if twin is None:
-            raise _unknown(key)
+            message = f"{key} is not known here"
+            raise UnknownTwin(message, remedy="`edgetwin get` lists the twins; `edgetwin apply` adds one.")
         return twin
 
     def _reporting(self, key: TwinKey) -> ResidentTwin:
@@ -340,6 +348,7 @@ class TwinEngine:
         self._watchers.tell_deltas(batch.versions, but=self._unstored())
         for twin_id in batch.dropped:
             del self._by_id[twin_id]
+        self._watchers.tell_commit()
 
     def _unstored(self) -> frozenset[int]:
         """Twins with a desired value that is not on disk yet: it must reach no device before its commit."""
@@ -372,7 +381,7 @@ class TwinEngine:
             kept.versions[twin_id] = self._by_id[twin_id].version
         for twin_id in kept.twins:
             twin = self._by_id[twin_id]
-            self._write_desired(twin, _newly_said(twin.spec, twin.said), by="document")
+            self._write_desired(twin, newly_said(twin.spec, twin.said), by="document")
             kept.twins[twin_id] = twin.row
         self._watchers.tell(commit.batch)
         self._watchers.tell_deltas(lost - kept.dropped, but=self._unstored())
@@ -393,11 +402,3 @@ class TwinEngine:
                 self._ticker.last = max(self._ticker.last, slot.tick)
             else:
                 self.replica.peer_last = max(self.replica.peer_last, slot.tick)
-
-
-def _newly_said(spec: TwinSpec, said: Mapping[str, Value]) -> dict[str, Value]:
-    return {name: value for name, value in spec.desired.items() if name not in said or not equal(said[name], value)}
-
-
-def _unknown(key: TwinKey) -> UnknownTwin:
-    return UnknownTwin(f"{key} is not known here", remedy="`edgetwin get` lists the twins; `edgetwin apply` adds one.")

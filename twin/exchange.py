@@ -22,11 +22,18 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from twin.document import Slot, Tombstone
 from twin.history import Gap, Reading
 from twin.model import Section, Site, TwinKey, Value
+
+Place: TypeAlias = tuple[TwinKey, str]
+"""Key and uid: one life of a twin."""
+
+FRAME_ROWS: Final = 2000
+FRAME_BYTES: Final = 256 * 1024
+"""Rows, and bytes of JSON about, of one message at most; one row may be more by itself."""
 
 
 class Row(NamedTuple):
@@ -117,25 +124,32 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """A hash for every twin of the sender."""
+    """A page of hashes: one for every twin of the sender with after < place <= upto, in order."""
 
     session: str
     digests: tuple[tuple[TwinKey, str, bytes], ...]
     recovering: bool = False
     """The sender's store was restored: it wants the twins too that wait for their document."""
+    after: Place | None = None
+    """None: from the first."""
+    upto: Place | None = None
+    """None: to the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Twins:
     """Whole twins, both slots of every leaf: those that differ.
 
-    An ``answer`` to digests, complete in one message, names the twins that the answerer wants in return.
+    An ``answer`` to digests names the twins that the answerer wants in return. It is complete up to ``upto``, which may
+    be short of the page's own end; the asker goes on from there.
     """
 
     session: str
     rows: tuple[Row, ...]
     answer: bool = False
-    differing: frozenset[tuple[TwinKey, str]] = frozenset()
+    differing: frozenset[Place] = frozenset()
+    upto: Place | None = None
+    """None: it was the last."""
 
 
 class DocumentRef(NamedTuple):
@@ -167,6 +181,8 @@ class DocumentDigests:
     states: tuple[DocumentState, ...]
     own: tuple[tuple[TwinKey, str], ...] = ()
     """Key and uid of the twins that the edge makes without a document (kinds mapper and gateway)."""
+    summary: str = ""
+    """One hash over all states in place of them; where it differs the cloud asks for the states themselves."""
 
 
 class DocumentRow(NamedTuple):
@@ -297,3 +313,26 @@ def digest(rows: Iterable[Row]) -> bytes:
         for row in rows
     )
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).digest()
+
+
+def portion(rows: Iterable[Row], *, max_rows: int = FRAME_ROWS, max_bytes: int = FRAME_BYTES) -> list[Row]:
+    """The first rows that fit into one message; at least one, if there is any."""
+    found: list[Row] = []
+    left_bytes = max_bytes
+    for row in rows:
+        left_bytes -= size_of(row)
+        if found and (left_bytes < 0 or len(found) == max_rows):
+            break
+        found.append(row)
+    return found
+
+
+def size_of(row: Row) -> int:
+    """About how many bytes of JSON a row takes."""
+    value = row.slot.value
+    if isinstance(value, str):
+        return _ROW_BYTES + len(value)
+    return _ROW_BYTES + (len(json.dumps(value, ensure_ascii=False)) if isinstance(value, dict | list) else 8)
+
+
+_ROW_BYTES: Final = 40

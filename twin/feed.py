@@ -14,19 +14,38 @@ One owner, one event loop: the caller awaits each call before the next.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from twin.errors import StoreError
-from twin.exchange import Ack, Digests, Frame, Hello, Message, Row, Run, Standing, Twins, Welcome, digest
+from twin.exchange import (
+    FRAME_BYTES,
+    FRAME_ROWS,
+    Ack,
+    Digests,
+    Frame,
+    Hello,
+    Message,
+    Place,
+    Row,
+    Run,
+    Standing,
+    Twins,
+    Welcome,
+    digest,
+    portion,
+    size_of,
+)
 from twin.model import Section, Site, TwinKey
 from twin.replica import Replica, Restamp
 
 log = logging.getLogger(__name__)
 
-FRAME_ROWS: Final = 500
 WINDOW: Final = 4
 """Frames on their way at most."""
+PAGE_TWINS: Final = 500
+"""Twins of one page of digests; one page is on its way, and only while nothing else has to be sent."""
 
 
 class Feed:
@@ -39,13 +58,19 @@ class Feed:
         send: Callable[[Message], None],
         nonce: Callable[[], str],
         frame_rows: int = FRAME_ROWS,
+        frame_bytes: int = FRAME_BYTES,
+        page_twins: int = PAGE_TWINS,
     ) -> None:
         self._replica = replica
         self._send = send
         self._nonce = nonce
         self._frame_rows = frame_rows
-        self._asked = ""
-        self._session = ""
+        self._frame_bytes = frame_bytes
+        self._page_twins = page_twins
+        self.asked = ""
+        """The nonce of a Hello that was not answered yet."""
+        self.session = ""
+        """The session that stands; empty while there is none."""
         self._peer: Standing | None = None
         self._runs: tuple[Run, ...] = ()
         self._cursor = 0
@@ -53,6 +78,9 @@ class Feed:
         self._position = self._acked = 0
         self._sent: list[int] = []  # the end of each frame on its way
         self._introduced = False
+        self._places: list[Place] = []  # those that are being compared, in order
+        self._page: tuple[Place | None, Place | None] | None = None  # the one that was not answered yet
+        self._page_due = False
 
     async def open(self) -> None:
         """Draw the run of this start. Raises StoreError; nothing may be sent before it is on disk."""
@@ -63,24 +91,43 @@ class Feed:
         """Whether the peer has acknowledged all that was sent in this session, and it has been told of our runs."""
         return self._introduced and not self._sent
 
+    @property
+    def comparing(self) -> bool:
+        """Whether digests are being compared right now; a feed that mends itself does until it is mended."""
+        return self._page is not None
+
+    @property
+    def acked(self) -> int:
+        """How far the peer has our rows on disk, as it said in this session."""
+        return self._acked
+
     async def connect(self) -> None:
         """Ask for a session; the edge does, at each reconnect and when an answer does not come."""
-        self._session = ""
-        self._asked = self._nonce()
-        self._send(Hello(self._asked, await self._standing()))
+        self.disconnect()
+        self.asked = self._nonce()
+        self._send(Hello(self.asked, await self._standing()))
+
+    def disconnect(self) -> None:
+        """Forget the session; what of it still comes is dropped."""
+        self.session = self.asked = ""
+        self._page = None
 
     async def retry(self) -> None:
         """Send again what was not acknowledged in time."""
-        if self._session and self._forked:
-            self._send_digests()
-        elif self._session:
+        if self.session and not self._forked and not self.caught_up:
             self._rewind(self._acked)
             await self._pump()
+        elif self.session and self._page is not None:
+            self._send_page(self._page[0])
 
     def compare(self) -> None:
-        """Have the peer send the twins that differ; a safety net for what the feed may have missed."""
-        if self._session:
-            self._send_digests()
+        """Have the peer send the twins that differ; a safety net for what the feed may have missed.
+
+        It goes page by page, behind what else there is to send.
+        """
+        if self.session and self._page is None:
+            self._places = self._replica.places(waiting=self._forked)
+            self._send_page(None)
 
     async def receive(self, message: Message) -> None:
         """Take one message of the peer. A StoreError loses the message, as the line might; it is asked for again."""
@@ -99,10 +146,10 @@ class Feed:
                 self._send(Welcome(message.nonce, session, standing))
                 await self._begin(session, message.standing, standing)
         elif isinstance(message, Welcome):
-            if self._asked and message.nonce == self._asked:
-                self._asked = ""
+            if self.asked and message.nonce == self.asked:
+                self.asked = ""
                 await self._begin(message.session, message.standing, await self._standing())
-        elif not self._session or message.session != self._session:
+        elif not self.session or message.session != self.session:
             log.debug("dropped a %s of another session", type(message).__name__)
         elif isinstance(message, Frame):
             await self._take_frame(message)
@@ -120,8 +167,9 @@ class Feed:
         return Standing(state.runs[site], met, state.cursors[peer], max(state.tops[peer], state.cursors[peer]))
 
     async def _begin(self, session: str, peer: Standing, own: Standing) -> None:
-        self._session, self._peer, self._cursor, self._runs = session, peer, own.cursor, own.runs
+        self.session, self._peer, self._cursor, self._runs = session, peer, own.cursor, own.runs
         self._rewind(peer.cursor)
+        self._page = None
         self._replica.skip_ticks(peer.top)
         first = _first_unmet(own.runs, peer.met)
         self._forked = first is not None and first <= peer.top
@@ -132,7 +180,7 @@ class Feed:
             )
             again = [Restamp(row, peer.top) for row in self._replica.own_rows() if first <= row.slot.tick <= peer.top]
             await self._replica.merge((), again=again).stored()
-            self._send_digests()
+            self.compare()
         else:
             await self._pump()
 
@@ -140,7 +188,7 @@ class Feed:
 
     async def changed(self) -> None:
         """Send what has come onto the disk since; for the watcher of the engine."""
-        if self._session and not self._forked:
+        if self.session and not self._forked:
             await self._pump()
 
     def _rewind(self, position: int) -> None:
@@ -150,8 +198,8 @@ class Feed:
 
     async def _pump(self) -> None:
         while len(self._sent) < WINDOW:
-            session, position = self._session, self._position
-            rows = await self._replica.changes(position, self._frame_rows)
+            session, position = self.session, self._position
+            rows = portion(await self._replica.changes(position, self._frame_rows), max_bytes=self._frame_bytes)
             if not rows and self._introduced:
                 return
             upto = rows[-1].slot.tick if rows else position
@@ -168,13 +216,14 @@ class Feed:
             self._sent = [upto for upto in self._sent if upto > ack.cursor]
         if not self._forked:
             await self._pump()
+            self._send_due_page()
 
     # -- receiving -----------------------------------------------------------------------------------------------
 
     async def _take_frame(self, frame: Frame) -> None:
         assert self._peer is not None
         if frame.from_ > self._cursor:
-            self._send(Ack(self._session, self._cursor, again=True))
+            self._send(Ack(self.session, self._cursor, again=True))
             return
         peer = self._replica.site.peer
         rows = [row for row in frame.rows if row.site is peer and row.slot.tick > self._cursor]
@@ -185,41 +234,91 @@ class Feed:
 
     # -- digests -------------------------------------------------------------------------------------------------
 
-    def _send_digests(self) -> None:
-        places = self._replica.places(waiting=self._forked)
-        found = ((place, rows) for place in places if (rows := self._replica.rows(*place)))
+    def _send_page(self, after: Place | None) -> None:
+        start = bisect_right(self._places, after) if after is not None else 0
+        page = self._places[start : start + self._page_twins]
+        upto = page[-1] if start + len(page) < len(self._places) else None
+        found = ((place, rows) for place in page if (rows := self._replica.rows(*place)))
         digests = tuple((*place, digest(rows)) for place, rows in found)
-        self._send(Digests(self._session, digests, recovering=self._forked))
+        self._page, self._page_due = (after, upto), False
+        self._send(Digests(self.session, digests, self._forked, after, upto))
+
+    def _send_due_page(self) -> None:
+        """Go on with the next page, if one waited for the rows to be sent."""
+        if self._page is not None and self._page_due and self.caught_up:
+            self._send_page(self._page[0])
 
     def _answer_digests(self, message: Digests) -> None:
         theirs = {(key, uid): one for key, uid, one in message.digests}
+        mine = self._replica.places(waiting=message.recovering)
+        first = bisect_right(mine, message.after) if message.after is not None else 0
+        end = bisect_right(mine, message.upto) if message.upto is not None else len(mine)
         rows: list[Row] = []
-        differing = set()
-        for place in sorted({*self._replica.places(waiting=message.recovering), *theirs}):
-            mine = self._replica.rows(*place)
-            if (digest(mine) if mine else None) != theirs.get(place):
-                rows += mine
+        differing: set[Place] = set()
+        upto, last, left_bytes = message.upto, message.after, self._frame_bytes
+        for place in sorted({*mine[first:end], *theirs}):
+            own = self._replica.rows(*place)
+            if (digest(own) if own else None) != theirs.get(place):
+                left_bytes -= sum(map(size_of, own))
+                if left_bytes < 0 and rows:
+                    upto = last
+                    break
+                rows += own
                 differing.add(place)
-        self._send(Twins(message.session, tuple(rows), answer=True, differing=frozenset(differing)))
+            last = place
+        self._send(Twins(message.session, tuple(rows), answer=True, differing=frozenset(differing), upto=upto))
 
     async def _take_twins(self, message: Twins) -> None:
         await self._replica.merge(message.rows).stored()
         if not message.answer:
             return
         mine = [row for place in sorted(message.differing) for row in self._replica.rows(*place)]
-        if self._forked:
-            assert self._peer is not None
-            known = {_place(row): row.slot.tick for row in message.rows}
-            lacking = [
-                row for row in mine if row.site is self._replica.site and row.slot.tick > known.get(_place(row), 0)
-            ]
-            above = self._peer.top
-            again = [Restamp(row, above) for row in lacking if row.slot.tick <= above]
-            await self._replica.merge((), again=again).stored()
-            self._forked = False
-            await self._pump()
-        elif mine:
-            self._send(Twins(message.session, tuple(mine)))
+        if not self._forked:
+            for part in _portions(mine, self._frame_bytes):
+                self._send(Twins(self.session, tuple(part)))
+            self._turn_page(message.upto)
+        elif self._answers_page(message.upto):
+            await self._restamp(message.rows, mine)
+            self._turn_page(message.upto)
+            if self._page is None:
+                self._forked = False
+                await self._pump()
+
+    async def _restamp(self, known_rows: Iterable[Row], mine: Iterable[Row]) -> None:
+        """Write own rows that the peer lacks again, above all that it has of ours."""
+        assert self._peer is not None
+        known = {_place(row): row.slot.tick for row in known_rows}
+        lacking = [row for row in mine if row.site is self._replica.site and row.slot.tick > known.get(_place(row), 0)]
+        above = self._peer.top
+        again = [Restamp(row, above) for row in lacking if row.slot.tick <= above]
+        await self._replica.merge((), again=again).stored()
+
+    def _answers_page(self, upto: Place | None) -> bool:
+        """Whether an answer up to there is one to the page that is on its way, and not to one before."""
+        if self._page is None:
+            return False
+        after, end = self._page
+        if upto is None or end is None:
+            return end is None and (upto is None or after is None or upto > after)
+        return upto <= end and (after is None or upto > after)
+
+    def _turn_page(self, upto: Place | None) -> None:
+        if not self._answers_page(upto):
+            return
+        if upto is None:
+            self._page = None
+        elif self._forked or self.caught_up:
+            self._send_page(upto)
+        else:
+            self._page, self._page_due = (upto, None), True
+
+
+def _portions(rows: Iterable[Row], max_bytes: int) -> Iterator[list[Row]]:
+    rest = list(rows)
+    while rest:
+        part = portion(rest, max_bytes=max_bytes)
+        yield part
+        rest = rest[len(part) :]
 
 
 def _first_unmet(runs: tuple[Run, ...], met: frozenset[str]) -> int | None:

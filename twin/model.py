@@ -212,7 +212,10 @@ class TwinSpec:
     @property
     def open(self) -> bool:
         """Whether properties without a spec are taken, with any JSON value: a kind's own nature, on both sites."""
-        return self.key.kind is Kind.SHADOW
+        return self.key.kind in _OPEN_KINDS
+
+
+_OPEN_KINDS: Final = frozenset({Kind.SHADOW, Kind.POD, Kind.ROUTE})
 
 
 def checked_name(text: str, what: str) -> str:

@@ -113,6 +113,11 @@ class Replica:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._store.rows_after, self.site, after, limit)
 
+    async def unsent(self, after: int) -> tuple[int, int]:
+        """How many own slots on disk have a greater tick, and the least of those (0: none). Raises StoreError."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._store.count_after, self.site, after)
+
     async def feed_state(self) -> FeedState:
         """Runs and cursors as they are on disk. Raises StoreError."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._store.feed)

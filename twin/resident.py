@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from twin.deadband import equal
 from twin.document import DELETED, Leaf, Slot, SlotValue
 from twin.errors import shown
 from twin.merge import standing
@@ -122,3 +123,8 @@ class ResidentTwin:
 
     def _unknown_property(self) -> str:
         return f"model {self.spec.model!r} has no such property" if self.spec.model else "there is no such property"
+
+
+def newly_said(spec: TwinSpec, said: Mapping[str, Value]) -> dict[str, Value]:
+    """What a document desires beyond what is ``said`` already."""
+    return {name: value for name, value in spec.desired.items() if name not in said or not equal(said[name], value)}

@@ -19,12 +19,11 @@ from typing import Any, Final
 
 from twin.checksum import row_sum
 from twin.clock import Clock
-from twin.document import Tombstone
 from twin.errors import StoreError
 from twin.history import Gap, HistoryPage, HistoryQuery, Limits, Reading, Why, allowed_bytes, joined, merged
 from twin.history_pack import unpack
-from twin.model import Drop, Keep, Reason
-from twin.sqlite_rows import QUALITIES, QUALITY_SQL, REASONS, from_sql, reading_of, store_error, to_sql
+from twin.model import Drop, Keep
+from twin.sqlite_rows import QUALITY_SQL, reading_of, store_error, tail_fits, tail_reading, to_sql
 from twin.sqlite_spans import SPAN_COLUMNS, Span, append_readings, cut, first_in_queue, put_gap, shrink, sweep
 from twin.store import Batch, KeptReading, TwinRow
 
@@ -152,8 +151,8 @@ class SqliteHistory:
         """Take some of the tail into memory, to be packed by series once all of it that was there is."""
         rows = db.execute(_TAIL, (self._loaded_to, self._load_to, _LOADED_AT_ONCE)).fetchall()
         for twin, name, *row, found in rows:
-            if _fits(twin, name, row, found):
-                self._loaded.setdefault((twin, name), []).append(_reading(row))
+            if tail_fits(twin, name, row, found):
+                self._loaded.setdefault((twin, name), []).append(tail_reading(row))
             else:
                 _drop_damaged(db, twin, name, row)
         self._loaded_to = rows[-1][3] if len(rows) == _LOADED_AT_ONCE else self._load_to
@@ -233,11 +232,6 @@ def _summed(*row: Any) -> tuple[Any, ...]:
     return (*row, row_sum(*row))
 
 
-def _fits(twin: int, name: str, row: Sequence[Any], found: int | None) -> bool:
-    """Whether a reading of the tail is what was written. Those of older releases have no checksum."""
-    return found is None or row_sum(twin, name, *row) == found
-
-
 def _drop_damaged(db: sqlite3.Connection, twin: int, name: str, row: Sequence[Any]) -> None:
     """Count a damaged reading of the tail in the gap of its series, if it can be told which that is."""
     at, tick, *_ = row
@@ -297,8 +291,8 @@ def _between(
         " WHERE twin = ? AND property = ? AND at BETWEEN ? AND ?",
         (twin, query.property, since, query.until),
     ):
-        if _fits(twin, query.property, row, sum_):
-            tail.append(_reading(row))
+        if tail_fits(twin, query.property, row, sum_):
+            tail.append(tail_reading(row))
         else:
             damaged.append(Gap(row[0], row[0], 1, Why.DAMAGE))
     tail.sort()
@@ -318,12 +312,3 @@ def _unpacked(spans: Iterable[Any], damaged: list[Gap]) -> Iterator[tuple[int, l
             yield first, unpack(packed)
         except ValueError:
             damaged.append(Gap(first, last, count, Why.DAMAGE))
-
-
-def _reading(row: Any) -> Reading:
-    at, tick, value, quality, reason = row
-    if not quality and not reason and type(value) is not bytes:
-        return Reading(at, tick, value)
-    stored = from_sql(value)
-    assert not isinstance(stored, Tombstone)  # reported has none
-    return Reading(at, tick, stored, QUALITIES[quality], REASONS.get(reason, Reason.NONE))

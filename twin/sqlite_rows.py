@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from twin.checksum import row_sum
 from twin.document import DELETED, SlotValue, Tombstone
 from twin.errors import StoreCorrupt, StoreError
+from twin.history import Reading
 from twin.model import Quality, Reason
 
 QUALITIES: Final = (Quality.GOOD, Quality.UNCERTAIN, Quality.BAD)
@@ -39,6 +41,21 @@ def from_sql(stored: object) -> SlotValue:
         return value
     assert isinstance(stored, int | float | str)
     return stored
+
+
+def tail_fits(twin: int, name: str, row: Sequence[Any], found: int | None) -> bool:
+    """Whether a reading of the history's tail is what was written. Those of older releases have no checksum."""
+    return found is None or row_sum(twin, name, *row) == found
+
+
+def tail_reading(row: Sequence[Any]) -> Reading:
+    """A reading of the history's tail: at, tick, value, quality, reason."""
+    at, tick, value, quality, reason = row
+    if not quality and not reason and type(value) is not bytes:
+        return Reading(at, tick, value)
+    stored = from_sql(value)
+    assert not isinstance(stored, Tombstone)  # reported has none
+    return Reading(at, tick, stored, QUALITIES[quality], REASONS.get(reason, Reason.NONE))
 
 
 @contextlib.contextmanager

@@ -20,10 +20,14 @@ _MERGE_UP_TO: Final = 8
 _PUT_SPAN: Final = "INSERT INTO span (series, first, last, count, bytes, thinned, packed) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _CHANGE_SPAN: Final = "UPDATE span SET first = ?, last = ?, count = ?, bytes = ?, packed = ? WHERE id = ?"
 _PUT_GAP: Final = (
-    "INSERT INTO gap (series, why, first, last, count, change)"
-    " VALUES (?, ?, ?, ?, ?, (SELECT coalesce(max(change), 0) + 1 FROM gap)) ON CONFLICT (series, why) DO UPDATE SET"
+    "INSERT INTO gap (series, why, first, last, count, change, unsent, unsent_first, unsent_last)"
+    " VALUES (:series, :why, :first, :last, :count, (SELECT coalesce(max(change), 0) + 1 FROM gap),"
+    " CASE WHEN :unsent THEN :count ELSE 0 END, CASE WHEN :unsent THEN :first END, CASE WHEN :unsent THEN :last END)"
+    " ON CONFLICT (series, why) DO UPDATE SET"
     " first = min(first, excluded.first), last = max(last, excluded.last), count = count + excluded.count,"
-    " change = excluded.change"
+    " change = excluded.change, unsent = unsent + excluded.unsent,"
+    " unsent_first = min(coalesce(unsent_first, excluded.unsent_first), coalesce(excluded.unsent_first, unsent_first)),"
+    " unsent_last = max(coalesce(unsent_last, excluded.unsent_last), coalesce(excluded.unsent_last, unsent_last))"
 )
 
 
@@ -88,13 +92,18 @@ def _rewrite(db: sqlite3.Connection, id_: int, readings: Sequence[Reading]) -> N
 
 
 def _drop(db: sqlite3.Connection, id_: int, series: int, gap: Gap) -> None:
+    put_gap(db, series, gap, unsent=_is_unsent(db, id_))
     db.execute("DELETE FROM span WHERE id = ?", (id_,))
-    put_gap(db, series, gap)
 
 
-def put_gap(db: sqlite3.Connection, series: int, gap: Gap) -> None:
-    """Count readings that were dropped."""
-    db.execute(_PUT_GAP, (series, gap.why, gap.first, gap.last, gap.readings))
+def put_gap(db: sqlite3.Connection, series: int, gap: Gap, *, unsent: bool = True) -> None:
+    """Count readings that were dropped; ``unsent``: before the cloud had them."""
+    row = {"series": series, "why": gap.why, "first": gap.first, "last": gap.last, "count": gap.readings}
+    db.execute(_PUT_GAP, {**row, "unsent": unsent})
+
+
+def _is_unsent(db: sqlite3.Connection, id_: int) -> bool:
+    return db.execute("SELECT 1 FROM span_unsent WHERE id = ?", (id_,)).fetchone() is not None
 
 
 def first_in_queue(db: sqlite3.Connection) -> Span | None:
@@ -130,8 +139,8 @@ def cut(db: sqlite3.Connection, span: Span, oldest_ms: int) -> None:
         return
     kept = [one for one in readings if one.at >= oldest_ms]
     gone = readings[: len(readings) - len(kept)]
+    put_gap(db, span.series, Gap(gone[0].at, gone[-1].at, len(gone), Why.AGE), unsent=_is_unsent(db, span.id))
     _rewrite(db, span.id, kept)
-    put_gap(db, span.series, Gap(gone[0].at, gone[-1].at, len(gone), Why.AGE))
 
 
 def sweep(db: sqlite3.Connection) -> bool:

@@ -136,6 +136,13 @@ class SqliteStore:
                 rows.append(Row(key, uid, place.section, place.property, place.site, slot))
         return rows
 
+    def count_after(self, site: Site, tick: int) -> tuple[int, int]:
+        """How many slots of one site have a greater tick, and the least of those (0: none). Raises StoreError."""
+        with reading_of(self._path):
+            query = "SELECT count(*), coalesce(min(tick), 0) FROM leaf WHERE site = ? AND tick > ?"
+            count, least = self._opened().execute(query, (_SITES.index(site), tick)).fetchone()
+        return count, least
+
     def feed(self) -> FeedState:
         """Runs and cursors. Raises StoreError."""
         db = self._opened()

@@ -106,6 +106,10 @@ class Store(Protocol):
         """The slots of one site with a greater tick, in tick order, at most so many."""
         ...
 
+    def count_after(self, site: Site, tick: int) -> tuple[int, int]:
+        """How many slots of one site have a greater tick, and the least of those; 0 if there is none."""
+        ...
+
     def feed(self) -> FeedState:
         """Runs and cursors."""
         ...

@@ -26,6 +26,7 @@ class Watchers:
         self._twins = twins
         self._all: list[Watcher] = []
         self._of_deltas: list[DeltaWatcher] = []
+        self._of_commits: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         """How many watch all changes."""
@@ -40,6 +41,16 @@ class Watchers:
         """Tell the watcher of each twin whose delta may have changed; returns how to stop."""
         self._of_deltas.append(watcher)
         return lambda: self._of_deltas.remove(watcher)
+
+    def add_for_commits(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        """Tell the watcher of each commit; returns how to stop."""
+        self._of_commits.append(watcher)
+        return lambda: self._of_commits.remove(watcher)
+
+    def tell_commit(self) -> None:
+        """Tell that a commit is on disk."""
+        for tell in tuple(self._of_commits):
+            tell()
 
     def tell(self, batch: Batch) -> None:
         """Tell what a batch has changed."""

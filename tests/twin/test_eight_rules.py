@@ -194,7 +194,7 @@ def test_4_nothing_that_was_ever_sent_brings_a_deleted_value_back(name, deleter,
         for index in replays:
             sender, message = sent[index % len(sent)]
             if hasattr(message, "session"):  # as if it were of this session
-                message = replace(message, session=world.sides[sender.peer].feed._session)
+                message = replace(message, session=world.sides[sender.peer].feed.session)
             world.run(world.sides[sender.peer].feed.receive(message))
         world.resync()
         assert world.stands(name) is None

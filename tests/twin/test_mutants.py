@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants.rules import MUTANTS
+from tests.mutants.run import ALL
 
 pytestmark = pytest.mark.fast
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: mutant.name)
 def test_the_text_of_a_mutant_is_in_its_module_once(mutant):
     source = Path(importlib.util.find_spec(mutant.module).origin).read_text()
     assert source.count(mutant.was) == 1

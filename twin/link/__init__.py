@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, Self
 
-__all__ = ["Handler", "Link", "LinkState", "Message", "StateHandler", "Unsubscribe", "Will"]
+__all__ = ["Handler", "Link", "LinkState", "Message", "Refused", "StateHandler", "Unsubscribe", "Will"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class LinkState(StrEnum):
 Handler = Callable[[Message], None]
 StateHandler = Callable[[LinkState], None]
 Unsubscribe = Callable[[], None]
+Refused = Callable[[str], None]
+"""Told the broker's reason for not taking a message."""
 
 
 class Link(Protocol):
@@ -81,9 +83,11 @@ class Link(Protocol):
         retain: bool = False,
         response_topic: str = "",
         correlation: bytes = b"",
+        refused: Refused | None = None,
     ) -> None:
         """Hand a message to the connection, at most once with qos 0, at least once with qos 1.
 
+        ``refused`` is told if the broker does not take a qos 1 message, because of its access rules for instance.
         A qos 0 message is dropped while the link is down; qos 1 waits for the next connection, up to a bound of 1000
         messages. Raises LinkError when that bound is reached, InvalidName for a topic that cannot be published to.
         """

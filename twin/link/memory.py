@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from twin.errors import LinkError
-from twin.link import Handler, LinkState, Message, Unsubscribe, Will
+from twin.link import Handler, LinkState, Message, Refused, Unsubscribe, Will
 from twin.link.mqtt import MAX_WAITING
 from twin.link.states import StatefulLink
 from twin.link.topic_match import Route, Routes, checked_filter, checked_topic, matches
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A message in a link's queue; ``route`` is set for a retained one, which goes to one filter."""
+    """A message in a link's queue; ``route`` is set for one that goes to one filter: retained, or shared."""
 
     message: Message
     qos: int
@@ -43,7 +43,7 @@ class _Port:
 
 
 class MemoryBroker:
-    """Routes between its links: wildcards, retained messages, qos 1 again after a cut, wills.
+    """Routes between its links: wildcards, retained messages, shared subscriptions, qos 1 again after a cut, wills.
 
     Everything is delivered by ``call_soon``, so a run is deterministic. ``cut`` is the cable pulled: a qos 1 message
     that had not reached the broker comes with the next connection; one whose answer was lost comes twice.
@@ -52,6 +52,8 @@ class MemoryBroker:
     def __init__(self) -> None:
         self._ports: dict[int, _Port] = {}
         self._retained: dict[str, Message] = {}
+        self._turns: dict[str, int] = {}
+        """How many messages each shared filter has had; they go round."""
 
     def link(self, will: Will | None = None) -> MemoryLink:
         """Make a link to this broker."""
@@ -92,12 +94,23 @@ class MemoryBroker:
             else:
                 self._retained.pop(message.topic, None)
         live = replace(message, retain=False) if message.retain else message
+        shares: dict[str, list[tuple[_Port, Route]]] = {}
         for port in tuple(self._ports.values()):
-            if port.up and port.link.wants(message.topic):
+            if not port.up:
+                continue
+            if port.link.wants(message.topic):
                 self._queue(port, _Sent(live, qos))
+            for route in port.link.shares(message.topic):
+                shares.setdefault(route.topic_filter, []).append((port, route))
+        for topic_filter, members in shares.items():
+            turn = self._turns[topic_filter] = self._turns.get(topic_filter, -1) + 1
+            port, route = members[turn % len(members)]
+            self._queue(port, _Sent(live, qos, route))
 
     def subscribe(self, link: MemoryLink, route: Route) -> None:
-        """Send the retained messages of a filter."""
+        """Send the retained messages of a filter; a shared one gets none."""
+        if route.group:
+            return
         port = self._port(link)
         for topic, message in tuple(self._retained.items()):
             if matches(route.topic_filter, topic):
@@ -161,6 +174,7 @@ class MemoryLink(StatefulLink):
         retain: bool = False,
         response_topic: str = "",
         correlation: bytes = b"",
+        refused: Refused | None = None,  # noqa: ARG002  # this broker takes everything
     ) -> None:
         """Hand a message to the connection; the contract is Link's."""
         checked_topic(topic)
@@ -187,14 +201,16 @@ class MemoryLink(StatefulLink):
         return stop
 
     def wants(self, topic: str) -> bool:
-        """Whether a filter of this link matches."""
-        return bool(self._routes.handlers(topic))
+        """Whether a filter of this link matches that it does not share."""
+        return bool(self._routes.unshared(topic))
+
+    def shares(self, topic: str) -> list[Route]:
+        """The shared filters of this link that match."""
+        return [route for route in self._routes.all() if route.group and matches(route.plain, topic)]
 
     def incoming(self, message: Message, route: Route | None) -> None:
-        """Take a message from the broker; a retained one is for one filter only."""
-        handlers = self._routes.handlers(message.topic)
-        if route is not None:
-            handlers = self._routes.on_subscribe(message.topic, route.number)
+        """Take a message from the broker; a retained or a shared one is for one filter only."""
+        handlers = self._routes.unshared(message.topic) if route is None else tuple(dict.fromkeys(route.handlers))
         for handler in handlers:
             try:
                 handler(message)

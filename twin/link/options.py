@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
 from twin.errors import InvalidName
@@ -15,6 +16,19 @@ LOCAL_RETRY_BASE_S: Final = 0.1  # to a broker on this machine: its restart take
 LOCAL_RETRY_CAP_S: Final = 2.0  # is hurt by frequent tries
 
 
+class _NamedContext(ssl.SSLContext):
+    """Asks for a server by another name than the host that is dialled, which is all that paho would give."""
+
+    def __new__(cls, _name: str) -> Self:
+        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def wrap_socket(self, sock: socket.socket, *args: Any, **more: Any) -> ssl.SSLSocket:
+        return super().wrap_socket(sock, *args, **{**more, "server_hostname": self._name})
+
+
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
     """Certificates in PEM. Without ``ca`` the system's are trusted; ``cert`` and ``key`` are the client's own."""
@@ -22,10 +36,16 @@ class TlsOptions:
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
+    server_name: str = ""
+    """Under which the server is asked for and must prove itself, if that is not the host that is dialled."""
 
     def context(self) -> ssl.SSLContext:
         """Read the files. Raises OSError (also ssl.SSLError) if one is not readable as what it should be."""
-        made = ssl.create_default_context(cafile=self.ca)
+        made = _NamedContext(self.server_name) if self.server_name else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.ca is not None:
+            made.load_verify_locations(self.ca)
+        else:
+            made.load_default_certs()
         made.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.cert is not None:
             made.load_cert_chain(self.cert, self.key)

@@ -16,7 +16,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from twin.errors import LinkError
-from twin.link import Message
+from twin.link import Message, Refused
 from twin.link.options import MqttOptions
 from twin.link.paho_client import FastClient, Publish
 from twin.link.topic_match import Route, Routes
@@ -38,6 +38,7 @@ class Outgoing:
     retain: bool
     response_topic: str
     correlation: bytes
+    refused: Refused | None = None
 
 
 class Owner(Protocol):
@@ -259,6 +260,8 @@ class Session:
         message = self.unacked.pop(mid, None)
         if message is not None and refusal:
             self._owner.was_refused(message.topic, refusal)
+            if message.refused is not None:
+                message.refused(refusal)
         self.send_waiting()
 
     def _connected(self, _client: object, _user: object, _flags: object, reason: ReasonCode, properties: Any) -> None:

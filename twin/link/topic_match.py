@@ -13,6 +13,8 @@ CACHE_TOPICS: Final = 4096
 
 _TOPIC_RULE: Final = "1 to 65535 bytes of UTF-8 without '+', '#' and NUL"
 _FILTER_RULE: Final = "1 to 65535 bytes of UTF-8, '+' alone in a level, '#' alone in the last level, no NUL"
+_SHARE: Final = "$share/"
+_SHARE_RULE: Final = "$share/<group>/<filter>, with a group without '+' and '#'"
 
 
 def matches(topic_filter: str, topic: str) -> bool:
@@ -42,17 +44,37 @@ def checked_filter(topic_filter: str) -> str:
     wild_ok = all(len(level) == 1 or not ("+" in level or "#" in level) for level in levels)
     if not topic_filter or not wild_ok or "#" in levels[:-1] or not _fits(topic_filter):
         raise InvalidName(what="topic filter", text=topic_filter, rule=_FILTER_RULE)
+    if topic_filter.startswith(_SHARE):
+        group, _, plain = topic_filter.removeprefix(_SHARE).partition("/")
+        if not group or "+" in group or "#" in group or not plain:
+            raise InvalidName(what="shared topic filter", text=topic_filter, rule=_SHARE_RULE)
     return topic_filter
+
+
+def group_and_filter(topic_filter: str) -> tuple[str, str]:
+    """The group of a shared subscription, empty if it is none, and the filter that topics are matched against."""
+    if not topic_filter.startswith(_SHARE):
+        return "", topic_filter
+    group, _, plain = topic_filter.removeprefix(_SHARE).partition("/")
+    return group, plain
 
 
 @dataclass(slots=True)
 class Route:
-    """One filter: its subscription identifier, the highest qos asked for, and its handlers in order."""
+    """One filter: its subscription identifier, the highest qos asked for, and its handlers in order.
+
+    With a ``group``, each message that matches ``plain`` goes to one of the connections that share it (MQTT 5, 4.8.2).
+    """
 
     topic_filter: str
     number: int
     qos: int
     handlers: list[Handler] = field(default_factory=list)
+    group: str = field(init=False)
+    plain: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.group, self.plain = group_and_filter(self.topic_filter)
 
 
 class Routes:
@@ -100,24 +122,37 @@ class Routes:
         """
         key = (topic, number)
         found = self._cache.get(key)
+        return found if found is not None else self._remember(key, self._select(topic, number))
+
+    def unshared(self, topic: str) -> tuple[Handler, ...]:
+        """The handlers that a live message is for beside shared subscriptions, each once."""
+        key = (topic, -1)
+        found = self._cache.get(key)
         if found is None:
-            found = self._select(topic, number)
-            if len(self._cache) >= CACHE_TOPICS:
-                self._cache.clear()
-            self._cache[key] = found
+            routes = (route for route in self._routes.values() if not route.group and matches(route.plain, topic))
+            found = self._remember(key, tuple(dict.fromkeys(one for route in routes for one in route.handlers)))
         return found
 
     def on_subscribe(self, topic: str, number: int) -> tuple[Handler, ...]:
-        """The handlers that a retained message is for, which the broker sends to one filter at its subscription."""
+        """The handlers that a retained message is for, which the broker sends to one filter at its subscription.
+
+        A shared one should get none, which Mosquitto 2.0.11 does not know.
+        """
         if number == 0:
-            return self.handlers(topic)
+            return self.unshared(topic)
         route = self._by_number.get(number)
-        return () if route is None else tuple(dict.fromkeys(route.handlers))
+        return () if route is None or route.group else tuple(dict.fromkeys(route.handlers))
+
+    def _remember(self, key: tuple[str, int], found: tuple[Handler, ...]) -> tuple[Handler, ...]:
+        if len(self._cache) >= CACHE_TOPICS:
+            self._cache.clear()
+        self._cache[key] = found
+        return found
 
     def _select(self, topic: str, number: int) -> tuple[Handler, ...]:
         first: dict[Handler, int] = {}
         for route in self._routes.values():
-            if matches(route.topic_filter, topic):
+            if matches(route.plain, topic):
                 for handler in route.handlers:
                     first.setdefault(handler, route.number)
         return tuple(handler for handler, owner in first.items() if number in (0, owner))

@@ -26,7 +26,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A document with its identity: a uid for its life, a generation that rises when its spec changes."""
+    """A document with its identity: a uid for its life, a generation that rises with each change of it."""
 
     document: Document
     uid: str
@@ -159,10 +159,10 @@ def _placed(old: Stored | None, document: Document, new_uid: Callable[[], str]) 
     new_hash = content_hash(document.raw)
     if old is None:
         return Stored(document, new_uid(), 1, new_hash), Action.CREATED
-    same_spec = content_hash(old.document.raw["spec"]) == content_hash(document.raw["spec"])
-    generation = old.generation if same_spec else old.generation + 1
-    action = Action.UNCHANGED if new_hash == old.hash else Action.UPDATED
-    return Stored(document, old.uid, generation, new_hash), action
+    if new_hash == old.hash:
+        return Stored(document, old.uid, old.generation, new_hash), Action.UNCHANGED
+    # With labels too, unlike Kubernetes: two sites tell by it whose change of one life came later.
+    return Stored(document, old.uid, old.generation + 1, new_hash), Action.UPDATED
 
 
 def _settled(stored: Stored) -> Stored:

@@ -185,8 +185,9 @@ def parse_delta(topic: str) -> TwinKey:
 
 
 def parse_request(topic: str) -> str:
-    """Verb of a request topic."""
-    return topic.rsplit("/", 1)[-1]
+    """Verb of a request topic, on a gateway or in the cloud; empty if it is none."""
+    levels = topic.split("/")
+    return levels[3] if len(levels) > 3 else ""
 
 
 def parse_mapper(topic: str) -> str:

@@ -2,12 +2,12 @@
 
 import pytest
 
-from tests.twin.feed.world import NOW_US, TANK, Inline, World, spec
+from tests.twin.feed.world import NOW_US, PROPERTIES, TANK, Inline, World, spec
 from twin.document import DELETED, Slot
 from twin.engine import TwinEngine
 from twin.exchange import Ack, Digests, Frame, Row, Standing, Twins, Welcome, digest
 from twin.feed import WINDOW
-from twin.model import Section, Site
+from twin.model import Kind, Section, Site, TwinKey, TwinSpec
 
 EDGE, CLOUD = Site.EDGE, Site.CLOUD
 
@@ -36,7 +36,7 @@ def give(world, to, message):
 
 
 def session(world):
-    return world.sides[EDGE].feed._session
+    return world.sides[EDGE].feed.session
 
 
 def cursor(world, site):
@@ -394,3 +394,131 @@ def test_no_more_than_a_window_of_frames_is_on_its_way(world):
     assert len(world.lines[EDGE]) == WINDOW
     world.resync()
     assert len(world.sides[CLOUD].engine.replica.rows(TANK, "u2")) == len(rows)
+
+
+# -- pages of digests --------------------------------------------------------------------------------------------
+
+OTHERS = [TwinKey(Kind.DEVICE, "plant", f"t{number}") for number in range(4)]
+
+
+def define_others(world):
+    for side in world.sides.values():
+        for key in OTHERS:
+
+            async def define(side=side, key=key):
+                await side.engine.define(TwinSpec(key, "u1", properties=PROPERTIES)).stored()
+
+            world.run(define())
+
+
+def slip_in(world, site, key, value, tick):
+    """A row that no feed sends: its tick is not new."""
+    row = Row(key, "u1", Section.DESIRED, "a", site, Slot(value, tick))
+
+    async def merge():
+        await world.sides[site].engine.replica.merge([row]).stored()
+
+    world.run(merge())
+
+
+def rows_of_others(world, site):
+    return [row for key in OTHERS for row in world.sides[site].engine.replica.rows(key, "u1")]
+
+
+def test_pages_follow_each_other_and_mend_twins_of_both_sites_on_any_page(world):
+    world.resync()
+    define_others(world)
+    world.quiesce()
+    for number, key in enumerate(OTHERS):
+        slip_in(world, list(Site)[number % 2], key, number, 5 + number)
+    assert rows_of_others(world, EDGE) != rows_of_others(world, CLOUD)
+    world.sides[EDGE].feed.compare()
+    pages = 0
+    while any(world.lines.values()):
+        pages += sum(isinstance(message, Digests) for message in world.lines[EDGE])
+        for sender in Site:
+            world.deliver(sender)
+    assert pages >= len(OTHERS)
+    assert rows_of_others(world, EDGE) == rows_of_others(world, CLOUD)
+    assert not world.sides[EDGE].feed.comparing
+
+
+def test_a_lost_page_or_answer_is_asked_for_again(world):
+    world.resync()
+    define_others(world)
+    slip_in(world, CLOUD, OTHERS[2], 7, 5)
+    feed = world.sides[EDGE].feed
+    feed.compare()
+    for turn in range(60):
+        if turn % 3 == 0 and world.lines[EDGE]:
+            world.drop(EDGE)
+        elif turn % 7 == 0 and world.lines[CLOUD]:
+            world.drop(CLOUD)
+        for sender in Site:
+            world.deliver(sender)
+        if not any(world.lines.values()):
+            world.run(feed.retry())
+    world.quiesce()
+    assert not feed.comparing
+    assert rows_of_others(world, EDGE) == rows_of_others(world, CLOUD)
+
+
+def test_an_answer_stops_where_it_is_full_and_the_asker_goes_on_from_there(world):
+    world.resync()
+    define_others(world)
+    for number, key in enumerate(OTHERS):
+        slip_in(world, CLOUD, key, "x" * 300, 5 + number)
+    edge, cloud = (world.sides[site].feed for site in Site)
+    edge._page_twins, cloud._frame_bytes = 100, 700
+    edge.compare()
+    (page,) = world.lines[EDGE]
+    assert page.upto is None
+    world.deliver(EDGE)
+    (answer,) = world.lines[CLOUD]
+    assert answer.upto is not None
+    assert 0 < len(answer.differing) < len(OTHERS)
+    world.quiesce()
+    assert rows_of_others(world, EDGE) == rows_of_others(world, CLOUD)
+
+
+def test_an_answer_that_comes_twice_turns_no_page(world):
+    world.resync()
+    define_others(world)
+    edge = world.sides[EDGE].feed
+    edge.compare()
+    world.deliver(EDGE)
+    world.deliver(CLOUD, keep=True)
+    sent = len(world.lines[EDGE])
+    world.deliver(CLOUD)
+    assert len(world.lines[EDGE]) == sent
+    world.quiesce()
+    assert not edge.comparing
+
+
+def test_pages_wait_while_rows_are_on_their_way(world):
+    world.resync()
+    define_others(world)
+    edge = world.sides[EDGE].feed
+    edge.compare()
+    world.edit(EDGE, "a")
+    assert not edge.caught_up
+    world.lines[EDGE].pop()  # the frame is lost
+    world.deliver(EDGE)
+    world.deliver(CLOUD)
+    assert [type(message) for message in world.lines[EDGE]] == []
+    world.run(edge.retry())
+    world.quiesce()
+    assert not edge.comparing
+    world.resync()
+
+
+def test_a_new_session_forgets_the_page(world):
+    world.resync()
+    define_others(world)
+    edge = world.sides[EDGE].feed
+    edge.compare()
+    edge.disconnect()
+    assert not edge.comparing
+    assert edge.session == ""
+    world.lines = {site: [] for site in Site}
+    world.resync()

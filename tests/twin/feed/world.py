@@ -106,7 +106,7 @@ class Side:
             if not mine.dead and mine.store is store:
                 mine.world.post(mine.site, message)
 
-        self.feed = Feed(self.engine.replica, send=send, nonce=self.world.nonce, frame_rows=2)
+        self.feed = Feed(self.engine.replica, send=send, nonce=self.world.nonce, frame_rows=2, page_twins=1)
 
         async def begin():
             self.engine.define(spec(self.uid))
@@ -284,7 +284,7 @@ class World:
                     self.document_arrives(site)
             for _ in range(3):
                 self.quiesce()
-                if edge.feed.caught_up and cloud.feed.caught_up and edge.feed._session == cloud.feed._session:
+                if edge.feed.caught_up and cloud.feed.caught_up and edge.feed.session == cloud.feed.session:
                     if self.digests:
                         edge.feed.compare()
                         self.quiesce()

@@ -290,7 +290,7 @@ async def test_a_topic_that_cannot_be_published_to_is_refused(world, topic):
         link.publish(topic, b"")
 
 
-@pytest.mark.parametrize("topic_filter", ["", "a#", "a/#/b", "a+/b", "a\0b"])
+@pytest.mark.parametrize("topic_filter", ["", "a#", "a/#/b", "a+/b", "a\0b", "$share/a", "$share/+/a", "$share//a"])
 async def test_a_filter_outside_the_grammar_is_refused(world, topic_filter):
     link = await world.link()
     with pytest.raises(InvalidName):
@@ -308,3 +308,73 @@ async def test_a_link_can_be_opened_again(world, inbox):
             await box.holds(round_number + 1)
     with contextlib.suppress(LinkError):
         link.publish("again/0", b"", qos=0)
+
+
+async def test_a_shared_subscription_gives_each_message_to_one_of_its_members(world, inbox):
+    async with await world.link() as a, await world.link() as b, await world.link() as sender:
+        one, two, all_of_them = inbox(), inbox(), inbox()
+        await a.subscribe("$share/workers/up/+/x", one)
+        await b.subscribe("$share/workers/up/+/x", two)
+        await b.subscribe("up/#", all_of_them)
+        for link in (a, b, sender):
+            await link.connected(10)
+        for number in range(40):
+            sender.publish(f"up/{number}/x", str(number).encode(), qos=1)
+        await all_of_them.holds(40)
+        async with asyncio.timeout(10):
+            while len(one) + len(two) < 40:  # noqa: ASYNC110 two lists of messages announce nothing
+                await asyncio.sleep(0.01)
+        assert sorted(map(int, [*one.texts, *two.texts])) == list(range(40))
+        assert len(one) >= 10
+        assert len(two) >= 10
+        assert one[0].topic.startswith("up/")
+
+
+async def test_groups_of_other_names_get_messages_of_their_own(world, inbox):
+    async with await world.link() as a, await world.link() as b:
+        one, two = inbox(), inbox()
+        await a.subscribe("$share/first/t", one)
+        await b.subscribe("$share/second/t", two)
+        await a.connected(10)
+        await b.connected(10)
+        for number in range(10):
+            a.publish("t", str(number).encode(), qos=1)
+        await one.holds(10)
+        await two.holds(10)
+        assert one.texts == two.texts == [str(number) for number in range(10)]
+
+
+async def test_a_member_that_leaves_leaves_the_rest_to_the_others(world, inbox, reaches):
+    async with await world.link() as a, await world.link() as b, await world.link() as sender:
+        one, two = inbox(), inbox()
+        await a.subscribe("$share/workers/t", one)
+        await b.subscribe("$share/workers/t", two)
+        for link in (a, b, sender):
+            await link.connected(10)
+        world.cut(a)
+        await reaches(a, LinkState.DOWN)
+        async with asyncio.timeout(10):  # a broker may need a moment to notice
+            number = 0
+            while "now" not in two.texts or two.texts[-1] != str(number):
+                number += 1
+                sender.publish("t", b"now", qos=1)
+                sender.publish("t", str(number).encode(), qos=1)
+                await asyncio.sleep(0.02)
+        began = len(two)
+        for later in range(10):
+            sender.publish("t", f"later {later}".encode(), qos=1)
+        await two.holds(began + 10)
+        assert two.texts[-10:] == [f"later {later}" for later in range(10)]
+
+
+async def test_a_shared_subscription_gets_no_retained_message(world, inbox):
+    async with await world.link() as a:
+        await a.connected(10)
+        a.publish("keep", b"v", qos=1, retain=True)
+        await in_order(a, inbox)
+        shared, own = inbox(), inbox()
+        await a.subscribe("$share/workers/keep", shared)
+        await a.subscribe("keep", own)
+        await own.holds(1)
+        await in_order(a, inbox)
+        assert len(shared) == 0

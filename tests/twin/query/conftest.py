@@ -2,12 +2,10 @@
 
 import pytest
 
-from twin.document import DELETED, Slot
-from twin.model import ConflictPolicy, Kind, PropertySpec, Quality, Reason, Site, TwinKey, TwinSpec
+from tests.twin.query.fleet import five_twins
 from twin.query.parse import parse
 from twin.query.reader import SqliteReader
 from twin.sqlite_store import SqliteStore
-from twin.store import Batch, TwinRow
 
 
 @pytest.fixture
@@ -30,47 +28,9 @@ def ask(store, path):
     return lambda text, rows=1000: reader.run(parse(text), rows=rows).rows
 
 
-class Fleet:
-    """A batch that is filled by hand."""
-
-    def __init__(self):
-        self.batch = Batch(tick=1)
-
-    def twin(self, name, *, kind=Kind.DEVICE, namespace="plant", policies=None, **more):
-        number = len(self.batch.twins) + 1
-        specs = {one: PropertySpec(one, conflict=policy) for one, policy in (policies or {}).items()}
-        spec = TwinSpec(TwinKey(kind, namespace, name), f"u{number}", properties=specs, **more)
-        self.batch.twins[number] = TwinRow(number, spec, 1)
-        self.batch.versions[number] = 1
-        return number
-
-    def reported(self, twin, **values):
-        for name, value in values.items():
-            slot = value if isinstance(value, Slot) else Slot(value, 1, 0, "mapper", 1000)
-            self.batch.reported[twin, name.replace("_", "-")] = slot
-
-    def desired(self, twin, name, edge=None, cloud=None):
-        for site, slot in ((Site.EDGE, edge), (Site.CLOUD, cloud)):
-            if slot is not None:
-                self.batch.desired[twin, name, site] = slot
-
-
 @pytest.fixture
 def fleet(store):
     """Five twins: what is said of queries in these tests is said of them."""
-    made = Fleet()
-    tank = made.twin("tank", model="tank", gateway="gw-1", labels=(("area", "hall-2"), ("line", "a")))
-    made.reported(tank, level=81.5, pump=True, mode="auto", note={"a": 1}, fan_speed=700)
-    made.desired(tank, "valve", Slot(40, 5, 0, "cli", 5000))
-    made.batch.versions[tank] = 7
-    pump = made.twin("pump", model="pump", gateway="gw-1", labels=(("area", "hall-2"),))
-    made.reported(pump, level=Slot(80, 1, 0, "mapper", 2000, Quality.BAD, Reason.TIMEOUT), pump=False, mode="Auto")
-    cooler = made.twin("cooler", namespace="cold", model="tank", labels=(("area", "hall-1"),))
-    made.reported(cooler, level="81.5", pump=None, mode="10%")
-    made.desired(cooler, "valve", Slot(DELETED, 5, 0, "cli", 5000))
-    valve = made.twin("valve", model="valve", policies={"valve": ConflictPolicy.LATEST})
-    made.reported(valve, level=None)
-    made.desired(valve, "valve", Slot(1, 5, 0, "cli", 5000), Slot(2, 6, 5, "cloud", 4000))
-    made.twin("gw-1", kind=Kind.GATEWAY, namespace="default", labels=(("area", "81.5"),))
+    made = five_twins()
     store.write(made.batch)
     return made

@@ -11,7 +11,7 @@ import pytest
 from twin.errors import InvalidMessage
 from twin.history import Why
 from twin.model import Drop, Keep, Quality, Reason, Site
-from twin.wire import api, messages
+from twin.wire import api, cloud_api, messages
 from twin.wire.codec import decode, encode
 from twin.wire.messages import Ack, Delta, DesiredValue, ErrorBody, MapperState, Mark, RefusedReport, Report
 
@@ -143,6 +143,71 @@ MESSAGES = {
             )
         ],
     ),
+    "status-reply-sync": api.StatusReply(
+        gateway="gw1",
+        version="0.1.0",
+        pid=7,
+        started_at=AT,
+        state_folder="state",
+        broker="127.0.0.1:1883",
+        twins=3,
+        devices=2,
+        sync=api.SyncBody(
+            state="offline",
+            since=AT,
+            cloud="cloud.example:8883",
+            why="the connection to cloud.example:8883 was lost",
+            unsent=12,
+            oldest_unsent_s=31.5,
+            lag_s=40.0,
+            last_resync=AT - 1,
+            last_resync_s=0.4,
+            refused_documents={"Device plant/tank": "spec.connection: it needs the Connection plant/x"},
+        ),
+    ),
+    "set-request-command": api.SetRequest(twin="plant/tank", desired={"valve": 40}, expires_ms=30_000),
+    "set-reply-command": api.SetReply(command="c-1"),
+    "get-request-gateway": api.GetRequest(kind="device", gateway="gw1"),
+    "watch-request-query": api.WatchRequest(query="SELECT name FROM twins"),
+    "watch-event-row": api.WatchEvent(
+        twin="device/plant/tank", row={"name": "tank", "ü": None}, change=api.LiveChange.ENTERED, initial=True
+    ),
+    "watch-event-left": api.WatchEvent(twin="device/plant/tank", change=api.LiveChange.LEFT),
+    "watch-event-alive": api.WatchEvent(alive=True),
+    "renew-request": cloud_api.KeepWatchRequest(stop=True),
+    "set-where-request": cloud_api.SetWhereRequest(
+        where="tags.area = 'hall-2'", desired={"valve": 40}, unset=["pump"], dry_run=True
+    ),
+    "set-where-reply": cloud_api.SetWhereReply(
+        matched=3,
+        done=2,
+        refused=1,
+        errors=[cloud_api.RefusedTwin(twin="device/plant/t7", error=REFUSAL)],
+        finished=True,
+    ),
+    "status-request-page": api.StatusRequest(gateway="gw2", after="gw1", limit=7),
+    "cloud-status-reply": cloud_api.CloudStatusReply(
+        version="0.1.0",
+        gateways=[
+            cloud_api.GatewayBody(
+                gateway="gw1", online=True, heard_at=AT, session="a.b", mending=True, unacked=True, commands=2
+            )
+        ],
+        after="gw1",
+    ),
+    "audit-request": cloud_api.AuditRequest(since=AT, account="ann", limit=5),
+    "audit-reply": cloud_api.AuditReply(
+        entries=[
+            cloud_api.AuditBody(
+                at=AT,
+                account="ann",
+                action="set",
+                subject="device/plant/tank",
+                what="valve=40",
+                outcome="accepted",
+            )
+        ]
+    ),
     "reply": api.Reply(result={"version": 7}),
     "reply-error": api.Reply(error=REFUSAL),
 }
@@ -162,10 +227,22 @@ def test_an_old_message_is_read_as_it_always_was(name):
 def test_every_message_has_its_file_and_every_file_its_message():
     assert {file.stem for file in GOLDEN.iterdir()} == set(MESSAGES)
     parts = {"Wire", "Mark", "ErrorBody", "RefusedReport", "DesiredValue", "LeafBody", "TwinBody", "SlotBody"}
-    parts |= {"DocumentSource", "DocumentChange", "ChildStatus", "ConnectionStatus", "ReadingBody", "GapBody"}
+    parts |= {
+        "DocumentSource",
+        "DocumentChange",
+        "ChildStatus",
+        "ConnectionStatus",
+        "ReadingBody",
+        "GapBody",
+        "SyncBody",
+    }
+    parts |= {"RefusedTwin", "GatewayBody", "AuditBody"}
+    parts |= {
+        "SyncBody",
+    }
     defined = {
         name
-        for module in (messages, api)
+        for module in (messages, api, cloud_api)
         for name, one in vars(module).items()
         if isinstance(one, type) and issubclass(one, messages.Wire)
     }
