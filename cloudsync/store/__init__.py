@@ -8,7 +8,7 @@ order of its ticks is the order of the commits, whichever worker writes. Reads n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -55,6 +55,8 @@ class GatewayState:
     """Starts of the gateway's store whose rows were taken."""
     session: str = ""
     """The session that stands; messages of any other are dropped."""
+    session_run: str = ""
+    """The start of this store in which the session began; one that a backup brought back does not go on."""
     peer: Standing | None = None
     """Where the gateway stood when the session began."""
     run: str = ""
@@ -80,7 +82,12 @@ class GatewayState:
     history_upto: str = ""
     """How far the gateway's history is on disk here."""
     mended: int = 0
-    """Rises when twins changed in another way than by rows in the order of ticks; followers look at all."""
+    """Rises when twins changed in another way than by rows in the order of ticks; followers look at all. The store
+    raises it itself."""
+    waiting: int = 0
+    """Commands that have not ended."""
+    compared: Place | None = None
+    """How far twins were compared in this session, if this store was restored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +136,8 @@ class GatewayTransaction(Protocol):
     async def join(self, rows: Sequence[Row]) -> frozenset[TwinKey]:
         """Join rows of either site by ``twin.merge.join_slot``; the documented twins that changed, each one version on.
 
-        Rows of a twin that nothing defines yet wait for it, unseen.
+        Rows of a twin that nothing defines yet wait for it, unseen; one of an open kind needs no document. A reported
+        row that is not the edge's is dropped.
         """
         ...
 
@@ -152,12 +160,17 @@ class GatewayTransaction(Protocol):
     async def digests(
         self, *, after: Place | None, upto: Place | None, limit: int, waiting: bool
     ) -> list[tuple[TwinKey, str, bytes]]:
-        """``twin.exchange.digest`` of each twin between two places, in order, at most so many."""
+        """``twin.exchange.digest`` of each twin with rows, after < place <= upto, in order, at most so many.
+
+        ``waiting``: of those too that nothing defines yet.
+        """
         ...
 
-    async def define(self, spec: TwinSpec) -> None:
-        """Make a twin of this gateway, or give it a new spec; one that waited is taken as it is.
-        Another uid is another, empty twin. Raises Refused if the key is another gateway's.
+    async def define(self, *specs: TwinSpec) -> None:
+        """Make twins of this gateway, or give them new specs; those that waited are taken as they are.
+
+        Another uid is another, empty twin. Many at once are much quicker than one by one. Raises Refused if a key is
+        another gateway's; then none was made.
         """
         ...
 
@@ -210,7 +223,10 @@ class CloudStore(Protocol):
         ...
 
     async def begin_run(self, run: str) -> None:
-        """Name this start of the whole store; each gateway's first transaction after it appends it to its runs."""
+        """Name this start of the whole store; each gateway's first transaction after it appends it to its runs.
+
+        A run that is known stays where it is: each worker of one start names the same.
+        """
         ...
 
     def transaction(self, gateway: str) -> AbstractAsyncContextManager[GatewayTransaction]:
@@ -241,6 +257,14 @@ class CloudStore(Protocol):
         """Answer a query, of ``only`` these twins if given. Raises QueryAborted if it takes too long."""
         ...
 
+    async def noted(self, owner: str) -> frozenset[str]:
+        """The gateways beside whose twins the owner keeps notes."""
+        ...
+
+    async def heard(self, sessions: Mapping[str, str], *, at: int) -> frozenset[str]:
+        """Note that these sessions are alive, their gateways online; those of which another stands, or none."""
+        ...
+
     async def positions(self) -> dict[str, Position]:
         """Where each gateway's changes stand now."""
         ...
@@ -257,12 +281,19 @@ class CloudStore(Protocol):
         """One command, whether it has ended or not."""
         ...
 
+    async def audit(self, entry: AuditEntry) -> None:
+        """Write one line of the audit log that belongs to no gateway's transaction."""
+        ...
+
     async def audit_log(self, *, since: int = 0, limit: int = 1000, account: str = "") -> list[AuditEntry]:
         """The newest entries, oldest first."""
         ...
 
     async def claim(self, worker: str, *, now: int, until: int, limit: int) -> list[str]:
-        """Take the down streams that nobody holds, and renew this worker's own; the gateways it holds then."""
+        """Take down streams of gateways that are online and that nobody holds, at most so many, and renew this
+        worker's own; the gateways it holds then. A lease that ends later than anybody gives one, because a clock was
+        wrong, holds nothing.
+        """
         ...
 
     async def drop_history(self, *, before: int) -> int:

@@ -8,7 +8,8 @@ from typing import Final
 from twin.api import Caller, Served
 from twin.errors import InvalidQuery, QueryAborted
 from twin.model import TwinKey
-from twin.query.reader import SqliteReader
+from twin.query.plan import Plan
+from twin.query.reader import Answer, SqliteReader
 from twin.wire.api import QueryReply, QueryRequest, Verb
 
 MAX_WAIT_S: Final = 5.0
@@ -43,6 +44,12 @@ class QueryVerb:
 
 def answer(reader: SqliteReader, request: QueryRequest) -> QueryReply:
     """Parse, run and answer; blocks. Raises InvalidQuery, QueryAborted, StoreError."""
+    plan, after = planned(request)
+    return query_reply(reader.run(plan, rows=request.limit, after=after))
+
+
+def planned(request: QueryRequest) -> tuple[Plan, TwinKey | None]:
+    """The plan of a request, and where its page begins. Raises InvalidQuery."""
     from twin.query.parse import parse  # sqlglot costs memory and time that only those who query should pay
 
     plan = parse(request.query)
@@ -50,7 +57,11 @@ def answer(reader: SqliteReader, request: QueryRequest) -> QueryReply:
     if after is not None and not plan.pageable:
         message = "`after` goes with neither ORDER BY, LIMIT, GROUP BY nor COUNT(*)"
         raise InvalidQuery(message, remedy="Leave them out: pages come in the order of the keys.")
-    found = reader.run(plan, rows=request.limit, after=after)
+    return plan, after
+
+
+def query_reply(found: Answer) -> QueryReply:
+    """An answer as clients see it."""
     return QueryReply(
         columns=list(found.columns),
         rows=found.rows,
