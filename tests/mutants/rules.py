@@ -1,8 +1,9 @@
 # ruff: noqa: E501  # texts of other files, as they stand there
 """The rules, each broken on purpose: the module, the text in it that holds the rule, and what stands there instead."""
 
-from typing import NamedTuple
+from tests.mutants.mutant import Mutant
 
+DOCUMENTS, SYNC = "tests/twin/manifest/test_agreement.py", "tests/edgehub/sync"
 RULES, API, PURE, MERGE, ENGINE, RESIDENTS, FEED = (
     "tests/twin/test_eight_rules.py",
     "tests/twin/test_api.py",
@@ -12,16 +13,6 @@ RULES, API, PURE, MERGE, ENGINE, RESIDENTS, FEED = (
     "tests/twin/test_residents.py",
     "tests/twin/feed",
 )
-
-
-class Mutant(NamedTuple):
-    """One rule broken. ``tests`` must fail with it."""
-
-    name: str
-    module: str
-    was: str
-    becomes: str
-    tests: tuple[str, ...] = (FEED,)
 
 
 MUTANTS = (
@@ -54,10 +45,8 @@ MUTANTS = (
         "        if False:\n            raise",
         (ENGINE, FEED),
     ),
-    Mutant(
-        "no_session_check", "twin.feed", "not self._session or message.session != self._session", "not self._session"
-    ),
-    Mutant("any_welcome", "twin.feed", "self._asked and message.nonce == self._asked", "True"),
+    Mutant("no_session_check", "twin.feed", "not self.session or message.session != self.session", "not self.session"),
+    Mutant("any_welcome", "twin.feed", "self.asked and message.nonce == self.asked", "True"),
     Mutant("beyond_the_cursor", "twin.feed", "if frame.from_ > self._cursor:", "if False:"),
     Mutant("cursor_goes_back", "twin.feed", "cursor = max(self._cursor, frame.upto)", "cursor = frame.upto"),
     Mutant(
@@ -96,9 +85,74 @@ MUTANTS = (
     Mutant("versions_start_anew", "twin.residents", "self._versions.get(spec.key, -1) + 1", "0", (RESIDENTS,)),
     Mutant("ids_given_twice", "twin.residents", 'int(notes.get(_NEXT_ID, "1"))', "1", (RESIDENTS,)),
     Mutant("deletes_like_null", "twin.exchange", "isinstance(row.slot.value, Tombstone),\n", "False,\n"),
+    # -- pages of digests -------------------------------------------------------------------------------------------
+    Mutant("page_begins_anew", "twin.feed", "bisect_right(self._places, after) if after is not None else 0", "0"),
+    Mutant(
+        "any_answer_turns_the_page",
+        "twin.feed",
+        "return upto <= end and (after is None or upto > after)",
+        "return True",
+    ),
+    Mutant("a_full_answer_skips_the_rest", "twin.feed", "                    upto = last\n", ""),
+    Mutant(
+        "a_lost_page_is_not_sent_again",
+        "twin.feed",
+        "            self._send_page(self._page[0])\n\n    def compare",
+        "            pass\n\n    def compare",
+    ),
+    Mutant("pages_before_rows", "twin.feed", "elif self._forked or self.caught_up:", "elif True:"),
+    # -- documents of two sites -------------------------------------------------------------------------------------
+    Mutant(
+        "gone_is_forgotten", "twin.manifest.agreement", "gone = own.gone | theirs.gone", "gone = own.gone", (DOCUMENTS,)
+    ),
+    Mutant(
+        "greater_generation_loses",
+        "twin.manifest.agreement",
+        "edge.generation > cloud.generation",
+        "edge.generation < cloud.generation",
+        (DOCUMENTS,),
+    ),
+    Mutant("both_lives_go_on", "twin.manifest.agreement", "        gone |= {edge.uid}\n", "", (DOCUMENTS,)),
+    # -- the gateway's session --------------------------------------------------------------------------------------
+    Mutant(
+        "a_command_runs_twice",
+        "edgehub.sync.commands",
+        "        if kept is not None:\n            return",
+        "        if False:\n            return",
+        (SYNC,),
+    ),
+    Mutant("expired_commands_run", "edgehub.sync.commands", "if late_ms > 0:", "if False:", (SYNC,)),
+    Mutant(
+        "memory_apart_from_effect",
+        "edgehub.sync.commands",
+        "commit = self._engine.note(OWNER, command.id, _text(kept))",
+        "commit = self._engine._commits.open; self._engine._commits.start()",
+        (SYNC,),
+    ),
+    Mutant(
+        "a_fenced_gateway_stays",
+        "edgehub.sync.dialogue",
+        '        self.parting = Parting(f"{self.stand.alarm',
+        '        Parting(f"{self.stand.alarm',
+        (SYNC,),
+    ),
+    Mutant(
+        "no_answer_is_fine",
+        "edgehub.sync.dialogue",
+        "            await self.feed.retry()\n",
+        "            pass\n",
+        (SYNC,),
+    ),
+    Mutant(
+        "live_before_equal",
+        "edgehub.sync.dialogue",
+        "elif self._compared and self.documents.agreed:",
+        "elif self._compared:",
+        (SYNC,),
+    ),
     # -- rule 2: retry ----------------------------------------------------------------------------------------------
     Mutant(
-        "nothing_asked_again", "twin.feed", "            self._send(Ack(self._session, self._cursor, again=True))\n", ""
+        "nothing_asked_again", "twin.feed", "            self._send(Ack(self.session, self._cursor, again=True))\n", ""
     ),
     Mutant("any_order_of_ticks", "twin.sqlite_store", "ORDER BY tick LIMIT", "ORDER BY -tick LIMIT"),
     Mutant("echo", "twin.sqlite_store", '" WHERE site = ? AND tick > ?', '" WHERE site >= 0 * ? AND tick > ?'),
@@ -236,7 +290,7 @@ MUTANTS = (
     # -- section 5: the rest ----------------------------------------------------------------------------------------
     Mutant("run_begins_at_the_clock", "twin.replica", "self._ticker.last + 1\n", "self._clock.now_us()\n"),
     Mutant("top_is_the_cursor", "twin.feed", "max(state.tops[peer], state.cursors[peer]))", "state.cursors[peer])"),
-    Mutant("sends_while_forked", "twin.feed", "if self._session and not self._forked:", "if self._session:"),
+    Mutant("sends_while_forked", "twin.feed", "if self.session and not self._forked:", "if self.session:"),
     Mutant("more_than_the_window", "twin.feed", "while len(self._sent) < WINDOW:", "while True:"),
     Mutant(
         "version_decides",

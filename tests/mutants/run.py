@@ -13,9 +13,13 @@ import time
 
 import pytest
 
-from tests.mutants.rules import MUTANTS, Mutant
+from tests.mutants.cloud_rules import CLOUD_MUTANTS
+from tests.mutants.identity_rules import IDENTITY_MUTANTS
+from tests.mutants.mutant import Mutant
+from tests.mutants.rules import MUTANTS
 
 LIMIT_S = 120
+ALL = (*MUTANTS, *CLOUD_MUTANTS, *IDENTITY_MUTANTS)
 # A mutant that cannot run proves nothing of the tests.
 NOT_A_MUTANT = ("NameError", "AttributeError", "ImportError", "SyntaxError", "TypeError", "UnboundLocalError")
 # Far from 1 and 2, which any crash of Python or pytest gives.
@@ -81,7 +85,7 @@ def main(arguments: list[str]) -> int:
     """Try all mutants, or those that are named; 1 if one survives."""
     if arguments[:1] == ["--child"]:
         return _child(arguments[1], arguments[2:])
-    chosen = [one for one in MUTANTS if not arguments or one.name in arguments]
+    chosen = [one for one in ALL if not arguments or one.name in arguments]
     # First the rules as they are: tests that fail anyway, or do not run at all, prove nothing.
     every_test = tuple(sorted({test for one in chosen for test in one.tests}))
     control = Mutant("control", "twin.tick", "class Ticker", "class Ticker", every_test)
@@ -112,7 +116,7 @@ def _tried(mutant: Mutant) -> str:
 
 
 def _child(name: str, tests: list[str]) -> int:
-    mutant = next((one for one in MUTANTS if one.name == name), None)
+    mutant = next((one for one in ALL if one.name == name), None)
     if mutant is not None:
         sys.meta_path.insert(0, MutantFinder(mutant))
     verdict = Verdict()

@@ -1,0 +1,183 @@
+"""The verb apply in the cloud: files of documents in, each gateway's set changed as a whole or not at all.
+
+    Device ──> the set of the gateway that it names, with copies of the model and the connection that it uses
+    others ──> every set that uses them
+
+Every set is checked before the first is changed; a change in between makes that one gateway's part fail as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from cloudsync.definitions import define_devices
+from cloudsync.documents import send_changed
+from cloudsync.hub import Hub
+from cloudsync.sets import known_rows, read_set, row_after
+from cloudsync.store import AuditEntry, CloudStore
+from cloudsync.turn import Turn
+from cloudsync.writing import write_document_desired
+from twin.errors import UnknownTwin
+from twin.exchange import DocumentRef
+from twin.manifest.catalog import Action, Applied, applied, deleted
+from twin.manifest.differences import difference
+from twin.manifest.document import Document, DocumentKind, Manifest, Ref
+from twin.manifest.kinds import DeviceSpec
+from twin.manifest.problems import InvalidManifest, Problem
+from twin.manifest.read import read_documents
+from twin.manifest.references import broken_references
+from twin.manifest.yaml import Source
+from twin.model import Kind, TwinKey
+from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, DocumentChange
+
+
+@dataclass(slots=True)
+class _Part:
+    """What goes to one gateway."""
+
+    gateway: str
+    documents: dict[Ref, Document] = field(default_factory=dict)
+
+
+class Applying:
+    """Puts documents into the sets of gateways."""
+
+    def __init__(
+        self, hub: Hub, store: CloudStore, *, known: Callable[[str], Awaitable[bool]], new_uid: Callable[[], str]
+    ) -> None:
+        self._hub = hub
+        self._store = store
+        self._known = known
+        self._new_uid = new_uid
+
+    async def apply(self, request: ApplyRequest, *, by: str) -> ApplyReply:
+        """Do as the request says. Raises InvalidManifest with every problem; then nothing has changed."""
+        manifest = read_documents([Source(one.name, one.text.encode()) for one in request.sources])
+        remove = request.mode is ApplyMode.DELETE
+        parts, unused = await self._parts(manifest, remove=remove)
+        changes: list[DocumentChange] = []
+        problems: list[Problem] = []
+        writes = not request.dry_run and request.mode is not ApplyMode.DIFF
+        for rehearsal in (True, False) if writes else (True,):
+            changes.clear()
+            for part in parts:
+                try:
+                    changes += await self._part(part, request.mode, by="" if rehearsal else by)
+                except InvalidManifest as error:
+                    problems += error.problems
+            if problems:
+                raise InvalidManifest(problems)
+        warnings = [*map(str, manifest.warnings), *map(str, unused)]
+        return ApplyReply(changes=changes, warnings=warnings)
+
+    async def _parts(self, manifest: Manifest, *, remove: bool) -> tuple[list[_Part], list[Problem]]:
+        """The documents by the gateways that they are for, and those that no gateway uses."""
+        parts: dict[str, _Part] = {}
+        problems: list[Problem] = []
+        others = {one.ref: one for one in manifest.documents if one.kind is not DocumentKind.DEVICE}
+        for device in manifest.documents:
+            if not isinstance(device.spec, DeviceSpec):
+                continue
+            gateway = device.spec.gateway_name
+            found = [problem async for problem in self._misplaced(device, gateway)]
+            problems += found
+            if not found:
+                part = parts.setdefault(gateway, _Part(gateway))
+                part.documents[device.ref] = device
+                used = () if remove else _used(device.ref, device.spec)
+                part.documents.update({ref: others[ref] for ref in used if ref in others})
+        if problems:
+            raise InvalidManifest(problems)
+        placed = {ref for part in parts.values() for ref in part.documents}
+        for state in await self._store.gateways() if others else ():
+            rows = await self._read(state.gateway)
+            for ref, document in others.items():
+                if rows.get(DocumentRef(ref.kind, ref.namespace, ref.name)):
+                    parts.setdefault(state.gateway, _Part(state.gateway)).documents[ref] = document
+                    placed.add(ref)
+        unused = [_unused(document) for ref, document in others.items() if ref not in placed]
+        return [parts[name] for name in sorted(parts)], unused
+
+    async def _misplaced(self, device: Document, gateway: str) -> AsyncIterator[Problem]:
+        path = ("spec", "gateway")
+        if not gateway:
+            yield device.problem(path, "the device names no gateway", "Add `gateway: <name of the gateway>` to spec.")
+            return
+        if not await self._known(gateway):
+            remedy = f"`edgetwin cloud token create --gateway {gateway}` lets it join."
+            yield device.problem(path, f"no gateway {gateway} has joined", remedy)
+            return
+        key = TwinKey(Kind.DEVICE, device.namespace, device.name)
+        try:
+            owner = await self._store.gateway_of(key)
+        except UnknownTwin:
+            return
+        if owner != gateway:
+            text = f"{key} is a twin of gateway {owner}"
+            yield device.problem(path, text, "Delete the device there first, or give this one another name.")
+
+    async def _read(self, gateway: str) -> dict[DocumentRef, bool]:
+        """Which documents a gateway has."""
+        async with self._store.transaction(gateway) as tx:
+            return {ref: bool(row.state.uid) for ref, row in (await tx.documents()).items()}
+
+    async def _part(self, part: _Part, mode: ApplyMode, *, by: str) -> list[DocumentChange]:
+        """Change the set of one gateway; without ``by``, only see what would come of it."""
+        if not by:
+            async with self._store.transaction(part.gateway) as tx:
+                return (await _planned(Turn(tx, now_us=0), part, mode, self._new_uid))[1]
+        async with self._hub.change(part.gateway) as turn:
+            outcome, changes = await _planned(turn, part, mode, self._new_uid)
+            await _write(turn, part, outcome, by)
+        return changes
+
+
+async def _planned(
+    turn: Turn, part: _Part, mode: ApplyMode, new_uid: Callable[[], str]
+) -> tuple[Applied, list[DocumentChange]]:
+    """What becomes of the set. Raises InvalidManifest."""
+    base = read_set(await turn.tx.documents())
+    if mode is ApplyMode.DELETE:
+        after, outcome = deleted(base, part.documents)
+    else:
+        after, outcome = applied(base, list(part.documents.values()), new_uid)
+    if problems := list(broken_references(after)):
+        raise InvalidManifest(problems)
+    texts = {}
+    if mode is ApplyMode.DIFF:
+        before = {ref: one.document for ref, one in base.stored.items()}
+        texts = {ref: difference(before.get(ref), document) for ref, document in part.documents.items()}
+    where = f" at {part.gateway}"
+    return outcome, [
+        DocumentChange(document=f"{one.ref}{where}", action=one.action, diff=texts.get(one.ref, ""))
+        for one in outcome.changes
+    ]
+
+
+async def _write(turn: Turn, part: _Part, outcome: Applied, by: str) -> None:
+    known = known_rows(await turn.tx.documents())
+    rows = []
+    for change in outcome.changed:
+        document = None if change.action is Action.DELETED else part.documents[change.ref]
+        row = row_after(known(change.ref), change, document)
+        await turn.tx.put_document(row)
+        rows.append(row)
+        entry = AuditEntry(turn.now_ms, by, "apply", f"{change.ref}", f"{change.action} at {part.gateway}")
+        await turn.tx.audit(entry)
+    newly = await define_devices(turn, {row.state.ref for row in rows})
+    for key, said in newly.items():
+        await write_document_desired(turn, key, said, by=by)
+    send_changed(turn, rows)
+
+
+def _used(device: Ref, spec: DeviceSpec) -> Sequence[Ref]:
+    used = [Ref(DocumentKind.DEVICE_MODEL, device.namespace, spec.device_model_ref.name)]
+    if spec.connection is not None:
+        used.append(Ref(DocumentKind.CONNECTION, device.namespace, spec.connection))
+    return used
+
+
+def _unused(document: Document) -> Problem:
+    text = f"{document.ref} is used by no device, so no gateway gets it"
+    return document.problem((), text, "Apply it together with a device that uses it.")
