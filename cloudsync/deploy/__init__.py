@@ -1,0 +1,1 @@
+"""What deploys a cloud: HAProxy before several brokers, systemd units. docs/scale.md explains them."""
