@@ -12,7 +12,14 @@ from pydantic import BaseModel
 
 from twin.clock import Clock
 from twin.engine import TwinEngine
-from twin.errors import EdgetwinError, InvalidMessage, InvalidName, LinkError, UnknownProperty, UnknownTwin
+from twin.errors import (
+    EdgetwinError,
+    InvalidMessage,
+    InvalidName,
+    LinkError,
+    NotAllowed,
+    UnknownTwin,
+)
 from twin.link import Link, Message
 from twin.model import Kind, Section, TwinKey
 from twin.view import explanation, twin_body
@@ -60,20 +67,44 @@ class Served(Generic[Q]):
     answer: Callable[[Q, Caller], Awaitable[BaseModel | None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where requests come in, and who asks: on a gateway the response topic says it, in the cloud the request's own.
+
+    ``caller`` may raise NotAllowed, which is answered, and InvalidName, which is not.
+    """
+
+    filters: tuple[str, ...]
+    caller: Callable[[Message], Caller]
+
+
+def _named_by_reply(message: Message) -> Caller:
+    return Caller(message.response_topic.split("/")[3], message.response_topic, message.correlation)
+
+
+LOCAL_DOOR: Final = Door((topics.ALL_REQUESTS,), _named_by_reply)
+
+
 class ApiServer:
     """Serves verbs over a link."""
 
-    def __init__(self, link: Link, verbs: Mapping[Verb, Served[Any]]) -> None:
+    def __init__(self, link: Link, verbs: Mapping[Verb, Served[Any]], *, door: Door = LOCAL_DOOR) -> None:
         self._link = link
         self._verbs = verbs
+        self._door = door
         self._under_way: set[asyncio.Task[None]] = set()
+        self._stops: list[Callable[[], None]] = []
 
     async def open(self) -> None:
         """Start to take requests."""
-        await self._link.subscribe(topics.ALL_REQUESTS, self._on_request)
+        for one in self._door.filters:
+            self._stops.append(await self._link.subscribe(one, self._on_request))
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Take no more, and give up what is under way."""
+        for stop in self._stops:
+            stop()
+        self._stops.clear()
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
@@ -82,7 +113,14 @@ class ApiServer:
         if not topics.is_reply(message.response_topic):
             log.debug("a request on %s has no response topic below et/1/reply; dropped", message.topic)
             return
-        caller = Caller(message.response_topic.split("/")[3], message.response_topic, message.correlation)
+        try:
+            caller = self._door.caller(message)
+        except NotAllowed as refused:
+            send_reply(self._link, _named_by_reply(message), refused)
+            return
+        except InvalidName as error:
+            log.debug("a request is dropped: %s", error.message)
+            return
         if len(self._under_way) >= MAX_REQUESTS:
             busy = EdgetwinError(f"{MAX_REQUESTS} requests are under way", remedy="Ask again in a second.")
             send_reply(self._link, caller, busy)
@@ -111,15 +149,17 @@ class ApiServer:
                 send_reply(self._link, caller, answer)
 
 
-def send_reply(link: Link, caller: Caller, answer: BaseModel | EdgetwinError) -> None:
-    """Send one reply to a caller."""
+def send_reply(link: Link, caller: Caller, answer: BaseModel | EdgetwinError, *, strict: bool = False) -> None:
+    """Send one reply to a caller. Raises LinkError only if it is ``strict``: else a time-out tells the caller."""
     if isinstance(answer, EdgetwinError):
         reply = Reply(error=ErrorBody(code=answer.code, message=answer.message, remedy=answer.remedy))
     else:
         reply = Reply(result=answer.model_dump(mode="json", exclude_defaults=True))
     try:
         link.publish(caller.response_topic, encode(reply), qos=1, correlation=caller.correlation)
-    except (LinkError, InvalidName) as error:  # the caller's time-out tells him
+    except (LinkError, InvalidName) as error:
+        if strict:
+            raise
         log.debug("no reply to %s: %s", caller.account, error.message)
 
 
@@ -147,9 +187,9 @@ class TwinVerbs:
         await self._engine.settled()
         if request.twin:
             return TwinList(twins=[twin_body(self._engine.document(TwinKey.parse(request.twin)))])
-        wanted = _Filter.of(request)
+        wanted = Filter.of(request)
         after = TwinKey.parse(request.after) if request.after else None
-        keys = [key for key in self._engine if wanted.fits(key) and (after is None or key > after)]
+        keys = [key for key in self._engine if self._wants(wanted, key) and (after is None or key > after)]
         page = keys[: request.limit]
         more = str(page[-1]) if len(keys) > len(page) else ""
         return TwinList(twins=[twin_body(self._engine.document(key)) for key in page], after=more)
@@ -171,14 +211,7 @@ class TwinVerbs:
         """Why a property has the value it has."""
         await self._engine.settled()
         key = TwinKey.parse(request.twin)
-        document = self._engine.document(key)
-        if not any(
-            request.property in known for known in (document.spec.properties, document.reported, document.desired)
-        ):
-            known = ", ".join(sorted({*document.spec.properties, *document.reported, *document.desired}))
-            text = f"{key}: there is no property {request.property!r}"
-            raise UnknownProperty(text, remedy=f"It has {known}." if known else "It has none.")
-        return explanation(document, key, request.property)
+        return explanation(self._engine.document(key), key, request.property)
 
     async def watch(self, request: WatchRequest, caller: Caller) -> None:
         """Start, renew or stop a watch."""
@@ -190,7 +223,10 @@ class TwinVerbs:
         if request.renew and place in self._watches:
             self._watches[place].until_s = now_s + WATCH_LEASE_S
             return
-        wanted = _Filter.of(request)
+        if request.query:
+            text = "a gateway watches twins by name, kind and namespace, not by a query"
+            raise InvalidMessage(text, remedy="Watch a kind or namespace, or ask the cloud for a live query.")
+        wanted = Filter.of(request)
         await self._engine.settled()
         if wanted.key is not None and wanted.key not in self._engine:
             text = f"{wanted.key} is not known here"
@@ -203,10 +239,14 @@ class TwinVerbs:
             self._stop_watching = self._engine.watch(self._on_change)
         self._watches[place] = _Watch(wanted, caller, now_s + WATCH_LEASE_S)
         for key in self._engine:
-            if wanted.fits(key):
+            if self._wants(wanted, key):
                 body = twin_body(self._engine.document(key))
                 send_reply(self._link, caller, WatchEvent(twin=str(key), body=body, initial=True))
         send_reply(self._link, caller, WatchEvent(ready=True))
+
+    def _wants(self, wanted: Filter, key: TwinKey) -> bool:
+        gateway = self._engine.spec(key).gateway if wanted.gateway and key in self._engine else wanted.gateway
+        return wanted.fits(key, gateway)
 
     def _forget_expired(self, now_s: float) -> None:
         for place in [place for place, watch in self._watches.items() if watch.until_s < now_s]:
@@ -215,7 +255,7 @@ class TwinVerbs:
     def _on_change(self, key: TwinKey, changed: frozenset[tuple[Section, str]]) -> None:
         now_s = self._clock.monotonic_s()
         self._forget_expired(now_s)
-        watches = [watch for watch in self._watches.values() if watch.wanted.fits(key)]
+        watches = [watch for watch in self._watches.values() if self._wants(watch.wanted, key)]
         if not self._watches and self._stop_watching is not None:
             self._stop_watching()
             self._stop_watching = None
@@ -232,28 +272,32 @@ class TwinVerbs:
 
 
 @dataclass(frozen=True, slots=True)
-class _Filter:
+class Filter:
     """Which twins a request is about; an empty part fits all."""
 
     key: TwinKey | None
     kind: str
     namespace: str
+    gateway: str
 
     @classmethod
-    def of(cls, request: GetRequest | WatchRequest) -> _Filter:
+    def of(cls, request: GetRequest | WatchRequest) -> Filter:
+        """Read it. Raises InvalidMessage, InvalidName."""
         if request.kind and request.kind not in set(Kind):
             text = f"there is no kind {request.kind!r}"
             raise InvalidMessage(text, remedy="Kinds are " + ", ".join(Kind) + ".")
-        return cls(TwinKey.parse(request.twin) if request.twin else None, request.kind, request.namespace)
+        key = TwinKey.parse(request.twin) if request.twin else None
+        return cls(key, request.kind, request.namespace, request.gateway)
 
-    def fits(self, key: TwinKey) -> bool:
+    def fits(self, key: TwinKey, gateway: str) -> bool:
+        """Whether it is about a twin, which is of that gateway."""
         if self.key is not None:
             return key == self.key
-        return self.kind in ("", key.kind) and self.namespace in ("", key.namespace)
+        return self.kind in ("", key.kind) and self.namespace in ("", key.namespace) and self.gateway in ("", gateway)
 
 
 @dataclass(slots=True)
 class _Watch:
-    wanted: _Filter
+    wanted: Filter
     caller: Caller
     until_s: float

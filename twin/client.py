@@ -1,4 +1,4 @@
-"""The one typed client of the API, on the gateway and in the cloud.
+"""The one typed client of the API, on the gateway and, with ``cloud=True``, in the cloud.
 
 async with TwinClient(link, account="me", client="1") as client:
     twin = await client.get("plant/tank")
@@ -11,11 +11,12 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
 from pydantic import BaseModel
 
-from twin.errors import EdgetwinError, RequestTimeout, error_from_wire
+from twin.errors import EdgetwinError, NotAllowed, RequestTimeout, error_from_wire
 from twin.link import Link, Message, Unsubscribe
 from twin.wire import topics
 from twin.wire.api import (
@@ -41,9 +42,21 @@ from twin.wire.api import (
     WatchEvent,
     WatchRequest,
 )
+from twin.wire.cloud_api import (
+    AuditReply,
+    AuditRequest,
+    CloudStatusReply,
+    KeepWatchRequest,
+    SetWhereReply,
+    SetWhereRequest,
+)
 from twin.wire.codec import decode, encode
+from twin.wire.messages import ErrorBody
 
 RENEW_S: Final = 20.0
+RENEW_CLOUD_S: Final = 5.0
+"""A worker of the cloud may die, and its watches with it: so often does the client ask whether its own lives."""
+LOST_AFTER_S: Final = 12.0
 MAX_WAITING_EVENTS: Final = 10_000
 
 R = TypeVar("R", bound=BaseModel)
@@ -52,8 +65,10 @@ R = TypeVar("R", bound=BaseModel)
 class TwinClient:
     """Asks the verbs over a link. ``account`` is the broker account, ``client`` tells apart clients that share it."""
 
-    def __init__(self, link: Link, *, account: str, client: str, timeout_s: float = 10.0) -> None:
+    def __init__(self, link: Link, *, account: str, client: str, timeout_s: float = 10.0, cloud: bool = False) -> None:
         self._link = link
+        self._account = account
+        self._cloud = cloud
         self._topic = topics.reply(account, client)
         self._timeout_s = timeout_s
         self._numbers = itertools.count(1)
@@ -75,23 +90,57 @@ class TwinClient:
         reply = await self._ask(Verb.GET, GetRequest(twin=twin), TwinList)
         return reply.twins[0]
 
-    async def list(self, *, kind: str = "", namespace: str = "") -> AsyncIterator[TwinBody]:
-        """All twins of a kind and namespace, page by page, in the order of their keys."""
+    async def list(self, *, kind: str = "", namespace: str = "", gateway: str = "") -> AsyncIterator[TwinBody]:
+        """All twins of a kind, namespace and gateway, page by page, in the order of their keys."""
         after = ""
         while True:
-            request = GetRequest(kind=kind, namespace=namespace, after=after)
-            page = await self._ask(Verb.GET, request, TwinList)
+            page = await self.page(GetRequest(kind=kind, namespace=namespace, gateway=gateway, after=after))
             for twin in page.twins:
                 yield twin
             if not (after := page.after):
                 return
+
+    async def page(self, request: GetRequest) -> TwinList:
+        """One page of twins."""
+        return await self._ask(Verb.GET, request, TwinList)
 
     async def set(
         self, twin: str, desired: Mapping[str, Any], *, unset: Sequence[str] = (), version: int | None = None
     ) -> int:
         """Write desired values and return the new version; they are on disk then. Raises Refused."""
         request = SetRequest(twin=twin, desired=dict(desired), unset=list(unset), version=version)
-        return (await self._ask(Verb.SET, request, SetReply)).version
+        return (await self.asked_to_set(request)).version
+
+    async def command(
+        self, twin: str, desired: Mapping[str, Any], *, expires_s: float, version: int | None = None
+    ) -> str:
+        """Have the gateway write desired values before ``expires_s`` is over, once; returns the command's id.
+
+        Only in the cloud. Raises CommandEnded if it expired or the gateway refused.
+        """
+        expires_ms = max(1, round(expires_s * 1000))
+        request = SetRequest(twin=twin, desired=dict(desired), version=version, expires_ms=expires_ms)
+        return (await self.asked_to_set(request)).command
+
+    async def asked_to_set(self, request: SetRequest) -> SetReply:
+        """``set`` or ``command``, as the request says."""
+        return await self._ask(Verb.SET, request, SetReply, timeout_s=request.expires_ms / 1000 + self._timeout_s)
+
+    async def set_where(
+        self, where: str, desired: Mapping[str, Any], *, unset: Sequence[str] = (), dry_run: bool = False
+    ) -> AsyncIterator[SetWhereReply]:
+        """Write desired values of all twins that fit; gives the progress, which at last is ``finished``."""
+        request = SetWhereRequest(where=where, desired=dict(desired), unset=list(unset), dry_run=dry_run)
+        correlation, queue = self._new_request()
+        try:
+            self._send(Verb.SET_WHERE, request, correlation)
+            finished = False
+            while not finished:
+                reply = _result(await self._next(queue, Verb.SET_WHERE, self._timeout_s), SetWhereReply)
+                finished = reply.finished
+                yield reply
+        finally:
+            del self._waiting[correlation]
 
     async def query(self, text: str, *, limit: int = 1000, after: str = "") -> QueryReply:
         """Ask for a page of rows of the twins that fit. Raises InvalidQuery with the position, QueryAborted."""
@@ -116,46 +165,76 @@ class TwinClient:
         """How the gateway is."""
         return await self._ask(Verb.STATUS, StatusRequest(), StatusReply)
 
+    async def cloud_status(self, *, gateway: str = "", after: str = "", limit: int = 100) -> CloudStatusReply:
+        """How the cloud and its gateways are, a page of them."""
+        request = StatusRequest(gateway=gateway, after=after, limit=limit)
+        return await self._ask(Verb.STATUS, request, CloudStatusReply)
+
+    async def audit(self, request: AuditRequest) -> AuditReply:
+        """Who changed what in the cloud."""
+        return await self._ask(Verb.AUDIT, request, AuditReply)
+
     @contextlib.asynccontextmanager
     async def watch(
-        self, twin: str = "", *, kind: str = "", namespace: str = ""
+        self, twin: str = "", *, kind: str = "", namespace: str = "", gateway: str = "", query: str = ""
     ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
         """Follow twins: ``async with client.watch(...) as events: async for event in events``.
 
-        First the twins as they are, then an event with ``ready``, then each change. A reader that falls
-        10 000 events behind loses the newest; the twin itself is never behind.
+        First the twins, or in the cloud the rows of a query, as they are, then an event with ``ready``, then each
+        change. A reader that falls 10 000 events behind loses the newest; the twin itself is never behind.
         """
-        request = WatchRequest(twin=twin, kind=kind, namespace=namespace)
-        correlation, queue = self._new_request()
-        self._send(Verb.WATCH, request, correlation)
-        renewal = asyncio.get_running_loop().create_task(self._renew(request, correlation))
+        request = WatchRequest(twin=twin, kind=kind, namespace=namespace, gateway=gateway, query=query)
+        watch = _Watched(request, *self._new_request())
+        self._send(Verb.WATCH, request, watch.correlation)
+        renewal = asyncio.get_running_loop().create_task(self._renew(watch))
         try:
-            yield self._events(queue)
+            yield self._events(watch)
         finally:
             renewal.cancel()
-            self._waiting.pop(correlation, None)
+            self._waiting.pop(watch.correlation, None)
             with contextlib.suppress(EdgetwinError):  # the hub's lease ends it anyway
-                self._send(Verb.WATCH, request.model_copy(update={"stop": True}), correlation)
+                self._keep(watch, stop=True)
 
-    async def _events(self, queue: asyncio.Queue[Reply]) -> AsyncIterator[WatchEvent]:
+    async def _events(self, watch: _Watched) -> AsyncIterator[WatchEvent]:
         ready = False
         while True:
-            reply = await self._next(queue, Verb.WATCH, None if ready else self._timeout_s)
-            event = _result(reply, WatchEvent)
+            wait_s = (LOST_AFTER_S if self._cloud else None) if ready else self._timeout_s
+            try:
+                event = _result(await self._next(watch.queue, Verb.WATCH, wait_s), WatchEvent)
+            except RequestTimeout:
+                if not ready:
+                    raise
+                self._begin_again(watch)
+                ready = False
+                event = WatchEvent(restarted=True)
             ready = ready or event.ready
-            yield event
+            if not event.alive:
+                yield event
 
-    async def _renew(self, request: WatchRequest, correlation: bytes) -> None:
+    def _begin_again(self, watch: _Watched) -> None:
+        """Ask anew, under another correlation, lest a worker that was only slow goes on as well."""
+        self._waiting.pop(watch.correlation, None)
+        watch.correlation, watch.queue = self._new_request()
+        self._send(Verb.WATCH, watch.request, watch.correlation)
+
+    async def _renew(self, watch: _Watched) -> None:
         while True:
-            await asyncio.sleep(RENEW_S)
+            await asyncio.sleep(RENEW_CLOUD_S if self._cloud else RENEW_S)
             with contextlib.suppress(EdgetwinError):  # the next renewal may do better
-                self._send(Verb.WATCH, request.model_copy(update={"renew": True}), correlation)
+                self._keep(watch)
 
-    async def _ask(self, verb: Verb, request: BaseModel, model: type[R]) -> R:
+    def _keep(self, watch: _Watched, *, stop: bool = False) -> None:
+        if self._cloud:
+            self._send(Verb.RENEW, KeepWatchRequest(stop=stop), watch.correlation)
+        else:
+            update = {"stop": True} if stop else {"renew": True}
+            self._send(Verb.WATCH, watch.request.model_copy(update=update), watch.correlation)
+
+    async def _ask(self, verb: Verb, request: BaseModel, model: type[R], *, timeout_s: float | None = None) -> R:
         correlation, queue = self._new_request()
         try:
             self._send(verb, request, correlation)
-            return _result(await self._next(queue, verb, self._timeout_s), model)
+            return _result(await self._next(queue, verb, timeout_s or self._timeout_s), model)
         finally:
             del self._waiting[correlation]
 
@@ -166,8 +245,19 @@ class TwinClient:
         return correlation, queue
 
     def _send(self, verb: Verb, request: BaseModel, correlation: bytes) -> None:
-        topic = topics.request(verb)
-        self._link.publish(topic, encode(request), qos=1, response_topic=self._topic, correlation=correlation)
+        topic = topics.cloud_request(verb, self._account) if self._cloud else topics.request(verb)
+        queue = self._waiting.get(correlation)
+
+        def refused(reason: str) -> None:
+            text = f"account {self._account} may not ask for {verb}: the broker says {reason}"
+            error = ErrorBody(code=NotAllowed.code, message=text, remedy="Ask with an account whose role allows it.")
+            if queue is not None:
+                with contextlib.suppress(asyncio.QueueFull):
+                    queue.put_nowait(Reply(error=error))
+
+        self._link.publish(
+            topic, encode(request), qos=1, response_topic=self._topic, correlation=correlation, refused=refused
+        )
 
     async def _next(self, queue: asyncio.Queue[Reply], verb: Verb, timeout_s: float | None) -> Reply:
         try:
@@ -175,7 +265,10 @@ class TwinClient:
                 return await queue.get()
         except TimeoutError:
             text = f"no answer to {verb} in {timeout_s:g} s"
-            raise RequestTimeout(text, remedy="`edgetwin status` shows whether the hub runs.") from None
+            remedy = "`edgetwin cloud status` shows whether the cloud runs, and whether this account may ask."
+            raise RequestTimeout(
+                text, remedy=remedy if self._cloud else "`edgetwin status` shows whether the hub runs."
+            ) from None
 
     def _on_reply(self, message: Message) -> None:
         queue = self._waiting.get(message.correlation)
@@ -187,6 +280,15 @@ class TwinClient:
             reply = Reply.model_validate({"error": {"code": error.code, "message": error.message}})
         with contextlib.suppress(asyncio.QueueFull):
             queue.put_nowait(reply)
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A watch that is kept; another correlation when it had to begin again."""
+
+    request: WatchRequest
+    correlation: bytes
+    queue: asyncio.Queue[Reply]
 
 
 def _result(reply: Reply, model: type[R]) -> R:

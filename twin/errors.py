@@ -10,8 +10,15 @@ EdgetwinError                 code, remedy, and the text that says what failed a
 │   ├── InvalidQuery
 │   ├── InvalidValue
 │   ├── NotTheReporter
+│   ├── NotAllowed
+│   ├── CommandEnded
 │   ├── VersionMismatch
-│   └── HistoryOff
+│   ├── HistoryOff
+│   └── IdentityRefused
+│       ├── JoinRefused       a join token that does not let in
+│       ├── RenewalRefused    a certificate that is not renewed
+│       ├── NameTaken
+│       └── UnknownAccount    no gateway, user or token of this name
 ├── StoreError                the disk did not take it; nothing is acknowledged
 │   ├── StoreCorrupt
 │   └── StoreTooNew
@@ -99,6 +106,18 @@ class NotTheReporter(Refused):
     code = "not_the_reporter"
 
 
+class NotAllowed(Refused):
+    """The account may not ask for this."""
+
+    code = "not_allowed"
+
+
+class CommandEnded(Refused):
+    """A command that its gateway did not carry out: it had expired, or the gateway refused it."""
+
+    code = "command_ended"
+
+
 class VersionMismatch(Refused):
     """The caller's version is not the current one."""
 
@@ -109,6 +128,36 @@ class HistoryOff(Refused):
     """The property keeps no history, and none is left from before."""
 
     code = "history_off"
+
+
+class IdentityRefused(Refused):
+    """Not with this identity; nothing was changed."""
+
+    code = "identity_refused"
+
+
+class JoinRefused(IdentityRefused):
+    """A join token that does not let in."""
+
+    code = "join_refused"
+
+
+class RenewalRefused(IdentityRefused):
+    """A certificate that is not renewed."""
+
+    code = "renewal_refused"
+
+
+class NameTaken(IdentityRefused):
+    """Another gateway or user has the name."""
+
+    code = "name_taken"
+
+
+class UnknownAccount(IdentityRefused):
+    """No gateway, user or token of this name."""
+
+    code = "unknown_account"
 
 
 class StoreError(EdgetwinError):

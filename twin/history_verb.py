@@ -29,15 +29,18 @@ class HistoryVerb:
         """One page; nothing that is not on disk yet, and everything that is."""
         await self._engine.settled()
         document = self._engine.document(TwinKey.parse(request.twin))
-        spec = _property(document, request.property)
-        page = await asyncio.to_thread(self._history.read, _query(document, request))
-        if spec.history.keep is Keep.OFF and not page.readings and not page.gaps:
-            text = f"{document.spec.key}: {spec.name} keeps no history"
-            remedy = (
-                f"Write `history: {{keep: changes}}` at {spec.name} in the device model or the device, and apply it."
-            )
-            raise HistoryOff(text, remedy=remedy)
-        return _reply(document, spec, page)
+        page = await asyncio.to_thread(self._history.read, history_query(document, request))
+        return history_reply(document, request, page)
+
+
+def history_reply(document: TwinDocument, request: HistoryRequest, page: HistoryPage) -> HistoryReply:
+    """The answer to a request. Raises HistoryOff if nothing is, or ever was, kept of the property."""
+    spec = _property(document, request.property)
+    if spec.history.keep is Keep.OFF and not page.readings and not page.gaps:
+        text = f"{document.spec.key}: {spec.name} keeps no history"
+        remedy = f"Write `history: {{keep: changes}}` at {spec.name} in the device model or the device, and apply it."
+        raise HistoryOff(text, remedy=remedy)
+    return _reply(document, spec, page)
 
 
 def _property(document: TwinDocument, name: str) -> PropertySpec:
@@ -49,7 +52,9 @@ def _property(document: TwinDocument, name: str) -> PropertySpec:
     return spec
 
 
-def _query(document: TwinDocument, request: HistoryRequest) -> HistoryQuery:
+def history_query(document: TwinDocument, request: HistoryRequest) -> HistoryQuery:
+    """What a request asks of the history of a twin. Raises UnknownProperty."""
+    _property(document, request.property)
     at, _, tick = request.after.partition(":")
     after = Cursor(int(at), int(tick)) if tick else None
     spec = document.spec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twin.delta import delta, met
 from twin.document import Leaf, Slot, Tombstone, TwinDocument
+from twin.errors import UnknownProperty
 from twin.merge import standing, value_of, winner
 from twin.model import Access, ConflictPolicy, PropertySpec, Site, TwinKey
 from twin.wire.api import ExplainReply, LeafBody, SlotBody, TwinBody
@@ -45,7 +46,11 @@ def leaf_body(slot: Slot, spec: PropertySpec | None) -> LeafBody:
 
 
 def explanation(document: TwinDocument, key: TwinKey, name: str) -> ExplainReply:
-    """Who wrote a property, who won and why, and whether the device has followed."""
+    """Who wrote a property, who won and why, and whether the device has followed. Raises UnknownProperty."""
+    if not any(name in known for known in (document.spec.properties, document.reported, document.desired)):
+        names = ", ".join(sorted({*document.spec.properties, *document.reported, *document.desired}))
+        text = f"{key}: there is no property {name!r}"
+        raise UnknownProperty(text, remedy=f"It has {names}." if names else "It has none.")
     spec = document.spec.properties.get(name)
     leaf = document.desired.get(name, Leaf())
     policy = _policy(spec)

@@ -2,6 +2,8 @@
 
 A request goes to ``et/1/api/<verb>`` with a response topic and correlation data; each reply is a ``Reply`` there.
 ``watch`` answers with many replies under one correlation: first the twins as they are, then each change.
+
+The cloud has the same verbs on ``et/1/api/<verb>/<account>``, and some that only make sense there: ``cloud_api``.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ class Verb(StrEnum):
     HISTORY = "history"
     APPLY = "apply"
     STATUS = "status"
+    SET_WHERE = "set-where"
+    RENEW = "renew"
+    AUDIT = "audit"
 
 
 class Reply(Wire):
@@ -62,11 +67,12 @@ class TwinBody(Wire):
 
 
 class GetRequest(Wire):
-    """Ask for one twin by ``twin``, or for a page of all of a kind and namespace (both optional)."""
+    """Ask for one twin by ``twin``, or for a page of all of a kind, namespace and gateway (all optional)."""
 
     twin: str = ""
     kind: str = ""
     namespace: str = ""
+    gateway: str = ""
     after: Annotated[str, Field(description="the last twin of the page before")] = ""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
@@ -79,18 +85,24 @@ class TwinList(Wire):
 
 
 class SetRequest(Wire):
-    """Write desired values, all or none; ``unset`` deletes. With ``version``, only if it is the current one."""
+    """Write desired values, all or none; ``unset`` deletes. With ``version``, only if it is the current one.
+
+    With ``expires_ms`` the cloud has the gateway write them, once, and only before so many milliseconds are over: a
+    command, which leaves nothing behind if the line is down for longer.
+    """
 
     twin: str
     desired: dict[str, Any] = Field(default_factory=dict)
     unset: list[str] = Field(default_factory=list)
     version: int | None = None
+    expires_ms: Annotated[int, Field(ge=0, le=86_400_000)] = 0
 
 
 class SetReply(Wire):
-    """The new version; the values are on disk."""
+    """The new version; the values are on disk. Of a command: its id; the gateway has written the values."""
 
-    version: int
+    version: int = 0
+    command: str = ""
 
 
 class QueryRequest(Wire):
@@ -115,27 +127,46 @@ class QueryReply(Wire):
 
 
 class WatchRequest(Wire):
-    """Follow one twin, or all of a kind and namespace. Sent again with ``renew`` at least every 60 s, or it ends."""
+    """Follow one twin, all of a kind, namespace and gateway, or, in the cloud, the result of a ``query``.
+
+    Sent again with ``renew`` at least every 60 s, or it ends; in the cloud by the verb renew.
+    """
 
     twin: str = ""
     kind: str = ""
     namespace: str = ""
+    gateway: str = ""
+    query: Annotated[str, Field(description="a query without ORDER BY, LIMIT, GROUP BY and COUNT(*)")] = ""
     renew: bool = False
     stop: bool = False
+
+
+class LiveChange(StrEnum):
+    """What happened to a twin in the result of a live query."""
+
+    ENTERED = "entered"
+    CHANGED = "changed"
+    LEFT = "left"
 
 
 class WatchEvent(Wire):
     """A twin as it is now, and which of its properties changed; no ``body`` when it was removed.
 
-    ``initial`` marks the state at the start; ``ready`` comes alone, after the last initial one.
+    ``initial`` marks the state at the start; ``ready`` comes alone, after the last initial one. Of a live query the
+    event has the ``row`` with the columns asked for, and its ``change``; a row that left has none. ``alive`` alone
+    answers renew. ``restarted`` is said by the client: the watch began anew, and its initial events come again.
     """
 
     twin: str = ""
     body: TwinBody | None = None
     desired: list[str] = Field(default_factory=list)
     reported: list[str] = Field(default_factory=list)
+    row: dict[str, Any] | None = None
+    change: LiveChange | None = None
     initial: bool = False
     ready: bool = False
+    alive: bool = False
+    restarted: bool = False
 
 
 class ExplainRequest(Wire):
@@ -255,7 +286,11 @@ class ApplyReply(Wire):
 
 
 class StatusRequest(Wire):
-    """Ask how the gateway is."""
+    """Ask how the gateway is; in the cloud, how all of them are, a page at a time."""
+
+    gateway: str = ""
+    after: Annotated[str, Field(description="the last gateway of the page before")] = ""
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
 class ChildStatus(Wire):
@@ -286,6 +321,23 @@ class ConnectionStatus(Wire):
     last_error: str = ""
 
 
+class SyncBody(Wire):
+    """How the gateway stands with its cloud. ``unsent`` leaves are on disk here and not in the cloud."""
+
+    state: Annotated[str, Field(description="off, offline, connecting, resync or live")]
+    since: Millis
+    cloud: Annotated[str, Field(description="host:port of its broker")] = ""
+    why: Annotated[str, Field(description="what keeps it from being live")] = ""
+    unsent: int = 0
+    oldest_unsent_s: Annotated[float, Field(description="age of the oldest unsent leaf")] = 0.0
+    lag_s: Annotated[float, Field(description="how long ago the cloud last had all")] = 0.0
+    last_resync: Annotated[Millis, Field(description="when both sides were last found equal")] = 0
+    last_resync_s: Annotated[float, Field(description="how long that took")] = 0.0
+    refused_documents: Annotated[
+        dict[str, str], Field(description="documents of the cloud that cannot be served here, and why")
+    ] = Field(default_factory=dict)
+
+
 class StatusReply(Wire):
     """How the gateway is."""
 
@@ -305,4 +357,5 @@ class StatusReply(Wire):
     children: list[ChildStatus] = Field(default_factory=list)
     mappers_disabled: Annotated[list[str], Field(description="by their Mapper document")] = Field(default_factory=list)
     connections: list[ConnectionStatus] = Field(default_factory=list)
+    sync: SyncBody | None = None
     alarms: list[str] = Field(default_factory=list)
