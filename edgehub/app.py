@@ -19,6 +19,8 @@ from typing import Final
 
 from edgehub import accounts
 from edgehub.alarms import Alarms
+from edgehub.applying import Applying
+from edgehub.cloud_keys import CloudKeys
 from edgehub.connections import connection_specs, connection_status
 from edgehub.dialects import Dialects
 from edgehub.documents import Documents, open_documents
@@ -29,6 +31,7 @@ from edgehub.mapper_hosts import MapperHosts, client_id
 from edgehub.settings import Settings
 from edgehub.state import CliAccess, StateFolder
 from edgehub.state_store import copier, keep_copies, open_state
+from edgehub.sync.cloud import Cloud
 from edgehub.twins import LocalTwins
 from twin.api import ApiServer, Caller, Served, TwinVerbs
 from twin.clock import Clock
@@ -42,16 +45,18 @@ from twin.link.options import LOCAL_RETRY_BASE_S, LOCAL_RETRY_CAP_S, MqttOptions
 from twin.model import DEFAULT_NAMESPACE, Kind, PropertySpec, Quality, Reason, TwinKey, TwinSpec, Value, ValueType
 from twin.query.reader import SqliteReader
 from twin.query.verb import QueryVerb
+from twin.sqlite_drain import SqliteDrain
 from twin.sqlite_history import SqliteHistory
 from twin.supervisor import Supervisor
 from twin.wire import topics
-from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, StatusReply, StatusRequest, Verb
+from twin.wire.api import ApplyRequest, StatusReply, StatusRequest, Verb
 from twin.wire.codec import decode
 from twin.wire.messages import MapperState
 
 log = logging.getLogger(__name__)
 
 CONNECT_S: Final = 15.0
+_UNDOCUMENTED: Final = (Kind.POD, Kind.ROUTE)
 
 
 class Gateway:
@@ -67,7 +72,8 @@ class Gateway:
         self._parts = parts
         self._engine = parts.engine
         self._link = parts.link
-        self._applying = asyncio.Lock()
+        self._applying = Applying(parts.documents, parts.engine, self._follow_documents)
+        self._cloud = Cloud(settings, parts.keys, parts.engine, parts.drain, parts.executor, self._applying, clock)
         self._version = version("edgetwin")
         self._started_at = clock.now_us() // 1000
         self._twins = twins = LocalTwins(parts.engine, parts.link, clock, settings.gateway_name)
@@ -81,7 +87,7 @@ class Gateway:
                 **TwinVerbs(parts.engine, parts.link, clock).verbs(),
                 **QueryVerb(SqliteReader(folder.database)).verbs(),
                 **HistoryVerb(parts.engine, parts.history).verbs(),
-                Verb.APPLY: Served(ApplyRequest, self._apply),
+                Verb.APPLY: Served(ApplyRequest, self._applying.apply),
                 Verb.STATUS: Served(StatusRequest, self._answer_status),
             },
         )
@@ -98,7 +104,8 @@ class Gateway:
         folder.make()
         async with AsyncExitStack() as stack:
             documents = stack.enter_context(open_documents(folder.registry, settings.gateway_name))
-            engine, history, alarms = await _open_engine(settings, folder, clock, stack)
+            executor = stack.enter_context(ThreadPoolExecutor(1, "commit"))
+            opened = await _open_engine(settings, folder, clock, executor, stack)
             supervisor = await stack.enter_async_context(Supervisor(clock=clock, rng=rng))
             names = settings.dialects.names()
             access = await stack.enter_async_context(open_broker(settings.broker, folder, supervisor, clock, names))
@@ -109,9 +116,9 @@ class Gateway:
             )
             link = await stack.enter_async_context(MqttLink(options, rng=rng))
             await link.connected(CONNECT_S)
-            parts = _Parts(engine, history, link, documents, access, alarms)
+            parts = _Parts(*opened, link, documents, access, executor, CloudKeys(folder.keys))
             gateway = cls(settings, folder, clock, parts, supervisor=supervisor)
-            await gateway._open(stack)
+            await gateway._open(stack, rng)
             yield gateway
 
     def status(self) -> StatusReply:
@@ -135,10 +142,11 @@ class Gateway:
             children=list(self._hosts.status()),
             mappers_disabled=list(self._hosts.disabled()),
             connections=connection_status(self._engine),
-            alarms=self._parts.alarms.now(),
+            sync=self._cloud.status(self._parts.documents.refused()),
+            alarms=[*self._parts.alarms.now(), *self._cloud.alarms(self._parts.documents.refused())],
         )
 
-    async def _open(self, stack: AsyncExitStack) -> None:
+    async def _open(self, stack: AsyncExitStack, rng: random.Random) -> None:
         # A disk that takes nothing must not keep the gateway from starting: the engine has logged it, status alarms.
         self._dialects.load()
         with suppress(StoreError):
@@ -154,6 +162,7 @@ class Gateway:
         await self._hosts.follow(self._parts.documents.placement())
         self._cli_access().write(self._folder)
         stack.callback(self._folder.cli.unlink, missing_ok=True)
+        await stack.enter_async_context(self._cloud.running(rng, self._report_own))
         health = HealthFile(self._folder.health, self.status, lambda: self._clock.now_us() // 1000)
         loop = asyncio.get_running_loop()
         stack.callback(loop.create_task(health.keep(), name="health file").cancel)
@@ -170,43 +179,45 @@ class Gateway:
     # -- documents -----------------------------------------------------------------------------------------------
 
     async def _project(self) -> None:
-        """Make the twins what the documents say. What they do not name is removed, but for shadows of named devices."""
+        """Make the twins what the documents say. What they do not name is removed, but for shadows of named devices.
+
+        Twins of kinds that have no documents yet stay, too: the cloud may make them.
+        """
         connections = connection_specs(self._parts.documents.host_settings(), self._settings.gateway_name)
         said = self._dialects.completed((*self._parts.documents.specs(), *connections, self._own_spec()))
         specs = {spec.key: spec for spec in said}
         for key in list(self._engine):
-            if key not in specs and device_of(key) not in specs:
+            if key not in specs and device_of(key) not in specs and key.kind not in _UNDOCUMENTED:
                 self._engine.remove(key)
+        by_cloud = self._parts.documents.by_cloud()
         for spec in specs.values():
-            self._engine.define(spec)
-        own: dict[str, Value] = {
-            "version": self._version,
-            "broker": f"{self.access.host}:{self.access.port}",
-            "started_at": self._started_at,
-        }
-        self._engine.report(self._own_key(), own, {}, at=self._clock.now_us() // 1000, by=accounts.HUB)
+            self._engine.define(spec, theirs=spec.key in by_cloud)
+        self._report_own()
         self._twins.forget_topics()
         self._dialects.projected()
         await self._engine.settled()
 
-    async def _apply(self, request: ApplyRequest, _: Caller) -> ApplyReply:
-        async with self._applying:
-            reply = await asyncio.to_thread(self._parts.documents.apply, request)
-        if request.dry_run or request.mode is ApplyMode.DIFF:
-            return reply
+    async def _follow_documents(self) -> None:
         try:
             await self._project()
-        except StoreError as error:
-            late = f"the documents are on disk; their twins follow when the store takes changes again: {error.message}"
-            reply = reply.model_copy(update={"warnings": [*reply.warnings, late]})
-        await self._hosts.follow(self._parts.documents.placement())
-        return reply
+        finally:
+            await self._hosts.follow(self._parts.documents.placement())
+
+    def _report_own(self) -> None:
+        """Report what the gateway's own twin says, where it has changed."""
+        own: dict[str, Value] = {
+            "version": self._version,
+            "broker": f"{self.access.host}:{self.access.port}",
+            "started_at": self._started_at,
+            **self._cloud.reported(self._parts.documents.refused()),
+        }
+        self._engine.report(self._own_key(), own, {}, at=self._clock.now_us() // 1000, by=accounts.HUB)
 
     def _own_key(self) -> TwinKey:
         return TwinKey(Kind.GATEWAY, DEFAULT_NAMESPACE, self._settings.gateway_name)
 
     def _own_spec(self) -> TwinSpec:
-        types = {"version": ValueType.STRING, "broker": ValueType.STRING, "started_at": ValueType.INT}
+        types = {"version": ValueType.STRING, "broker": ValueType.STRING, "started_at": ValueType.INT, **Cloud.TYPES}
         properties = {name: PropertySpec(name, type_) for name, type_ in types.items()}
         return TwinSpec(self._own_key(), uid="", gateway=self._settings.gateway_name, properties=properties)
 
@@ -243,22 +254,27 @@ class Gateway:
 class _Parts:
     engine: TwinEngine
     history: SqliteHistory
+    drain: SqliteDrain
+    alarms: Alarms
     link: MqttLink
     documents: Documents
     access: BrokerAccess
-    alarms: Alarms
+    executor: ThreadPoolExecutor
+    keys: CloudKeys
 
 
 async def _open_engine(
-    settings: Settings, folder: StateFolder, clock: Clock, stack: AsyncExitStack
-) -> tuple[TwinEngine, SqliteHistory, Alarms]:
+    settings: Settings, folder: StateFolder, clock: Clock, executor: ThreadPoolExecutor, stack: AsyncExitStack
+) -> tuple[TwinEngine, SqliteHistory, SqliteDrain, Alarms]:
     opened = open_state(folder)
     stack.callback(opened.store.close)
     stack.callback(copier(opened.store, folder))
     history = SqliteHistory(folder.database, clock)
     history.open()
     stack.callback(history.close)
-    executor = stack.enter_context(ThreadPoolExecutor(1, "commit"))
+    drain = SqliteDrain(folder.database)
+    drain.open()
+    stack.callback(drain.close)
     engine = TwinEngine(opened.store, clock=clock, executor=executor)
     engine.open()
     stack.push_async_callback(engine.close)
@@ -266,4 +282,4 @@ async def _open_engine(
     stack.callback(copying.cancel)
     keeper = HistoryKeeper(history, settings.history.limits, clock, executor, folder.path)
     stack.callback(asyncio.create_task(keeper.keep(), name="history").cancel)
-    return engine, history, Alarms(engine, opened.store, folder.database, start=opened.alarms)
+    return engine, history, drain, Alarms(engine, opened.store, folder.database, start=opened.alarms)

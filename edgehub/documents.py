@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgehub.agreeing import Agreement, Books, refused
 from edgehub.mapper_hosts import Placement, placed
 from edgehub.plugins import HubMappers
 from edgehub.registry import Registry
 from edgehub.serving import foreign_devices, host_settings, mapper_specs, protocol_problems, twin_specs
 from mappers.sdk.config import HostSettings
 from mappers.sdk.registry import Registry as Mappers
+from twin.exchange import DocumentRow, DocumentState
 from twin.manifest.catalog import Applied
+from twin.manifest.document import DocumentKind
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
-from twin.model import TwinSpec
+from twin.model import Kind, TwinKey, TwinSpec
 from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, DocumentChange
 
 
@@ -50,6 +53,33 @@ class Documents:
         """What the documents say of every device's twin."""
         return twin_specs(self._registry.view)
 
+    @property
+    def books(self) -> Books:
+        """All documents, and what is known of them; does not change when the registry does."""
+        return self._registry.books
+
+    def by_cloud(self) -> frozenset[TwinKey]:
+        """The devices whose documents the cloud wrote, and so what is desired in them."""
+        device, known = DocumentKind.DEVICE.value, self.books.known.items()
+        return frozenset(
+            TwinKey(Kind.DEVICE, ref.namespace, ref.name) for ref, one in known if one.by_cloud and ref.kind == device
+        )
+
+    def refused(self) -> dict[str, str]:
+        """The cloud's documents that cannot be served here, and why."""
+        return {f"{ref.kind} {ref.namespace}/{ref.name}": why for ref, why in refused(self.books).items()}
+
+    def states(self) -> list[DocumentState]:
+        """What is here of every document that was ever heard of."""
+        return self._registry.states()
+
+    def agree(self, rows: Iterable[DocumentRow]) -> Agreement:
+        """Take documents of the cloud, and try those again that could not be served. Raises StoreError."""
+        try:
+            return self._registry.agree(rows)
+        finally:
+            self.learn()
+
     def host_settings(self) -> HostSettings:
         """What the mappers are to serve."""
         return self._settings
@@ -80,6 +110,8 @@ class Documents:
         else:
             outcome = self._registry.apply(manifest.documents, dry_run=request.dry_run)
             warnings += map(str, foreign_devices(manifest.documents, self._gateway))
+        if self.refused() and not request.dry_run:
+            self._registry.agree(())  # what was refused may fit now
         return ApplyReply(changes=_changes(outcome), warnings=warnings)
 
 

@@ -22,8 +22,8 @@ from edgehub import accounts
 from edgehub.connections import served_twins
 from edgehub.limits import Cell, Limits, confine
 from edgehub.local_broker import BrokerAccess
-from edgehub.mosquitto_conf import Account
 from mappers.sdk.config import HostSettings
+from twin.broker_accounts import Account
 from twin.link import Link
 from twin.manifest.kinds import MapperSpec
 from twin.model import TwinKey

@@ -61,9 +61,24 @@ class StateFolder:
         return self.path / "accounts.json"
 
     @property
+    def keys(self) -> Path:
+        """The gateway's identity in the cloud."""
+        return self.path / "keys"
+
+    @property
     def health(self) -> Path:
         """How the hub is, for when the broker is not."""
         return self.run / "health.json"
+
+    @property
+    def line(self) -> Path:
+        """Whether the demo's line to its cloud is cut."""
+        return self.run / "line"
+
+    @property
+    def cloud(self) -> Path:
+        """The demo's own cloud."""
+        return self.path / "cloud"
 
     def make(self) -> None:
         """Make the folders, for us alone. Raises EdgetwinError with the remedy if that is not possible."""

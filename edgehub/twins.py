@@ -115,10 +115,14 @@ class LocalTwins:
                 return
         acks.stored.append(report_id)
 
+    def _is_ours(self, key: TwinKey) -> bool:
+        """Whether the device's document names this gateway, or none; what is desired of others reaches no device."""
+        return self._engine.spec(key).gateway in ("", self._gateway)
+
     def _checked_place(self, topic: str) -> topics.ReportTopic:
         place = topics.parse_report(topic)
-        named = self._engine.document(place.key).spec.gateway
-        if place.key.kind is Kind.DEVICE and named and named != self._gateway:
+        named = self._engine.spec(place.key).gateway
+        if place.key.kind is Kind.DEVICE and not self._is_ours(place.key):
             text = f"{place.key} belongs to gateway {named!r}, this is {self._gateway!r}"
             raise Refused(text, remedy="Change `gateway` in the Device document, or report it there.")
         if len(self._topics) >= _MAX_TOPICS:
@@ -168,7 +172,7 @@ class LocalTwins:
             return
         if key.kind is not Kind.DEVICE:
             return
-        slots = self._engine.delta(key)
+        slots = self._engine.delta(key) if self._is_ours(key) else {}
         desired = {name: DesiredValue(value=value_of(slot), tick=slot.tick) for name, slot in slots.items()}
         if self._published.get(key) == desired:
             return

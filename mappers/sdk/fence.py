@@ -12,7 +12,7 @@ from typing import Final, Self
 from mappers.sdk.config import HostSettings
 from mappers.sdk.health import connection_twin
 from twin.errors import EdgetwinError, LinkError
-from twin.link import Handler, Link, LinkState, Message, StateHandler, Unsubscribe
+from twin.link import Handler, Link, LinkState, Message, Refused, StateHandler, Unsubscribe
 from twin.model import TwinKey
 from twin.wire import codec, topics
 
@@ -75,6 +75,7 @@ class FencedLink:
         retain: bool = False,
         response_topic: str = "",
         correlation: bytes = b"",
+        refused: Refused | None = None,
     ) -> None:
         """As the link behind, on topics of its own. Raises LinkError for others."""
         if topic not in self._own:
@@ -85,7 +86,13 @@ class FencedLink:
                 self._tell(message)
             raise LinkError(message, remedy="A mapper reports the devices of its own documents only.")
         self._link.publish(
-            topic, payload, qos=qos, retain=retain, response_topic=response_topic, correlation=correlation
+            topic,
+            payload,
+            qos=qos,
+            retain=retain,
+            response_topic=response_topic,
+            correlation=correlation,
+            refused=refused,
         )
 
     async def subscribe(self, topic_filter: str, handler: Handler, *, qos: int = 1) -> Unsubscribe:

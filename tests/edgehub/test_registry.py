@@ -78,14 +78,14 @@ def test_what_is_applied_is_there_after_a_restart(path: Path) -> None:
         assert [one.ref.name for one in registry.all(DocumentKind.CONNECTION)] == ["bus"]
 
 
-def test_the_generation_rises_with_the_spec_only(registry: Registry) -> None:
+def test_the_generation_rises_with_each_change_of_spec_or_labels(registry: Registry) -> None:
     registry.apply(_documents(_ALL))
     assert _actions(registry, _ALL) == [Action.UNCHANGED] * 3
     labelled = _DEVICE.replace("name: boiler-1", "name: boiler-1, labels: {hall: north}")
     (change,) = registry.apply(_documents(labelled)).changes
-    assert (change.action, change.generation) == (Action.UPDATED, 1)
+    assert (change.action, change.generation) == (Action.UPDATED, 2)
     (change,) = registry.apply(_documents(labelled.replace("40", "41"))).changes
-    assert (change.action, change.generation, change.uid) == (Action.UPDATED, 2, "uid-3")
+    assert (change.action, change.generation, change.uid) == (Action.UPDATED, 3, "uid-3")
 
 
 def test_one_apply_is_one_write(path: Path, registry: Registry) -> None:
