@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from edgehub.broker import Broker, find_mosquitto
-from edgehub.mosquitto_conf import Account, Rule, TopicAccess, full_access, new_password
+from edgehub.broker import Broker
+from twin.broker_accounts import Account, Rule, TopicAccess, full_access, new_password
 from twin.clock import SystemClock
+from twin.mosquitto import find_mosquitto
 from twin.supervisor import Supervisor
 
 # A slow machine is no fault of the code; a run of the continuous integration must not depend on luck.

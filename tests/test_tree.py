@@ -22,7 +22,15 @@ HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 
 HOMES = {
     "paho": ("twin/link/",),
-    "sqlite3": ("twin/sqlite_", "twin/query/reader.py", "twin/migrations/"),
+    "sqlite3": (
+        "twin/sqlite_",
+        "twin/query/reader.py",
+        "twin/migrations/",
+        "cloudsync/store/sqlite",
+        "cloudsync/identity/sqlite_database.py",
+    ),
+    "asyncpg": ("cloudsync/store/postgres", "cloudsync/identity/postgres_database.py"),
+    "uvicorn": ("cloudsync/web.py",),
     "sqlglot": ("twin/query/",),
     "tinydb": ("edgehub/registry.py", "edgehub/storage.py"),
     # The demo plant stands for the world outside; it runs in a process of its own.
@@ -100,7 +108,7 @@ def test_files_that_are_no_sources_go_into_the_wheel():
 
 
 @pytest.mark.parametrize(
-    "name", ["edgetwin", ".ci/run", *(f"tools/{n}.sh" for n in ("setup", "mosquitto", "peers", "lock"))]
+    "name", ["edgetwin", ".ci/run", *(f"tools/{n}.sh" for n in ("setup", "mosquitto", "peers", "haproxy", "lock"))]
 )
 def test_a_program_of_the_tree_is_executable(name):
     assert os.access(ROOT / name, os.X_OK)

@@ -14,12 +14,13 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from cloudsync.settings import CloudSettings
 from edgehub.settings import Settings
 from mappers.sdk.config import HostSettings
 from twin.manifest.fields import Deadband
 from twin.manifest.kinds import KINDS, OURS
 from twin.model import NAME, PROPERTY, Drop, Keep
-from twin.wire import api, messages
+from twin.wire import api, cloud_api, enrolment, messages, sync_bodies
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 
@@ -46,6 +47,31 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
     api.ApplyReply,
     api.StatusRequest,
     api.StatusReply,
+    cloud_api.CloudStatusReply,
+    cloud_api.SetWhereRequest,
+    cloud_api.SetWhereReply,
+    cloud_api.KeepWatchRequest,
+    cloud_api.AuditRequest,
+    cloud_api.AuditReply,
+    sync_bodies.SyncHello,
+    sync_bodies.SyncWelcome,
+    sync_bodies.SyncRefusal,
+    sync_bodies.SyncFrame,
+    sync_bodies.SyncAck,
+    sync_bodies.SyncDigests,
+    sync_bodies.SyncTwins,
+    sync_bodies.SyncDocumentDigests,
+    sync_bodies.SyncDocuments,
+    sync_bodies.SyncHistory,
+    sync_bodies.SyncHistoryAck,
+    sync_bodies.SyncCommand,
+    sync_bodies.SyncCommandDone,
+    sync_bodies.SyncAlive,
+    sync_bodies.SyncAsk,
+    enrolment.JoinToken,
+    enrolment.JoinRequest,
+    enrolment.RenewRequest,
+    enrolment.Enrolled,
 )
 
 _DURATION: Final = {
@@ -99,6 +125,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         if version == OURS:
             found[f"{_kebab(kind)}-document.json"] = _document(kind, envelope)
     found["settings.json"] = _titled(Settings.model_json_schema(), Settings)
+    found["cloud-settings.json"] = _titled(CloudSettings.model_json_schema(), CloudSettings)
     return found
 
 

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
-from edgehub.broker import Broker, find_mosquitto
-from edgehub.mosquitto_conf import Account, full_access, new_password
+from edgehub.broker import Broker
 from edgehub.state import CliAccess, NotRunning, StateFolder
+from twin.broker_accounts import Account, full_access, new_password
 from twin.client import TwinClient
 from twin.clock import SystemClock
 from twin.link.mqtt import MqttLink
 from twin.link.options import MqttOptions
+from twin.mosquitto import find_mosquitto
 from twin.supervisor import Supervisor
 
 T = TypeVar("T")

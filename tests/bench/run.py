@@ -13,6 +13,10 @@ from typing import Final
 from tests.bench import (
     ble_notifications,
     cli,
+    cloud_cost,
+    cloud_ingest,
+    cloud_query,
+    cloud_revoke,
     gateway,
     mapper_host,
     modbus_dead_slave,
@@ -21,6 +25,11 @@ from tests.bench import (
     modbus_values,
     modbus_write,
     opcua_notifications,
+    sync_desired,
+    sync_fencing,
+    sync_herd,
+    sync_resync,
+    sync_week,
     twin_dialects,
     twin_engine,
     twin_history,
@@ -61,6 +70,15 @@ BENCHES: Final = (
     Bench("gateway.restart", gateway.restart),
     Bench("gateway.memory", gateway.memory, long=True),
     Bench("cli.help", cli.overview),
+    Bench("sync.resync", sync_resync.resync, long=True),
+    Bench("sync.desired", sync_desired.desired),
+    Bench("sync.week", sync_week.week),
+    Bench("sync.herd", sync_herd.herd),
+    Bench("sync.fencing", sync_fencing.fencing),
+    Bench("cloud.query", cloud_query.queries),
+    Bench("cloud.revoke", cloud_revoke.revocation),
+    Bench("cloud.cost", cloud_cost.cost, long=True),
+    Bench("cloud.ingest", cloud_ingest.ingest),
 )
 PAGE: Final = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 

@@ -19,7 +19,7 @@ from mappers.sdk.config import HostSettings
 from twin.errors import InvalidDocuments
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
-from twin.wire import api, codec, messages
+from twin.wire import api, cloud_api, codec, enrolment, messages, sync, sync_bodies
 from twin.wire.api import ApplyRequest, DocumentSource
 
 pytestmark = pytest.mark.fast
@@ -82,6 +82,9 @@ def test_every_json_block_is_a_message(pages):
         message = codec.decode(model_of(block.words[1]), block.text.strip().encode(), what=str(block))
         again = codec.decode(model_of(block.words[1]), codec.encode(message), what=str(block))
         assert again == message
+        if block.words[1].startswith("Sync"):
+            written = sync.encode_json(sync.decode(block.text.strip().encode()))
+            assert codec.decode(model_of(block.words[1]), written, what=str(block)) == message
         if len(block.words) > 2:
             assert isinstance(message, api.Reply)
             model_of(block.words[2]).model_validate(message.result)
@@ -132,7 +135,7 @@ def test_the_drawings_of_the_walk_name_functions_of_its_text(pages):
 
 
 def model_of(name: str):
-    for module in (messages, api):
+    for module in (messages, api, cloud_api, sync_bodies, enrolment):
         if hasattr(module, name):
             return getattr(module, name)
     return {"HostSettings": HostSettings}[name]

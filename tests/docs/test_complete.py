@@ -7,17 +7,21 @@ import importlib.util
 import json
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 import typer.main
 from pydantic import BaseModel
 
+import cloudsync
 import edgehub
 import mappers
 import twin
-from edgehub.cli import COMMANDS, application
+from cloudsync.settings import FILE as CLOUD_FILE
+from cloudsync.settings import CloudSettings
+from cloudsync.settings import load_settings as load_cloud_settings
+from edgehub.cli import COMMANDS, Entry, application
 from edgehub.commands.session import ExitCode
 from edgehub.settings import Settings, load_settings
 from edgehub.settings import settings_keys as paths_of_settings
@@ -66,10 +70,33 @@ def test_every_setting_is_on_the_page_with_its_default(pages):
             assert row[1].strip("`") == str(default), path
 
 
+def test_every_setting_of_a_cloud_is_on_the_page_with_its_default_and_no_other(pages, root):
+    page = pages["docs/cloud.md"].text
+    tree = CloudSettings().model_dump(mode="json")
+    keys = list(CLOUD_FILE.keys())
+    for path in keys:
+        row = re.search(rf"^\| `{re.escape('.'.join(path))}` \| (.*?) \|", page, re.MULTILINE)
+        assert row, path
+        default = tree
+        for step in path:
+            default = default[step]
+        if default != "":
+            assert row[1].strip("`") == str(default), path
+    sections = "|".join({path[0] for path in keys})
+    shown = set(re.findall(rf"^\| `((?:{sections})(?:\.[\w.]+)?)` \|", page, re.MULTILINE))
+    assert shown - {"web"} == {".".join(path) for path in keys}  # web is also the name of a process
+    loaded = load_cloud_settings(root / "docs/examples/edgetwin-cloud.yaml", {})
+    assert loaded.settings == CloudSettings()
+    text = (root / "docs/examples/edgetwin-cloud.yaml").read_text(encoding="utf-8")
+    assert [path for path in keys if f"{path[-1]}:" not in text] == []
+
+
 def test_no_setting_is_on_the_page_that_does_not_exist(pages):
     shown = set(
         re.findall(
-            r"^\| `((?:gateway|broker|dialects|history|log)\.[\w.]+)`", pages["docs/operations.md"].text, re.MULTILINE
+            r"^\| `((?:gateway|broker|dialects|history|cloud|log)\.[\w.]+)`",
+            pages["docs/operations.md"].text,
+            re.MULTILINE,
         )
     )
     assert shown == {path for path, _ in settings_keys()}
@@ -147,16 +174,27 @@ def test_every_message_has_an_example_and_a_schema(pages, schemas):
 
 
 def test_every_message_of_the_wire_has_a_schema(schemas):
-    from twin.wire import api, messages
+    from twin.wire import api, cloud_api, enrolment, messages, sync_bodies
 
     defined = {
         name
-        for module in (api, messages)
+        for module in (api, cloud_api, enrolment, messages, sync_bodies)
         for name, one in vars(module).items()
         if isinstance(one, type) and issubclass(one, messages.Wire) and one is not messages.Wire
     }
     parts = {"Mark", "ErrorBody", "RefusedReport", "DesiredValue", "LeafBody", "TwinBody", "SlotBody", "DocumentSource"}
     parts |= {"DocumentChange", "ChildStatus", "ConnectionStatus", "ReadingBody", "GapBody"}
+    parts |= {"RefusedTwin", "GatewayBody", "AuditBody"}
+    parts |= {
+        "SyncBody",
+        "StandingBody",
+        "RowsBody",
+        "TwinRowsBody",
+        "RefBody",
+        "DocumentStateBody",
+        "DocumentRowBody",
+        "SeriesBody",
+    }
     assert defined - parts - {model.__name__ for model in schemas.MESSAGES} == set()
 
 
@@ -198,7 +236,7 @@ def test_every_key_of_documents_and_mappers_is_on_the_page(pages, page, models):
     assert [f"{model.__name__}.{key}" for model in models for key in keys_of(model) if f"`{key}`" not in text] == []
 
 
-OURS = ("twin", "mappers", "edgehub")
+OURS = ("twin", "mappers", "edgehub", "cloudsync")
 
 
 @pytest.fixture(scope="module")
@@ -212,16 +250,23 @@ def schemas(root):
 
 
 def leaf_commands() -> Iterator[tuple[str, Any]]:
-    for name, entry in COMMANDS.items():
-        for words in [[name, inner] for inner in entry.commands] or [[name]]:
-            command: Any = typer.main.get_command(application(words))
-            for word in words:
-                command = command.commands[word]
-            yield " ".join(words), command
+    for words in leaf_words(COMMANDS, ()):
+        command: Any = typer.main.get_command(application(words))
+        for word in words:
+            command = command.commands[word]
+        yield " ".join(words), command
+
+
+def leaf_words(commands: Mapping[str, Entry], above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for name, entry in commands.items():
+        if entry.commands:
+            yield from leaf_words(entry.commands, (*above, name))
+        else:
+            yield (*above, name)
 
 
 def import_everything() -> None:
-    for package in (twin, mappers, edgehub):
+    for package in (twin, mappers, edgehub, cloudsync):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
 

@@ -18,6 +18,7 @@ from paho.mqtt.client import topic_matches_sub
 from pydantic import BaseModel, ValidationError
 from pymodbus.pdu import DecodePDU
 
+from cloudsync.identity.ca import Authority
 from edgehub.checking import checked
 from edgehub.settings import InvalidSettings, load_settings
 from mappers.ble import bthome
@@ -42,6 +43,7 @@ from mappers.serialgpio.firmata_decoder import Side
 from mappers.serialgpio.framing_config import FramingConfig
 from mappers.serialgpio.modules import Module, module_exchange
 from mappers.serialgpio.point import SerialgpioPoint
+from twin.certificates import is_signed_renewal, life, new_key, request
 from twin.dialects import aws_request, kubeedge_device, kubeedge_json
 from twin.errors import EdgetwinError
 from twin.history import Reading
@@ -51,8 +53,9 @@ from twin.manifest.yaml import Source
 from twin.model import ValueType
 from twin.query.parse import parse
 from twin.query.sqlite import compile_plan
-from twin.wire import api, topics
+from twin.wire import api, sync, topics
 from twin.wire.codec import decode, decode_report, encode
+from twin.wire.enrolment import JoinToken
 from twin.wire.messages import Ack, Delta
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +89,12 @@ def wire(given: bytes) -> None:
             assert decode(model, encode(message), what="again") == message
     with contextlib.suppress(EdgetwinError):
         decode_report(given, what="fuzzed")
+
+
+def sync_messages(given: bytes) -> None:
+    with contextlib.suppress(EdgetwinError):
+        message = sync.decode(given)
+        assert sync.encode_json(sync.decode(sync.encode(message))) == sync.encode_json(message)
 
 
 def topic(given: bytes) -> None:
@@ -278,6 +287,32 @@ def packed_history(given: bytes) -> None:
         assert unpack(pack(readings)) == readings
 
 
+def enrolment(given: bytes) -> None:
+    """A join token, a request for a certificate, and a renewal, as strangers may send them."""
+    text = given.decode(errors="replace")
+    with contextlib.suppress(EdgetwinError):
+        token = JoinToken.read(text)
+        assert JoinToken.read(token.text()) == token
+    with contextlib.suppress(EdgetwinError):
+        AUTHORITY.issue(text, "gw-1", now=NOW_MS, days=1)
+    with contextlib.suppress(EdgetwinError):
+        AUTHORITY.has_signed(text)
+    with contextlib.suppress(EdgetwinError):
+        is_signed_renewal(AUTHORITY.certificate, text, text)
+    with contextlib.suppress(EdgetwinError):
+        life(text)
+
+
+def _enrolments() -> Iterator[bytes]:
+    key = new_key()
+    csr = request(key, "gw-1")
+    certificate, _ = AUTHORITY.issue(csr, "gw-1", now=NOW_MS, days=1)
+    token = JoinToken(url="https://h", host="h", port=1, ca="0" * 64, secret="s" * 43, gateway="gw-1")
+    yield from (text.encode() for text in (csr, certificate, key, token.text()))
+
+
+NOW_MS = 1_800_000_000_000
+AUTHORITY = Authority.create("gateways", NOW_MS)
 MAPPERS = Registry.installed()
 EXAMPLES = ROOT / "docs" / "examples"
 
@@ -286,6 +321,8 @@ def targets(folder: Path) -> dict[str, Target]:
     """All targets by name; one of them writes a file into ``folder``."""
     made = [
         Target("wire", wire, _files(GOLDEN / "wire", "*.json")),
+        Target("sync", sync_messages, _files(GOLDEN / "sync", "*.json")),
+        Target("enrolment", enrolment, _enrolments),
         Target("topics", topic, _texts(*TOPICS)),
         Target("kubeedge", kubeedge, _conformance),
         Target("aws", aws, _texts('{"state": {"desired": {"a": null}}, "version": 3}')),

@@ -1,0 +1,91 @@
+"""Requests and replies of the verbs that only the cloud has: set-where, renew and audit; and its own status."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from twin.wire.messages import ErrorBody, Millis, Wire
+
+
+class SetWhereRequest(Wire):
+    """Write desired values of every twin that fits a condition of the query language, as many as there are.
+
+    Each twin for itself: one that refuses keeps none of the others from changing. ``dry_run`` only counts.
+    """
+
+    where: Annotated[str, Field(min_length=1, description="what stands behind WHERE in a query")]
+    desired: dict[str, Any] = Field(default_factory=dict)
+    unset: list[str] = Field(default_factory=list)
+    dry_run: bool = False
+
+
+class RefusedTwin(Wire):
+    """A twin that a bulk set left as it was."""
+
+    twin: str
+    error: ErrorBody
+
+
+class SetWhereReply(Wire):
+    """How far a bulk set is; the last reply is ``finished``. Twins that were done are on disk."""
+
+    matched: int
+    done: int = 0
+    refused: int = 0
+    errors: Annotated[list[RefusedTwin], Field(description="the refusals since the last reply, 20 of all at most")] = (
+        Field(default_factory=list)
+    )
+    finished: bool = False
+
+
+class KeepWatchRequest(Wire):
+    """Keep the watch with this response topic and correlation data for another 60 s, or ``stop`` it."""
+
+    stop: bool = False
+
+
+class GatewayBody(Wire):
+    """One gateway as the cloud sees it."""
+
+    gateway: str
+    online: bool = False
+    heard_at: Annotated[Millis, Field(description="when its session was last heard of, to a second or two")] = 0
+    session: str = ""
+    mending: Annotated[bool, Field(description="the cloud's store was restored and is being completed")] = False
+    unacked: Annotated[bool, Field(description="something was written here that the gateway has not yet")] = False
+    commands: Annotated[int, Field(description="commands that have not ended")] = 0
+
+
+class CloudStatusReply(Wire):
+    """How the cloud is, and a page of its gateways in the order of their names."""
+
+    version: str
+    gateways: list[GatewayBody] = Field(default_factory=list)
+    after: str = ""
+
+
+class AuditRequest(Wire):
+    """Ask who changed what; the newest entries, or those of one account."""
+
+    since: Millis = 0
+    account: str = ""
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class AuditBody(Wire):
+    """One entry of the audit log."""
+
+    at: Millis
+    account: str
+    action: str
+    subject: str = ""
+    what: str = ""
+    outcome: str = ""
+
+
+class AuditReply(Wire):
+    """Entries, oldest first."""
+
+    entries: list[AuditBody] = Field(default_factory=list)
