@@ -27,11 +27,15 @@ class Directory:
         self._store = store
         self._accounts: dict[str, Account] = {}
         self._revision = 0
+        self._has_read = False
         self._task: asyncio.Task[None] | None = None
         self.failing = False
         """Whether the store has not answered lately."""
         self.on_change: Callable[[tuple[Account, ...]], None] = lambda _: None
-        """Called after each change, with the accounts that were known before and are another now."""
+        """Called after each change, with the accounts that may have a session which must end.
+
+        Those that were known before and are another now, and those that have come and gone between two looks.
+        """
 
     @classmethod
     def at(cls, url: str) -> Directory:
@@ -85,10 +89,13 @@ class Directory:
         """Look now. Raises StoreError."""
         changes = await self._store.changes(self._revision)
         if changes.revision != self._revision:
-            known = tuple(account for account in changes.accounts if account.name in self._accounts)
-            self._accounts.update((account.name, account) for account in changes.accounts)
+            found = changes.accounts
+            gone_meanwhile = self._has_read  # those of before the start have no session
+            other = tuple(one for one in found if one.name in self._accounts or (gone_meanwhile and not one.active))
+            self._accounts.update((account.name, account) for account in found)
             self._revision = changes.revision
-            self.on_change(known)
+            self.on_change(other)
+        self._has_read = True
 
     async def _follow(self) -> None:
         while True:

@@ -262,6 +262,23 @@ async def test_a_directory_follows_what_another_process_changes(identities, stor
     assert (await store.changes(directory.revision)).accounts == ()
 
 
+async def test_a_gateway_that_joined_and_was_revoked_between_two_looks_is_told_of_and_those_of_long_ago_are_not(
+    identities, store_url
+):
+    await joined(identities)
+    await identities.revoke("gw-1", AccountKind.GATEWAY, by="admin")
+    directory = Directory(identity_store(store_url))
+    told = []
+    directory.on_change = lambda accounts: told.extend(account.name for account in accounts)
+    async with directory._store:
+        await directory.refresh()
+        assert told == []
+        await joined(identities, "gw-2")
+        await identities.revoke("gw-2", AccountKind.GATEWAY, by="admin")
+        await directory.refresh()
+    assert told == ["gw-2"]
+
+
 async def test_lists_of_revoked_certificates_reach_other_machines(store):
     before = (await store.changes(0)).revision
     await store.publish([("gateways.crl", "one")])
