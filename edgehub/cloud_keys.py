@@ -8,7 +8,6 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from twin.certificates import life
 from twin.errors import EdgetwinError, InvalidMessage
 from twin.link.options import TlsOptions
 from twin.private_file import write_private
@@ -97,6 +96,8 @@ class CloudKeys:
     def ends_at(self) -> int:
         """When the certificate ends, milliseconds since 1970. Raises NotJoined."""
         try:
+            from twin.certificates import life  # memory that only a gateway with a cloud should pay
+
             return life(self.pair.read_text(encoding="ascii")).ends_at
         except (OSError, InvalidMessage):
             message = f"the certificate in {self.pair} cannot be read"

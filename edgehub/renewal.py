@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edgehub.cloud_keys import CloudKeys
-from edgehub.enrolment import renew
-from twin.certificates import Life, life
 from twin.clock import Clock
 from twin.errors import EdgetwinError, Refused
 from twin.link.backoff import Backoff
+
+if TYPE_CHECKING:  # the library for certificates is memory that only a gateway with a cloud should pay
+    from twin.certificates import Life
 
 LOOK_S: Final = 600.0
 """The wall clock may step, and another process may join the gateway anew: so it is looked at, not slept through."""
@@ -51,6 +52,8 @@ class Renewal:
         try:
             if not self._is_due():
                 return LOOK_S
+            from edgehub.enrolment import renew  # as above
+
             enrolled = await renew(self._keys)
         except Refused as error:
             self._tell(f"the cloud does not renew the certificate: {error.message}", error.remedy)
@@ -58,6 +61,8 @@ class Renewal:
         except (EdgetwinError, OSError) as error:
             self._tell(f"the certificate is not renewed yet: {error}", "")
             return self._backoff.next_s()
+        from twin.certificates import life  # as above
+
         ends_at = life(enrolled.certificate).ends_at
         log.info("the certificate of %s is renewed, good for %d days", enrolled.gateway, self._days_to(ends_at))
         self.failure = ""
@@ -67,6 +72,8 @@ class Renewal:
     def _is_due(self) -> bool:
         if self._keys.connection() is None:
             return False
+        from twin.certificates import life  # as above
+
         certificate = self._keys.pair.read_text(encoding="ascii")
         return self._clock.now_us() // 1000 >= due_at(life(certificate), self._part)
 
