@@ -86,7 +86,8 @@ async def start(scale: Scale) -> list[Figure]:
 
 async def _resident(plant: _Plant, connections: list[ConnectionSettings]) -> float:
     with plant.host(connections) as host:
-        await until(lambda: len(plant.seen) == _points(connections), timeout_s=_WAIT_S)
+        wanted = {(one.twin, point.property) for each in connections for one in each.devices for point in one.points}
+        await until(lambda: wanted <= plant.seen, timeout_s=_WAIT_S)  # a last word of the host before may be there too
         await asyncio.sleep(_SETTLE_S)
         return rss_mb(host.pid)
 

@@ -189,7 +189,7 @@ async def _real(folder: Path) -> list[float]:
             gateways = [await _quick(world, f"g{number}") for number in range(REAL)]
             await _until(lambda: all(one.session.state is SyncState.LIVE for one in gateways))
             for one in gateways:
-                one.session._on_state = _noting(one, back, loop)  # the gateway tells its own twin there
+                one.session.stand._on_state = _noting(one, back, loop)  # the gateway tells its own twin there
         await asyncio.sleep(3.0)
         back.clear()
         with child(argv, log=folder / "broker.log"):
