@@ -18,6 +18,7 @@ from twin.resident import newly_said
 log = logging.getLogger(__name__)
 
 MAX_UNDOCUMENTED = 10_000
+_WITH_TWINS = (DocumentKind.DEVICE, DocumentKind.DEVICE_MODEL, DocumentKind.POD)
 
 
 async def define_devices(turn: Turn, changed: Collection[DocumentRef]) -> dict[TwinKey, dict[str, Value]]:
@@ -25,9 +26,12 @@ async def define_devices(turn: Turn, changed: Collection[DocumentRef]) -> dict[T
 
     What their documents desire that they did not before, by twin: whoever applied the documents writes it.
     """
-    if not any(ref.kind in (DocumentKind.DEVICE, DocumentKind.DEVICE_MODEL) for ref in changed):
+    if not any(ref.kind in _WITH_TWINS for ref in changed):
         return {}
     documents = await turn.tx.documents()
+    for ref in changed:
+        if ref.kind == DocumentKind.POD and ref in documents and not documents[ref].state.uid:
+            await turn.remove(TwinKey(Kind.POD, ref.namespace, ref.name))  # its gateway defines it, by its rows
     models: dict[DocumentRef, Document | None] = {}
     specs: list[TwinSpec] = []
     for ref, row in documents.items():

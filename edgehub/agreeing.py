@@ -23,7 +23,12 @@ from twin.model import Site, Value
 NOT_OURS: Final = ""
 """Why a document of a kind that this release has no use for is kept aside."""
 
-_ORDER: Final = (DocumentKind.DEVICE_MODEL, DocumentKind.CONNECTION, DocumentKind.DEVICE)
+_STAYS_HERE: Final = DocumentKind.SECRET
+"""Secrets are not told to the other site, and none are taken from it: each gateway seals its own."""
+_ORDER: Final = (
+    *(DocumentKind.DEVICE_MODEL, DocumentKind.MAPPER, DocumentKind.CONNECTION, DocumentKind.DEVICE),
+    *(DocumentKind.CONFIG_MAP, DocumentKind.SECRET, DocumentKind.POD),
+)
 Problems = Callable[[RegistryView], list[Problem]]
 
 
@@ -57,8 +62,8 @@ class Books:
     known: Mapping[DocumentRef, Known] = field(default_factory=dict)
 
     def refs(self) -> list[DocumentRef]:
-        """Every document that was ever heard of."""
-        return sorted({*map(wide, self.view.stored), *self.known})
+        """Every document that was ever heard of, but for those that stay here."""
+        return sorted(ref for ref in {*map(wide, self.view.stored), *self.known} if ref.kind != _STAYS_HERE)
 
     def state(self, ref: DocumentRef) -> DocumentState:
         """What this site holds of one document, as it tells the other."""
@@ -136,6 +141,8 @@ def agreed(books: Books, rows: Iterable[DocumentRow], problems: Problems) -> Agr
     wanted: list[DocumentRef] = []
     for row in rows:
         ref = row.state.ref
+        if ref.kind == _STAYS_HERE:
+            continue
         now = Books(books.view, known)
         own = now.state(ref)
         found = joined(own, row.state, site=Site.EDGE)

@@ -1,5 +1,6 @@
 """The composition root of a gateway: the only place that constructs its parts. Start is recovery: there is no other.
 
+registry ──specs──> pods ──status──> engine (first of all, from disk alone)
 registry ──specs──> engine <──reports── LocalTwins <── link <── mosquitto (child) <── mapper hosts (children)
     └────settings of connections────────────────────────────────> retained ──────────────────^
 """
@@ -28,6 +29,7 @@ from edgehub.health import HealthFile
 from edgehub.history import HistoryKeeper
 from edgehub.local_broker import BrokerAccess, open_broker
 from edgehub.mapper_hosts import MapperHosts, client_id
+from edgehub.pods.home import Place, Pods
 from edgehub.settings import Settings
 from edgehub.state import CliAccess, StateFolder
 from edgehub.state_store import copier, keep_copies, open_state
@@ -56,7 +58,7 @@ from twin.wire.messages import MapperState
 log = logging.getLogger(__name__)
 
 CONNECT_S: Final = 15.0
-_UNDOCUMENTED: Final = (Kind.POD, Kind.ROUTE)
+_UNDOCUMENTED: Final = (Kind.ROUTE,)
 
 
 class Gateway:
@@ -106,6 +108,10 @@ class Gateway:
             documents = stack.enter_context(open_documents(folder.registry, settings.gateway_name))
             executor = stack.enter_context(ThreadPoolExecutor(1, "commit"))
             opened = await _open_engine(settings, folder, clock, executor, stack)
+            # Before anything that a network or a broker could hold up.
+            place = Place(folder.pods, settings.gateway_name, settings.pods)
+            own_pods = Pods(place, documents.view, documents.sealer, opened[0], clock)
+            pods = await stack.enter_async_context(own_pods.running())
             supervisor = await stack.enter_async_context(Supervisor(clock=clock, rng=rng))
             names = settings.dialects.names()
             access = await stack.enter_async_context(open_broker(settings.broker, folder, supervisor, clock, names))
@@ -116,7 +122,7 @@ class Gateway:
             )
             link = await stack.enter_async_context(MqttLink(options, rng=rng))
             await link.connected(CONNECT_S)
-            parts = _Parts(*opened, link, documents, access, executor, CloudKeys(folder.keys))
+            parts = _Parts(*opened, link, documents, access, executor, CloudKeys(folder.keys), pods)
             gateway = cls(settings, folder, clock, parts, supervisor=supervisor)
             await gateway._open(stack, rng)
             yield gateway
@@ -181,10 +187,13 @@ class Gateway:
     async def _project(self) -> None:
         """Make the twins what the documents say. What they do not name is removed, but for shadows of named devices.
 
-        Twins of kinds that have no documents yet stay, too: the cloud may make them.
+        Twins of the kind route, which has no documents yet, stay too: the cloud may make them.
         """
+        await self._parts.pods.follow()
         connections = connection_specs(self._parts.documents.host_settings(), self._settings.gateway_name)
-        said = self._dialects.completed((*self._parts.documents.specs(), *connections, self._own_spec()))
+        said = self._dialects.completed(
+            (*self._parts.documents.specs(), *connections, *self._parts.pods.specs(), self._own_spec())
+        )
         specs = {spec.key: spec for spec in said}
         for key in list(self._engine):
             if key not in specs and device_of(key) not in specs and key.kind not in _UNDOCUMENTED:
@@ -193,6 +202,7 @@ class Gateway:
         for spec in specs.values():
             self._engine.define(spec, theirs=spec.key in by_cloud)
         self._report_own()
+        self._parts.pods.report_all()
         self._twins.forget_topics()
         self._dialects.projected()
         await self._engine.settled()
@@ -261,6 +271,7 @@ class _Parts:
     access: BrokerAccess
     executor: ThreadPoolExecutor
     keys: CloudKeys
+    pods: Pods
 
 
 async def _open_engine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 from edgehub.agreeing import Agreement, Books, refused
 from edgehub.mapper_hosts import Placement, placed
 from edgehub.plugins import HubMappers
+from edgehub.pods.sealing import Sealer
 from edgehub.registry import Registry
-from edgehub.serving import foreign_devices, host_settings, mapper_specs, protocol_problems, twin_specs
+from edgehub.serving import foreign_devices, foreign_pods, host_settings, mapper_specs, protocol_problems, twin_specs
 from mappers.sdk.config import HostSettings
 from mappers.sdk.registry import Registry as Mappers
 from twin.exchange import DocumentRow, DocumentState
-from twin.manifest.catalog import Applied
+from twin.manifest.catalog import Applied, RegistryView
 from twin.manifest.document import DocumentKind
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
@@ -26,10 +28,11 @@ from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, DocumentChange
 def open_documents(path: Path, gateway: str) -> Iterator[Documents]:
     """Open the registry under its lock, checked by the mappers' own models. Raises StoreError if it is taken."""
     mappers = HubMappers(Mappers.installed())
+    sealer = Sealer(path.parent / "keys" / "secrets.key", credentials=os.environ.get("CREDENTIALS_DIRECTORY", ""))
     registry = Registry(path, checks=[lambda view: protocol_problems(view, mappers, registry.view)])
     with registry:
         try:
-            yield Documents(registry, mappers, gateway)
+            yield Documents(registry, mappers, gateway, sealer)
         finally:
             mappers.rest()
 
@@ -37,7 +40,8 @@ def open_documents(path: Path, gateway: str) -> Iterator[Documents]:
 class Documents:
     """The registry as the hub uses it."""
 
-    def __init__(self, registry: Registry, mappers: HubMappers, gateway: str) -> None:
+    def __init__(self, registry: Registry, mappers: HubMappers, gateway: str, sealer: Sealer) -> None:
+        self.sealer = sealer
         self._registry = registry
         self._mappers = mappers
         self._gateway = gateway
@@ -48,6 +52,10 @@ class Documents:
         """Work out what the mappers are to serve; takes the time of plugins that have to be asked."""
         self._settings = host_settings(self._registry.view, self._mappers, self._gateway)
         self._mappers.rest()
+
+    def view(self) -> RegistryView:
+        """All documents as they stand now."""
+        return self._registry.view
 
     def specs(self) -> list[TwinSpec]:
         """What the documents say of every device's twin."""
@@ -100,16 +108,18 @@ class Documents:
 
     def _apply(self, request: ApplyRequest) -> ApplyReply:
         manifest = read_documents([Source(one.name, one.text.encode()) for one in request.sources])
+        documents = self.sealer.sealed(manifest.documents)
         warnings = [str(warning) for warning in manifest.warnings]
         if request.mode is ApplyMode.DIFF:
-            found = self._registry.diff(manifest.documents)
+            found = self._registry.diff(documents)
             changes = [DocumentChange(document=str(one.ref), action=one.action, diff=one.text) for one in found]
             return ApplyReply(changes=changes, warnings=warnings)
         if request.mode is ApplyMode.DELETE:
             outcome = self._registry.delete([one.ref for one in manifest.documents], dry_run=request.dry_run)
         else:
-            outcome = self._registry.apply(manifest.documents, dry_run=request.dry_run)
+            outcome = self._registry.apply(documents, dry_run=request.dry_run)
             warnings += map(str, foreign_devices(manifest.documents, self._gateway))
+            warnings += map(str, foreign_pods(manifest.documents, self._gateway))
         if self.refused() and not request.dry_run:
             self._registry.agree(())  # what was refused may fit now
         return ApplyReply(changes=_changes(outcome), warnings=warnings)

@@ -19,6 +19,7 @@ from mappers.sdk.errors import InvalidSettings
 from twin.manifest.catalog import RegistryView
 from twin.manifest.document import Document, DocumentKind
 from twin.manifest.kinds import ConnectionSpec, DeviceModelSpec, DeviceSpec, MapperSpec
+from twin.manifest.kube import PodSpec
 from twin.manifest.mistakes import as_sentences
 from twin.manifest.problems import KeyPath, Problem
 from twin.manifest.specs import device_twin, visitor_of
@@ -74,6 +75,16 @@ def foreign_devices(documents: Iterable[Document], gateway: str) -> Iterator[Pro
             path = ("spec", "gateway" if spec.gateway else "nodeName")
             text = f"names the gateway {spec.gateway_name}, this is {gateway}; it is kept, and not served here"
             yield document.problem(path, text, f"Set gateway.name: {spec.gateway_name} here, or remove the key.")
+
+
+def foreign_pods(documents: Iterable[Document], gateway: str) -> Iterator[Problem]:
+    """Pods that name another gateway: legal, but they do not run here."""
+    for document in documents:
+        spec = document.spec
+        if isinstance(spec, PodSpec) and spec.node_name not in (None, gateway):
+            text = f"names the gateway {spec.node_name}, this is {gateway}; it is kept, and does not run here"
+            remedy = f"Set gateway.name: {spec.node_name} here, or remove the key."
+            yield document.problem(("spec", "nodeName"), text, remedy)
 
 
 def protocol_problems(

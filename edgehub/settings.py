@@ -209,6 +209,14 @@ class CloudSettings(Section):
         return (parsed_duration_ms(duration) or 0) / 1000
 
 
+class PodSettings(Section):
+    """How pods are run."""
+
+    stop_with_hub: Annotated[bool, Field(description="end all pods with the hub; else they run on")] = False
+    log_max_bytes: Annotated[int, Field(ge=4096, description="of one log file of a container")] = 10 * 1024 * 1024
+    log_files: Annotated[int, Field(ge=1, le=100, description="log files of a container, the newest among them")] = 3
+
+
 class LogSettings(Section):
     """What the hub says."""
 
@@ -225,6 +233,7 @@ class Settings(Section):
     dialects: DialectSettings = DialectSettings()
     history: HistorySettings = HistorySettings()
     cloud: CloudSettings = CloudSettings()
+    pods: PodSettings = PodSettings()
     log: LogSettings = LogSettings()
 
     @property

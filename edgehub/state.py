@@ -51,6 +51,11 @@ class StateFolder:
         return self.path / "run"
 
     @property
+    def pods(self) -> Path:
+        """What the pods were made from, their volumes and logs."""
+        return self.path / "pods"
+
+    @property
     def cli(self) -> Path:
         """The command line's account on the broker."""
         return self.path / "cli.json"

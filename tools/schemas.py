@@ -17,6 +17,7 @@ from pydantic_core import core_schema
 from cloudsync.settings import CloudSettings
 from edgehub.settings import Settings
 from mappers.sdk.config import HostSettings
+from twin.manifest import kube
 from twin.manifest.fields import Deadband
 from twin.manifest.kinds import KINDS, OURS
 from twin.model import NAME, PROPERTY, Drop, Keep
@@ -97,6 +98,10 @@ _WRITTEN: Final[dict[str, dict[str, Any]]] = {
         "description": 'processor cores such as 0.5, or thousandths of one such as "500m"',
         "anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?m?$"}],
     },
+    "_bytes": {
+        "description": "bytes, or a size such as 64Mi",
+        "anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$"}],
+    },
     "_keep": {"description": "in any case", "enum": [one.value for one in Keep]},
     "_drop": {"description": "in any case", "enum": [one.value for one in Drop]},
     "_name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
@@ -124,6 +129,8 @@ def schemas() -> dict[str, dict[str, Any]]:
     for (version, kind), envelope in KINDS.items():
         if version == OURS:
             found[f"{_kebab(kind)}-document.json"] = _document(kind, envelope)
+    for (_, kind), envelope in kube.KINDS.items():
+        found[f"{_kebab(kind)}-document.json"] = _document(kind, envelope)
     found["settings.json"] = _titled(Settings.model_json_schema(), Settings)
     found["cloud-settings.json"] = _titled(CloudSettings.model_json_schema(), CloudSettings)
     return found
@@ -149,7 +156,8 @@ def _document(kind: str, envelope: type[BaseModel]) -> dict[str, Any]:
     schema = _titled(envelope.model_json_schema(schema_generator=WrittenSchema), envelope)
     schema["title"] = kind
     schema["properties"]["kind"] = {"const": kind}
-    schema["properties"]["apiVersion"] = {"enum": [version for version, known in KINDS if known == kind]}
+    versions = [version for version, known in (*KINDS, *kube.KINDS) if known == kind]
+    schema["properties"]["apiVersion"] = {"enum": versions}
     return schema
 
 

@@ -26,7 +26,7 @@ from edgehub.commands.session import ExitCode, hub_client, run_command
 from edgehub.demo.cloud import DemoCloud, is_installed
 from edgehub.demo.line import DemoLine
 from edgehub.demo.places import Places
-from edgehub.settings import BrokerSettings, CloudSettings, LogSettings, Settings
+from edgehub.settings import BrokerSettings, CloudSettings, LogSettings, PodSettings, Settings
 from edgehub.state import StateFolder
 from twin.clock import SystemClock
 from twin.errors import EdgetwinError
@@ -105,7 +105,8 @@ async def _demo(folder: StateFolder, seconds: float | None) -> int:
 
 def _settings(line_port: int) -> Settings:
     cloud = CloudSettings(url=f"mqtts://localhost:{line_port}", first_delay="0s", retry_cap="2s")
-    return Settings(broker=BrokerSettings(port=_free_port()), cloud=cloud, log=LogSettings())
+    pods = PodSettings(stop_with_hub=True)
+    return Settings(broker=BrokerSettings(port=_free_port()), cloud=cloud, pods=pods, log=LogSettings())
 
 
 async def _cloud(folder: StateFolder, gateway: str, line: DemoLine) -> None:

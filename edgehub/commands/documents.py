@@ -14,7 +14,7 @@ from twin.wire.api import ApplyMode, ApplyRequest
 
 
 def apply(file: Files, dry_run: DryRun = False, as_json: AsJson = False) -> None:
-    """Apply documents: device models, devices, connections; ours or KubeEdge's v1beta1. All of them, or none.
+    """Apply documents: device models, devices, connections, pods; ours, KubeEdge's, Kubernetes'. All, or none.
 
     Without a running hub the registry is changed directly, and the next hub serves it.
 

@@ -23,8 +23,11 @@ LEAN: Final = {
 
 def run(
     config: Annotated[Path | None, typer.Option("--config", help="Settings file; see edgetwin check-config.")] = None,
+    stop_pods: Annotated[
+        bool, typer.Option("--stop-pods", help="End all pods with the hub; else they run on.")
+    ] = False,
 ) -> None:
-    """Run the gateway until Ctrl-C: broker, mappers, twins.
+    """Run the gateway until Ctrl-C: broker, mappers, twins, pods.
 
     Example: EDGETWIN_STATE=./state edgetwin run
     """
@@ -35,4 +38,5 @@ def run(
         raise typer.Exit(ExitCode.REFUSED) from None
     # The same process goes on without the command line's own imports.
     argv = [sys.executable, "-m", "edgehub.hub", *([str(config)] if config else [])]
-    os.execve(sys.executable, argv, {**LEAN, **os.environ})
+    stop = {"EDGETWIN_PODS_STOP_WITH_HUB": "true"} if stop_pods else {}
+    os.execve(sys.executable, argv, {**LEAN, **os.environ, **stop})

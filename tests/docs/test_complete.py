@@ -45,6 +45,7 @@ from twin.manifest.kinds import (
 )
 from twin.manifest.kinds import History as HistoryKeys
 from twin.manifest.kinds import Report as ReportKeys
+from twin.manifest.kube import ConfigMap, Container, ContainerPort, PodSpec, Probe, Secret, Volume, VolumeMount
 from twin.model import DEFAULT_NAMESPACE, Kind, Reason, TwinKey
 from twin.wire import topics
 from twin.wire.api import Verb
@@ -94,7 +95,7 @@ def test_every_setting_of_a_cloud_is_on_the_page_with_its_default_and_no_other(p
 def test_no_setting_is_on_the_page_that_does_not_exist(pages):
     shown = set(
         re.findall(
-            r"^\| `((?:gateway|broker|dialects|history|cloud|log)\.[\w.]+)`",
+            r"^\| `((?:gateway|broker|dialects|history|cloud|pods|log)\.[\w.]+)`",
             pages["docs/operations.md"].text,
             re.MULTILINE,
         )
@@ -222,6 +223,7 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
                 MapperSpec,
             ),
         ),
+        ("docs/pods.md", (PodSpec, Container, Volume, Probe, VolumeMount, ContainerPort, ConfigMap, Secret)),
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),
         ("docs/ble.md", (BleConnection, BleDevice, BlePoint, BleScan)),
         ("docs/opcua.md", (OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan)),

@@ -53,6 +53,7 @@ class SyncSite:
             "EDGETWIN_GATEWAY_NAME": "gw-1",
             "EDGETWIN_CLOUD_FIRST_DELAY": "0s",
             "EDGETWIN_CLOUD_RETRY_CAP": "1s",
+            "EDGETWIN_PODS_STOP_WITH_HUB": "true",
         }
         self.hub = Hub(StateFolder(folder / "gateway"), environment, log=folder / "hub.log")
 

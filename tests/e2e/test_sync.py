@@ -14,7 +14,23 @@ from twin.exchange import DocumentRef
 from twin.model import Kind, TwinKey
 
 POD = DocumentRef("Pod", "plant", "web")
+JOB = DocumentRef("Job", "plant", "nightly")
 ROUTE = DocumentRef("Route", "plant", "shop")
+
+
+WEB = """
+apiVersion: v1
+kind: Secret
+metadata: {namespace: plant, name: word}
+stringData: {word: open sesame}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: plant, name: web}
+spec:
+  nodeName: gw-1
+  containers: [{name: main, image: host, command: [sleep, "300"]}]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -57,25 +73,23 @@ async def test_a_command_runs_once_and_a_late_one_not_at_all(site):
 
 async def test_both_sides_change_twins_and_documents_in_an_outage_and_the_hub_is_killed(site):
     site.live()
-    pod, route = (TwinKey(kind, "plant", "shop") for kind in (Kind.POD, Kind.ROUTE))
-    for key in (pod, route):
-        await make_twin(site, key)
+    pod, route = "pod/plant/web", TwinKey(Kind.ROUTE, "plant", "shop")
+    await make_twin(site, route)
     async with site.users() as (edge, cloud):
-        for key in (pod, route):
-            await cloud.set(str(key), {"weight": 1})
+        await cloud.set(str(route), {"weight": 1})
         assert await equal(edge, cloud) < 5
         site.line.cut()
         await edge.set("plant/t1", {"valve": 100, "mode": 1})
         await cloud.set("plant/t1", {"valve": 200})
         await cloud.set("plant/t2", {"mode": 2})
-        for key in (pod, route):
-            await edge.set(str(key), {"weight": 2, "edge": [1]})
-            await cloud.set(str(key), {"cloud": {"a": None}})
+        await edge.set(str(route), {"weight": 2, "edge": [1]})
+        await cloud.set(str(route), {"cloud": {"a": None}})
+        site.apply(WEB)
         site.apply(devices("t2").replace("name: t2", "name: t2, labels: {by: edge}"))
         site.apply_in_cloud(devices("t4"))
     site.hub.kill()
     with Registry(site.hub.folder.registry) as registry:  # what later parts keep there
-        registry.carry(POD, {"kind": "Pod", "metadata": {"namespace": "plant", "name": "web"}, "spec": {"image": "a"}})
+        registry.carry(JOB, {"kind": "Job", "metadata": {"namespace": "plant", "name": "nightly"}, "spec": {"a": 1}})
         registry.carry(ROUTE, {"kind": "Route", "metadata": {"namespace": "plant", "name": "shop"}, "spec": {}})
     site.hub.start()
     await site.hub.ready()
@@ -90,16 +104,18 @@ async def test_both_sides_change_twins_and_documents_in_an_outage_and_the_hub_is
         assert valve.value == 200  # the later of two that knew nothing of each other
         assert "device/plant/t4" in await all_twins(edge)
         assert (await cloud.get("plant/t2")).labels == {"by": "edge"}
-        for key in (pod, route):
-            assert {name: leaf.value for name, leaf in (await edge.get(str(key))).desired.items()} == {
-                "phase": "made",
-                "weight": 2,
-                "edge": [1],
-                "cloud": {"a": None},
-            }
+        assert {name: leaf.value for name, leaf in (await edge.get(str(route))).desired.items()} == {
+            "phase": "made",
+            "weight": 2,
+            "edge": [1],
+            "cloud": {"a": None},
+        }
+        assert (await cloud.get(pod)).reported["phase"].value in ("Pending", "Running")
     async with in_cloud(site) as tx:
         documents = await tx.documents()
-    assert documents[POD].raw["spec"] == {"image": "a"}
+    assert documents[POD].raw["spec"]["containers"][0]["image"] == "host"
+    assert documents[JOB].raw["spec"] == {"a": 1}
+    assert not [ref for ref in documents if ref.kind == "Secret"]  # it stays where it is
     assert documents[ROUTE].raw["kind"] == "Route"
     assert time.monotonic() - began_s < 10
     site.live()

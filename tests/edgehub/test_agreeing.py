@@ -29,7 +29,7 @@ spec: {deviceModelRef: {name: valve}}
 ALL = f"{MODEL}---{DEVICE}"
 V1 = DocumentRef("Device", "default", "v1")
 VALVE = DocumentRef("DeviceModel", "default", "valve")
-POD = DocumentRef("Pod", "plant", "web")
+JOB = DocumentRef("Job", "plant", "web")
 
 
 def documents(text):
@@ -178,19 +178,19 @@ def test_content_that_did_not_come_is_asked_for(registry):
 
 
 def test_kinds_without_a_use_are_kept_and_carried(registry, path):
-    raw = {"kind": "Pod", "metadata": {"name": "web"}, "spec": {"image": "a"}}
-    registry.agree([DocumentRow(DocumentState(POD, "p", 2, "h", frozenset()), raw)])
-    assert registry.books.row(POD).raw == raw
+    raw = {"kind": "Job", "metadata": {"name": "web"}, "spec": {"image": "a"}}
+    registry.agree([DocumentRow(DocumentState(JOB, "p", 2, "h", frozenset()), raw)])
+    assert registry.books.row(JOB).raw == raw
     assert documents_refused(registry) == {}
-    registry.carry(POD, {**raw, "spec": {"image": "b"}})
-    assert registry.books.state(POD)[1:3] == ("p", 3)
+    registry.carry(JOB, {**raw, "spec": {"image": "b"}})
+    assert registry.books.state(JOB)[1:3] == ("p", 3)
     registry.close()
     with Registry(path) as again:
-        assert again.books.row(POD).raw["spec"] == {"image": "b"}
-        again.carry(POD, None)
-        assert again.books.state(POD) == DocumentState(POD, "", 0, "", frozenset({"p"}))
-        again.agree([DocumentRow(DocumentState(POD, "p", 9, "h", frozenset()), raw)])
-        assert again.books.row(POD).raw is None
+        assert again.books.row(JOB).raw["spec"] == {"image": "b"}
+        again.carry(JOB, None)
+        assert again.books.state(JOB) == DocumentState(JOB, "", 0, "", frozenset({"p"}))
+        again.agree([DocumentRow(DocumentState(JOB, "p", 9, "h", frozenset()), raw)])
+        assert again.books.row(JOB).raw is None
 
 
 def test_an_edit_by_hand_counts_as_one_of_this_site(registry, path):

@@ -4,7 +4,7 @@
 from tests.mutants.mutant import Mutant
 
 DOCUMENTS, SYNC = "tests/twin/manifest/test_agreement.py", "tests/edgehub/sync"
-RULES, API, PURE, MERGE, ENGINE, RESIDENTS, FEED = (
+RULES, API, PURE, MERGE, ENGINE, RESIDENTS, FEED, PODS = (
     "tests/twin/test_eight_rules.py",
     "tests/twin/test_api.py",
     "tests/twin/test_rules.py",
@@ -12,6 +12,7 @@ RULES, API, PURE, MERGE, ENGINE, RESIDENTS, FEED = (
     "tests/twin/test_engine.py",
     "tests/twin/test_residents.py",
     "tests/twin/feed",
+    "tests/edgehub/pods/test_reconcile.py",
 )
 
 
@@ -298,4 +299,36 @@ MUTANTS = (
         "        slot = join_slot(last, row.slot)\n        if slot is None or slot == last:\n",
         "        slot = join_slot(last, row.slot) if twin.version < 3 else last\n        if slot is None or slot == last:\n",
     ),
+    # -- pods -------------------------------------------------------------------------------------------------------
+    Mutant(
+        "init_may_fail",
+        "edgehub.pods.reconcile",
+        "(known.phase is Phase.EXITED and known.exit_code == 0)",
+        "known.phase is Phase.EXITED",
+        (PODS,),
+    ),
+    Mutant(
+        "removed_while_it_runs",
+        "edgehub.pods.reconcile",
+        "if not any(one.alive for one in state.containers.values()):",
+        "if True:",
+        (PODS,),
+    ),
+    Mutant(
+        "unhealthy_is_left",
+        "edgehub.pods.reconcile",
+        "if known.phase is Phase.RUNNING and known.unhealthy",
+        "if False",
+        (PODS,),
+    ),
+    Mutant("a_change_is_not_seen", "edgehub.pods.reconcile", " or plan.fingerprint != state.fingerprint", "", (PODS,)),
+    Mutant(
+        "restarts_what_has_succeeded",
+        "edgehub.pods.reconcile",
+        "RestartPolicy.ON_FAILURE and state.exit_code != 0",
+        "RestartPolicy.ON_FAILURE",
+        (PODS,),
+    ),
+    Mutant("no_reset_of_the_backoff", "edgehub.pods.reconcile", "crashes=1 if long_run else", "crashes=", (PODS,)),
+    Mutant("done_pods_run_again", "edgehub.pods.reconcile", "    if done:\n", "    if False:\n", (PODS,)),
 )

@@ -7,6 +7,7 @@ import random
 from edgehub.applying import Applying
 from edgehub.documents import Documents
 from edgehub.plugins import HubMappers
+from edgehub.pods.sealing import Sealer
 from edgehub.registry import Registry
 from edgehub.sync.history import HistoryStream
 from edgehub.sync.session import CloudPlace, CloudSession
@@ -66,7 +67,8 @@ class Gateway:
         self.drain.open()
         self.registry = Registry(self.folder / "registry.json", new_uid=self.world.nonce, clock=self.clock)
         self.registry.open()
-        self.documents = Documents(self.registry, HubMappers(Mappers(())), self.name)
+        sealer = Sealer(self.folder / "secrets.key")
+        self.documents = Documents(self.registry, HubMappers(Mappers(())), self.name, sealer)
         self.applying = Applying(self.documents, self.engine, self._follow)
         self.session = CloudSession(
             self.engine,

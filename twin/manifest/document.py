@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from twin.manifest.kinds import Spec
+from twin.manifest.kube import ConfigMap, PodSpec, Secret
 from twin.manifest.problems import KeyPath, Problem
 from twin.manifest.yaml import Parsed
 from twin.model import Value
@@ -19,6 +20,9 @@ class DocumentKind(StrEnum):
     DEVICE = "Device"
     CONNECTION = "Connection"
     MAPPER = "Mapper"
+    POD = "Pod"
+    CONFIG_MAP = "ConfigMap"
+    SECRET = "Secret"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,7 +47,7 @@ class Document:
     api_version: str
     ref: Ref
     labels: Mapping[str, str]
-    spec: Spec
+    spec: Spec | PodSpec | ConfigMap | Secret
     raw: dict[str, Value]
     origin: Parsed = field(compare=False, repr=False)
 

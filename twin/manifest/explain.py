@@ -48,6 +48,8 @@ def model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
 
 def _problem(error: ErrorDetails, model: type[BaseModel], origin: Parsed) -> Problem:
     path: KeyPath = error["loc"]
+    if path[-1:] == ("[key]",):  # how pydantic says that the key of a map is wrong, and not its value
+        path = path[:-1]
     kind = error["type"]
     if kind == REFUSED:
         return origin.problem(path, error["msg"], error["ctx"]["remedy"])

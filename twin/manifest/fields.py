@@ -69,51 +69,54 @@ def parsed_duration_ms(text: str) -> int | None:
     return duration_ms if duration_ms <= _MAX_DURATION_MS else None
 
 
-def _refuse(value: object, fault: str, remedy: str) -> NoReturn:
+def refuse(value: object, fault: str, remedy: str) -> NoReturn:
+    """Refuse a value that was written, in words of ours; for validators."""
     context = {"text": f"{shown_value(value)} {fault}", "remedy": remedy}
     raise PydanticCustomError(REFUSED, "{text}", context)
 
 
 def _name(value: object) -> object:
-    return _matching(value, NAME, NAME_RULE)
+    return matching(value, NAME, NAME_RULE)
 
 
 def _property_name(value: object) -> object:
-    return _matching(value, PROPERTY, PROPERTY_RULE)
+    return matching(value, PROPERTY, PROPERTY_RULE)
 
 
-def _matching(value: object, pattern: re.Pattern[str], rule: str) -> object:
+def matching(value: object, pattern: re.Pattern[str], rule: str) -> object:
+    """The value, if it is no string that breaks the rule."""
     if isinstance(value, str) and pattern.fullmatch(value) is None:
-        _refuse(value, "is not a valid name", f"Use {rule}.")
+        refuse(value, "is not a valid name", f"Use {rule}.")
     return value
 
 
-def _choice(choices: type[E], value: object) -> E:
+def choice(choices: type[E], value: object) -> E:
+    """The one of the choices that was written, in any case."""
     by_text = {choice.value.lower(): choice for choice in choices}
     if isinstance(value, str) and value.lower() in by_text:
         return by_text[value.lower()]
     texts = [choice.value for choice in choices]
-    _refuse(value, f"is not one of {', '.join(texts)}", suggestion(str(value), texts, what="Use one of"))
+    refuse(value, f"is not one of {', '.join(texts)}", suggestion(str(value), texts, what="Use one of"))
 
 
 def _type(value: object) -> ValueType:
-    return _choice(ValueType, value)
+    return choice(ValueType, value)
 
 
 def _access(value: object) -> Access:
-    return _choice(Access, value)
+    return choice(Access, value)
 
 
 def _conflict(value: object) -> ConflictPolicy:
-    return _choice(ConflictPolicy, value)
+    return choice(ConflictPolicy, value)
 
 
 def _keep(value: object) -> Keep:
-    return _choice(Keep, value)
+    return choice(Keep, value)
 
 
 def _drop(value: object) -> Drop:
-    return _choice(Drop, value)
+    return choice(Drop, value)
 
 
 def _limit(value: object) -> float | None:
@@ -126,7 +129,7 @@ def _tolerance(value: object) -> float:
     remedy = "Write a number from 0 up, in units of the property."
     number = _number(value, remedy)
     if number < 0:
-        _refuse(value, "is below 0", remedy)
+        refuse(value, "is below 0", remedy)
     return number
 
 
@@ -135,11 +138,11 @@ def _deadband(value: object) -> Deadband:
     if isinstance(value, str) and value.endswith("%"):
         percent = _number(value[:-1].strip(), remedy)
         if not 0 <= percent <= 100:
-            _refuse(value, "is not between 0% and 100%", remedy)
+            refuse(value, "is not between 0% and 100%", remedy)
         return Deadband(percent=percent)
     absolute = _number(value, remedy)
     if absolute < 0:
-        _refuse(value, "is below 0", remedy)
+        refuse(value, "is below 0", remedy)
     return Deadband(absolute=absolute)
 
 
@@ -149,20 +152,20 @@ def _duration_ms(value: object) -> int:
     elif _is_number(value):
         duration_ms = float(value) / (1_000_000 if is_nanoseconds(value) else 1)  # type: ignore[arg-type]  # a number
     else:
-        _refuse(value, "is not a duration", _DURATION_REMEDY)
+        refuse(value, "is not a duration", _DURATION_REMEDY)
     if not 0 <= duration_ms <= _MAX_DURATION_MS:
-        _refuse(value, "is not between 0 and 366 days", _DURATION_REMEDY)
+        refuse(value, "is not between 0 and 366 days", _DURATION_REMEDY)
     return round(duration_ms)
 
 
 def _memory_bytes(value: object) -> int:
     match = _QUANTITY.fullmatch(str(value)) if _is_number(value) or isinstance(value, str) else None
     if match is None:
-        _refuse(value, "is not a size of memory", _MEMORY_REMEDY)
+        refuse(value, "is not a size of memory", _MEMORY_REMEDY)
     size = round(float(match[1]) * _UNITS_BYTES[match[2]])
     least, most = _MEMORY_BYTES
     if not least <= size <= most:
-        _refuse(value, f"is {'too little: Python itself needs 64Mi' if size < least else 'over 64Gi'}", _MEMORY_REMEDY)
+        refuse(value, f"is {'too little: Python itself needs 64Mi' if size < least else 'over 64Gi'}", _MEMORY_REMEDY)
     return size
 
 
@@ -172,7 +175,7 @@ def _cpu(value: object) -> float:
     cores = cores / 1000 if thousandths else cores
     least, most = _CPU
     if not least <= cores <= most:
-        _refuse(value, "is not between 0.01 and 64 cores", _CPU_REMEDY)
+        refuse(value, "is not between 0.01 and 64 cores", _CPU_REMEDY)
     return cores
 
 
@@ -182,7 +185,7 @@ def _number(value: object, remedy: str) -> float:
     except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        _refuse(value, "is not a number", remedy)
+        refuse(value, "is not a number", remedy)
     return number
 
 

@@ -8,19 +8,21 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from twin.manifest import v1alpha2
+from twin.manifest import kube, v1alpha2
 from twin.manifest.document import Document, DocumentKind, Manifest, Ref
 from twin.manifest.explain import explained
 from twin.manifest.fields import shown_value
 from twin.manifest.kinds import KINDS, KUBEEDGE, OURS, Envelope, Metadata
+from twin.manifest.kube import Flat
 from twin.manifest.problems import InvalidManifest, KeyPath, Problem, suggestion
 from twin.manifest.rules import broken_rules, doubtful
 from twin.manifest.v1alpha2 import AlphaDeviceSpec, AlphaModelSpec
 from twin.manifest.yaml import Parsed, Source, parse
 from twin.model import Value
 
-_KINDS: Final[Mapping[tuple[str, str], type[Envelope[Any]]]] = {
+_KINDS: Final[Mapping[tuple[str, str], type[Envelope[Any]] | type[Flat]]] = {
     **KINDS,
+    **kube.KINDS,
     (v1alpha2.VERSION, "DeviceModel"): Envelope[AlphaModelSpec],
     (v1alpha2.VERSION, "Device"): Envelope[AlphaDeviceSpec],
 }
@@ -83,7 +85,7 @@ def _document(parsed: Parsed) -> Document:
         envelope = model.model_validate(value)
     except ValidationError as error:
         raise InvalidManifest(explained(error, model, parsed)) from None
-    if value["apiVersion"] == v1alpha2.VERSION:
+    if value["apiVersion"] == v1alpha2.VERSION and isinstance(envelope, Envelope):
         envelope, parsed = _modern(envelope, parsed)
     metadata: Metadata = envelope.metadata
     ref = Ref(DocumentKind(envelope.kind), metadata.namespace, metadata.name)
@@ -91,7 +93,7 @@ def _document(parsed: Parsed) -> Document:
     return Document(envelope.api_version, ref, metadata.labels, envelope.spec, raw, parsed)
 
 
-def _model(parsed: Parsed, value: dict[str, Value]) -> type[Envelope[Any]]:
+def _model(parsed: Parsed, value: dict[str, Value]) -> type[Envelope[Any]] | type[Flat]:
     version, kind = value.get("apiVersion"), value.get("kind")
     if not isinstance(version, str):
         raise InvalidManifest([parsed.problem(("apiVersion",), "apiVersion is missing", f"Add apiVersion: {OURS}.")])
@@ -144,7 +146,5 @@ def _raw(value: dict[str, Value], metadata: Metadata) -> dict[str, Value]:
     if metadata.annotations:
         about["annotations"] = dict(metadata.annotations)
     raw: dict[str, Value] = {"apiVersion": value["apiVersion"], "kind": value["kind"], "metadata": about}
-    raw["spec"] = value["spec"]
-    if value.get("status") is not None:
-        raw["status"] = value["status"]
+    raw.update({key: said for key, said in value.items() if key not in raw and said is not None})
     return raw

@@ -8,6 +8,7 @@ from typing import Final
 from twin.manifest.document import Document
 from twin.manifest.fields import is_nanoseconds
 from twin.manifest.kinds import DeviceModelSpec, DeviceProperty, DeviceSpec, ModelProperty
+from twin.manifest.kube_rules import broken_kube_rules
 from twin.manifest.problems import KeyPath, Problem
 from twin.model import PropertySpec, Value, ValueType
 from twin.validate import violation
@@ -26,6 +27,8 @@ def broken_rules(document: Document) -> Iterator[Problem]:
     elif isinstance(spec, DeviceSpec):
         yield from _duplicates(document, spec.properties)
         yield from _device(document, spec)
+    else:
+        yield from broken_kube_rules(document)
 
 
 def doubtful(document: Document) -> Iterator[Problem]:

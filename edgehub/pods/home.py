@@ -1,0 +1,136 @@
+"""The pods of one gateway, bound to its documents and twins. What runs them is imported when there is a pod."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edgehub.pods.model import PodId, PodPlan
+from edgehub.pods.sealing import Sealer
+from edgehub.pods.spec import Surroundings, pod_plans, pod_specs
+from edgehub.settings import PodSettings
+from twin.clock import Clock
+from twin.document import live
+from twin.engine import TwinEngine
+from twin.manifest.catalog import RegistryView
+from twin.model import Kind, TwinKey, TwinSpec, Value
+
+if TYPE_CHECKING:
+    from edgehub.pods.kubelet import Kubelet
+
+log = logging.getLogger(__name__)
+
+REPORTER: Final = "hub"
+_END_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whose pods they are, and where they lie."""
+
+    folder: Path
+    gateway: str
+    settings: PodSettings
+
+
+class Pods:
+    """Starts the pods from disk at once, before any network is waited for, and tells their twins how they are."""
+
+    def __init__(
+        self, place: Place, view: Callable[[], RegistryView], sealer: Sealer, engine: TwinEngine, clock: Clock
+    ) -> None:
+        self._place = place
+        self._view = view
+        self._sealer = sealer
+        self._engine = engine
+        self._clock = clock
+        self._kubelet: Kubelet | None = None
+        self._told: dict[TwinKey, dict[str, Value]] = {}
+        self._remembered: set[PodId] = set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Pods]:
+        """Take the pods in hand; at the end they run on, unless the settings say otherwise."""
+        try:
+            await self.follow()
+            yield self
+        finally:
+            if self._kubelet is not None:
+                if self._place.settings.stop_with_hub:
+                    await self._kubelet.end_all(self._longest_grace_s() + _END_S)
+                await self._kubelet.close()
+
+    async def follow(self) -> None:
+        """Do as the documents say now."""
+        view = self._view()
+        plans = pod_plans(view, self._place.gateway)
+        around = Surroundings(view, self._sealer, self._place.gateway)
+        if self._kubelet is not None:
+            self._kubelet.desire(plans, around)
+        elif plans or any(self._place.folder.glob("*/pod.json")):
+            self._kubelet = self._made()
+            await self._kubelet.open(plans, around)
+
+    def specs(self) -> list[TwinSpec]:
+        """The specs of the twins of all pods that should be here."""
+        return list(pod_specs(self._view(), self._place.gateway))
+
+    def report_all(self) -> None:
+        """Tell every pod's twin how the pod is, after twins were made."""
+        self._told.clear()
+        for plan in self._kubelet.plans() if self._kubelet is not None else ():
+            self._report(plan)
+
+    def _made(self) -> Kubelet:
+        from edgehub.pods.kubelet import Kubelet  # memory that only gateways with pods should pay
+        from edgehub.pods.process import LogLimits, ProcessEngine  # as above
+        from edgehub.pods.volumes import Volumes  # as above
+
+        folder, settings = self._place.folder, self._place.settings
+        with suppress(
+            OSError
+        ):  # a disk that takes nothing is told by every pod, and must not keep the hub from starting
+            folder.mkdir(mode=0o700, exist_ok=True)
+        runtime = ProcessEngine(
+            folder, LogLimits(settings.log_max_bytes, settings.log_files), isolate=os.geteuid() == 0
+        )
+        volumes = Volumes(runtime.folders)
+        return Kubelet(runtime, volumes, self._clock, lambda: time.clock_gettime(time.CLOCK_BOOTTIME), self._report)
+
+    def _report(self, plan: PodPlan) -> None:
+        key = TwinKey(Kind.POD, plan.id.namespace, plan.id.name)
+        if self._kubelet is None or key not in self._engine or self._engine.spec(key).uid != plan.id.uid:
+            return  # its twin is made when the documents are projected, and everything is told then
+        if plan.id not in self._remembered:
+            self._remembered.add(plan.id)
+            known = live(self._engine.document(key).reported)
+            if "events" in known:
+                self._kubelet.events(plan.id).remember(known["events"].value)
+        status = self._kubelet.status(plan.id)
+        values: dict[str, Value] = {
+            "phase": status.phase,
+            "ready": status.ready,
+            "restarts": status.restarts,
+            "reason": status.reason,
+            "message": status.message,
+            "containers": status.containers,
+            "conditions": status.conditions,
+            "events": self._kubelet.events(plan.id).told(),
+        }
+        told = self._told.get(key, {})
+        new = {name: value for name, value in values.items() if name not in told or told[name] != value}
+        if new:
+            self._told[key] = values
+            outcome = self._engine.report(key, new, {}, at=self._clock.now_us() // 1000, by=REPORTER)
+            if outcome.refused is not None:
+                log.error("the status of %s is not as its twin asks: %s", key, outcome.refused.message)
+
+    def _longest_grace_s(self) -> int:
+        plans = self._kubelet.plans() if self._kubelet is not None else []
+        return max((plan.grace_s for plan in plans), default=0)
