@@ -184,6 +184,7 @@ async def _real(folder: Path) -> list[float]:
     loop = asyncio.get_running_loop()
     async with _RealFleet("127.0.0.1", port, "", "", folder) as world:
         with child(argv, log=folder / "broker.log"):
+            await _listening(port)  # a link that came too early would wait as long as a whole fleet does
             await world.serve()
             await world.start_worker()
             gateways = [await _quick(world, f"g{number}") for number in range(REAL)]
@@ -210,6 +211,18 @@ def _noting(gateway, back, loop):
             back.setdefault(gateway.name, loop.time())
 
     return note
+
+
+async def _listening(port: int) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return
 
 
 async def _until(ready) -> None:
