@@ -289,7 +289,7 @@ class TwinEngine:
         return self._watchers.add_for_deltas(watcher)
 
     def watch_commits(self, watcher: Callable[[], None]) -> Callable[[], None]:
-        """Tell the watcher of each commit that is on disk; returns how to stop."""
+        """Tell the watcher of each commit that is, or may be, on disk; returns how to stop."""
         return self._watchers.add_for_commits(watcher)
 
     # -- inside --------------------------------------------------------------------------------------------------
@@ -385,6 +385,7 @@ class TwinEngine:
             kept.twins[twin_id] = twin.row
         self._watchers.tell(commit.batch)
         self._watchers.tell_deltas(lost - kept.dropped, but=self._unstored())
+        self._watchers.tell_commit()  # a write that failed at its end may be on disk all the same
         waiting.end(failure)
 
     def _read_leaves(self, twins: Iterable[int] | None) -> None:

@@ -48,7 +48,7 @@ class Watchers:
         return lambda: self._of_commits.remove(watcher)
 
     def tell_commit(self) -> None:
-        """Tell that a commit is on disk."""
+        """Tell that a commit is on disk, or may be."""
         for tell in tuple(self._of_commits):
             tell()
 

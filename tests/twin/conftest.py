@@ -46,6 +46,7 @@ class ScriptedStore:
         self.gate = threading.Event()
         self.gate.set()
         self.failing = None
+        self.failing_late = None  # raised when the batch is on disk already
         self.reads_failing = None
         self.writes = []  # the batches that went to disk or were tried
         self._begun = threading.Semaphore(0)
@@ -68,6 +69,8 @@ class ScriptedStore:
         if self.failing is not None:
             raise self.failing
         self.inner.write(batch)
+        if self.failing_late is not None:
+            raise self.failing_late
 
     def close(self):
         self.inner.close()

@@ -677,6 +677,16 @@ async def test_watchers_learn_that_the_twin_has_gone_back_after_a_failed_commit(
     assert shown == [{"raw": 1}, {"raw": 1}]
 
 
+async def test_watchers_of_commits_hear_of_a_write_that_failed_when_it_was_on_disk_already(tank, key, report):
+    await report({"raw": 1}).commit.stored()
+    seen = []
+    tank.engine.watch_commits(lambda: seen.append(values_of(tank.engine, key)))
+    tank.store.failing_late = StoreError("the power is gone")
+    with pytest.raises(StoreError):
+        await report({"raw": 2}).commit.stored()
+    assert seen == [{"raw": 2}]
+
+
 async def test_a_watcher_that_raises_keeps_nobody_from_their_answer(tank, key, report, deltas, caplog):
     def broken(*_):
         raise ZeroDivisionError
