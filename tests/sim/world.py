@@ -199,7 +199,8 @@ class World:
 
     async def _do_recreate_cloud(self, name, gateway):
         await self.cloud.any_worker().apply(request(device(name, 0), mode=ApplyMode.DELETE))
-        await self.cloud.any_worker().apply(request(model(name), device(name, next(self.numbers))))
+        if (worker := self.cloud.any_worker()) is not None:  # the only one may have been killed in between
+            await worker.apply(request(model(name), device(name, next(self.numbers))))
 
     async def _do_cut(self, name, gateway):
         gateway.set_line(False)
