@@ -16,8 +16,8 @@ from typing import Final
 from cloudsync.sessions import begin, meet, rewind, standing_of
 from cloudsync.turn import Turn
 from twin.exchange import FRAME_ROWS, Ack, Digests, Frame, Hello, HistoryAck, Place, Row, Twins, Welcome, portion
-from twin.feed import WINDOW
-from twin.model import Section, Site, TwinKey
+from twin.feed import WINDOW, to_restamp
+from twin.model import Site, TwinKey
 from twin.replica import Restamp
 
 log = logging.getLogger(__name__)
@@ -163,10 +163,7 @@ async def take_twins(turn: Turn, message: Twins, *, frame_rows: int = FRAME_ROWS
     if _has_passed(state.compared, message.upto):
         return  # an answer that came twice
     assert state.peer is not None
-    above = state.peer.top
-    known = {_leaf(row): row.slot.tick for row in message.rows}
-    lacking = [row for row in mine if row.site is Site.CLOUD and row.slot.tick > known.get(_leaf(row), 0)]
-    await turn.merge((), again=[Restamp(row, above) for row in lacking if row.slot.tick <= above])
+    await turn.merge((), again=to_restamp(mine, message.rows, Site.CLOUD, state.peer.top))
     if message.upto is None:
         state.forked = False
         await pump(turn, frame_rows=frame_rows)
@@ -185,7 +182,3 @@ def _within(place: Place, after: Place | None, upto: Place | None) -> bool:
 
 def _place(found: tuple[TwinKey, str, bytes]) -> Place:
     return found[0], found[1]
-
-
-def _leaf(row: Row) -> tuple[TwinKey, str, Section, str, Site]:
-    return row[:5]

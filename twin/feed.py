@@ -37,7 +37,7 @@ from twin.exchange import (
     portion,
     size_of,
 )
-from twin.model import Section, Site, TwinKey
+from twin.model import Site
 from twin.replica import Replica, Restamp
 
 log = logging.getLogger(__name__)
@@ -278,20 +278,13 @@ class Feed:
                 self._send(Twins(self.session, tuple(part)))
             self._turn_page(message.upto)
         elif self._answers_page(message.upto):
-            await self._restamp(message.rows, mine)
+            assert self._peer is not None
+            again = to_restamp(mine, message.rows, self._replica.site, self._peer.top)
+            await self._replica.merge((), again=again).stored()
             self._turn_page(message.upto)
             if self._page is None:
                 self._forked = False
                 await self._pump()
-
-    async def _restamp(self, known_rows: Iterable[Row], mine: Iterable[Row]) -> None:
-        """Write own rows that the peer lacks again, above all that it has of ours."""
-        assert self._peer is not None
-        known = {_place(row): row.slot.tick for row in known_rows}
-        lacking = [row for row in mine if row.site is self._replica.site and row.slot.tick > known.get(_place(row), 0)]
-        above = self._peer.top
-        again = [Restamp(row, above) for row in lacking if row.slot.tick <= above]
-        await self._replica.merge((), again=again).stored()
 
     def _answers_page(self, upto: Place | None) -> bool:
         """Whether an answer up to there is one to the page that is on its way, and not to one before."""
@@ -313,6 +306,23 @@ class Feed:
             self._page, self._page_due = (upto, None), True
 
 
+def to_restamp(mine: Iterable[Row], answer: Iterable[Row], site: Site, top: int) -> list[Restamp]:
+    """Own rows that go above ``top`` in a site that mends itself, once it has joined the peer's answer.
+
+    Those that the peer lacks and would pass over; and those whose ``seen`` the join may have raised: a backup from
+    before it has the same tick with another ``seen``, and only a tick beyond it tells the two apart.
+    """
+    known = {row[:5]: row.slot for row in answer}
+    found: list[Restamp] = []
+    for row in mine:
+        theirs = known.get(row[:5])
+        raised = theirs is not None and row.slot.seen == theirs.seen > 0
+        newer = theirs is None or row.slot.tick > theirs.tick
+        if row.site is site and newer and (raised or row.slot.tick <= top):
+            found.append(Restamp(row, top))
+    return found
+
+
 def _portions(rows: Iterable[Row], max_bytes: int) -> Iterator[list[Row]]:
     rest = list(rows)
     while rest:
@@ -323,7 +333,3 @@ def _portions(rows: Iterable[Row], max_bytes: int) -> Iterator[list[Row]]:
 
 def _first_unmet(runs: tuple[Run, ...], met: frozenset[str]) -> int | None:
     return min((run.first for run in runs if run.id not in met), default=None)
-
-
-def _place(row: Row) -> tuple[TwinKey, str, Section, str, Site]:
-    return row[:5]

@@ -119,6 +119,13 @@ CLOUD_MUTANTS = (
         (SESSIONS, MEMORY),
     ),
     Mutant(
+        "cloud_lacking_rows_not_restamped",
+        "cloudsync.feed",
+        "again=to_restamp(mine, message.rows, Site.CLOUD, state.peer.top)",
+        "again=[]",
+        (FEED, SESSIONS),
+    ),
+    Mutant(
         "cloud_sends_while_forked",
         "cloudsync.feed",
         "if not state.session or state.forked:",

@@ -74,9 +74,10 @@ MUTANTS = (
     Mutant(
         "lacking_rows_not_restamped",
         "twin.feed",
-        "again = [Restamp(row, above) for row in lacking if row.slot.tick <= above]",
+        "again = to_restamp(mine, message.rows, self._replica.site, self._peer.top)",
         "again: list[Restamp] = []",
     ),
+    Mutant("raised_rows_not_restamped", "twin.feed", "(raised or row.slot.tick <= top)", "row.slot.tick <= top"),
     Mutant("ticks_not_skipped", "twin.feed", "        self._replica.skip_ticks(peer.top)\n", ""),
     Mutant("cloud_reports", "twin.replica", "row.site is not Site.EDGE or ", ""),
     Mutant("peer_writes_our_slots", "twin.feed", "if row.site is peer and", "if"),

@@ -34,6 +34,11 @@ def test_a_seed_replays_identically():
     assert len(hashes.pop().strip()) == 32
 
 
+def test_a_backup_of_a_store_that_was_being_mended_is_mended_in_its_turn():
+    """A seed of many thousands that found it: both sites held one write for good, each with another ``seen``."""
+    World(5020).run(10_000)
+
+
 @pytest.mark.fast
 def test_another_seed_is_another_run():
     assert World(21).run(300) != World(22).run(300)

@@ -11,7 +11,7 @@ from twin.link import Handler
 MAX_TOPIC_BYTES: Final = 65535  # MQTT 5, 1.5.4: the length of a string is two bytes
 CACHE_TOPICS: Final = 4096
 
-_TOPIC_RULE: Final = "1 to 65535 bytes of UTF-8 without '+', '#' and NUL"
+_TOPIC_RULE: Final = "1 to 65535 bytes of UTF-8 without '+', '#' and NUL, not below $share/"
 _FILTER_RULE: Final = "1 to 65535 bytes of UTF-8, '+' alone in a level, '#' alone in the last level, no NUL"
 _SHARE: Final = "$share/"
 _SHARE_RULE: Final = "$share/<group>/<filter>, with a group without '+' and '#'"
@@ -32,8 +32,11 @@ def matches(topic_filter: str, topic: str) -> bool:
 
 
 def checked_topic(topic: str) -> str:
-    """Return a topic that can be published to. Raises InvalidName."""
-    if not topic or "+" in topic or "#" in topic or not _fits(topic):
+    """Return a topic that can be published to. Raises InvalidName.
+
+    A message below ``$share/`` would reach nobody: a filter with that beginning is a shared one of something else.
+    """
+    if not topic or "+" in topic or "#" in topic or topic.startswith(_SHARE) or not _fits(topic):
         raise InvalidName(what="topic", text=topic, rule=_TOPIC_RULE)
     return topic
 

@@ -264,6 +264,19 @@ def test_whole_twins_of_the_edge_are_joined(cloud):
     assert cloud.state().cursor == 0  # only frames move it
 
 
+def test_a_write_that_a_mending_lends_what_a_former_one_had_seen_gets_a_tick_of_its_own(cloud):
+    cloud.session()
+    cloud.change(written(40))
+    valve = (Section.DESIRED, "valve", Site.CLOUD)
+    tick = cloud.slots()[valve].tick
+    session = cloud.session(top=5)  # has met no run of this store: the store was restored
+    former = desired(5, 7, site=Site.CLOUD, seen=4)
+    cloud.say(Twins(session, (former,), answer=True, differing=frozenset({(TANK, "u1")})))
+    slot = cloud.slots()[valve]
+    assert (slot.value, slot.seen) == (40, 4)
+    assert slot.tick > tick
+
+
 def test_a_spec_survives_its_rows(cloud):
     session = cloud.session()
     cloud.say(frame(session, 0, report(10)))

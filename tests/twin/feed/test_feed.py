@@ -234,6 +234,20 @@ def test_a_restored_edge_with_its_clock_set_back_loses_no_edit_of_either_history
     assert (world.stands("b"), world.stands("c")) == (later, newest)
 
 
+def test_a_backup_from_before_a_mending_raised_a_write_above_what_it_had_not_seen_is_noticed(world):
+    world.edit(CLOUD, "a")
+    world.resync()
+    world.edit(EDGE, "a")  # has seen the cloud's
+    world.resync()
+    world.restore(EDGE, None)
+    number = world.edit(EDGE, "a")  # has seen nothing
+    image = world.sides[EDGE].backup()
+    world.resync()  # the former write comes back and lends this one what it had seen
+    world.restore(EDGE, image)
+    world.resync()
+    assert world.stands("a") == number
+
+
 def test_a_recovery_cut_short_begins_anew(world):
     world.edit(EDGE, "a")
     world.resync()

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from twin.errors import InvalidName
@@ -49,6 +49,8 @@ def test_a_plus_stands_for_any_one_level(parts, data):
     assert not matches("/".join(wild), topic + "/more")
 
 
+@example("$share/")
+@example("$share/group/topic")
 @given(st.text())
 def test_an_accepted_topic_is_an_accepted_filter_that_matches_it(text):
     try:
