@@ -9,35 +9,19 @@ Every set is checked before the first is changed; a change in between makes that
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 
-from cloudsync.definitions import define_devices
-from cloudsync.documents import send_changed
 from cloudsync.hub import Hub
-from cloudsync.sets import known_rows, read_set, row_after
-from cloudsync.store import AuditEntry, CloudStore
-from cloudsync.turn import Turn
-from cloudsync.writing import write_document_desired
+from cloudsync.placing import Part, Placing
+from cloudsync.store import CloudStore
 from twin.errors import UnknownTwin
 from twin.exchange import DocumentRef
-from twin.manifest.catalog import Action, Applied, applied, deleted
-from twin.manifest.differences import difference
 from twin.manifest.document import Document, DocumentKind, Manifest, Ref
 from twin.manifest.kinds import DeviceSpec
 from twin.manifest.problems import InvalidManifest, Problem
 from twin.manifest.read import read_documents
-from twin.manifest.references import broken_references
 from twin.manifest.yaml import Source
 from twin.model import Kind, TwinKey
 from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, DocumentChange
-
-
-@dataclass(slots=True)
-class _Part:
-    """What goes to one gateway."""
-
-    gateway: str
-    documents: dict[Ref, Document] = field(default_factory=dict)
 
 
 class Applying:
@@ -46,10 +30,9 @@ class Applying:
     def __init__(
         self, hub: Hub, store: CloudStore, *, known: Callable[[str], Awaitable[bool]], new_uid: Callable[[], str]
     ) -> None:
-        self._hub = hub
+        self._placing = Placing(hub, store, new_uid=new_uid)
         self._store = store
         self._known = known
-        self._new_uid = new_uid
 
     async def apply(self, request: ApplyRequest, *, by: str) -> ApplyReply:
         """Do as the request says. Raises InvalidManifest with every problem; then nothing has changed."""
@@ -63,7 +46,11 @@ class Applying:
             changes.clear()
             for part in parts:
                 try:
-                    changes += await self._part(part, request.mode, by="" if rehearsal else by)
+                    changes += (
+                        await self._placing.planned(part, request.mode)
+                        if rehearsal
+                        else await self._placing.place(part, request.mode, by=by)
+                    )
                 except InvalidManifest as error:
                     problems += error.problems
             if problems:
@@ -71,9 +58,9 @@ class Applying:
         warnings = [*map(str, manifest.warnings), *map(str, unused)]
         return ApplyReply(changes=changes, warnings=warnings)
 
-    async def _parts(self, manifest: Manifest, *, remove: bool) -> tuple[list[_Part], list[Problem]]:
+    async def _parts(self, manifest: Manifest, *, remove: bool) -> tuple[list[Part], list[Problem]]:
         """The documents by the gateways that they are for, and those that no gateway uses."""
-        parts: dict[str, _Part] = {}
+        parts: dict[str, Part] = {}
         problems: list[Problem] = []
         others = {one.ref: one for one in manifest.documents if one.kind is not DocumentKind.DEVICE}
         for device in manifest.documents:
@@ -83,7 +70,7 @@ class Applying:
             found = [problem async for problem in self._misplaced(device, gateway)]
             problems += found
             if not found:
-                part = parts.setdefault(gateway, _Part(gateway))
+                part = parts.setdefault(gateway, Part(gateway))
                 part.documents[device.ref] = device
                 used = () if remove else _used(device.ref, device.spec)
                 part.documents.update({ref: others[ref] for ref in used if ref in others})
@@ -94,7 +81,7 @@ class Applying:
             rows = await self._read(state.gateway)
             for ref, document in others.items():
                 if rows.get(DocumentRef(ref.kind, ref.namespace, ref.name)):
-                    parts.setdefault(state.gateway, _Part(state.gateway)).documents[ref] = document
+                    parts.setdefault(state.gateway, Part(state.gateway)).documents[ref] = document
                     placed.add(ref)
         unused = [_unused(document) for ref, document in others.items() if ref not in placed]
         return [parts[name] for name in sorted(parts)], unused
@@ -121,54 +108,6 @@ class Applying:
         """Which documents a gateway has."""
         async with self._store.transaction(gateway) as tx:
             return {ref: bool(row.state.uid) for ref, row in (await tx.documents()).items()}
-
-    async def _part(self, part: _Part, mode: ApplyMode, *, by: str) -> list[DocumentChange]:
-        """Change the set of one gateway; without ``by``, only see what would come of it."""
-        if not by:
-            async with self._store.transaction(part.gateway) as tx:
-                return (await _planned(Turn(tx, now_us=0), part, mode, self._new_uid))[1]
-        async with self._hub.change(part.gateway) as turn:
-            outcome, changes = await _planned(turn, part, mode, self._new_uid)
-            await _write(turn, part, outcome, by)
-        return changes
-
-
-async def _planned(
-    turn: Turn, part: _Part, mode: ApplyMode, new_uid: Callable[[], str]
-) -> tuple[Applied, list[DocumentChange]]:
-    """What becomes of the set. Raises InvalidManifest."""
-    base = read_set(await turn.tx.documents())
-    if mode is ApplyMode.DELETE:
-        after, outcome = deleted(base, part.documents)
-    else:
-        after, outcome = applied(base, list(part.documents.values()), new_uid)
-    if problems := list(broken_references(after)):
-        raise InvalidManifest(problems)
-    texts = {}
-    if mode is ApplyMode.DIFF:
-        before = {ref: one.document for ref, one in base.stored.items()}
-        texts = {ref: difference(before.get(ref), document) for ref, document in part.documents.items()}
-    where = f" at {part.gateway}"
-    return outcome, [
-        DocumentChange(document=f"{one.ref}{where}", action=one.action, diff=texts.get(one.ref, ""))
-        for one in outcome.changes
-    ]
-
-
-async def _write(turn: Turn, part: _Part, outcome: Applied, by: str) -> None:
-    known = known_rows(await turn.tx.documents())
-    rows = []
-    for change in outcome.changed:
-        document = None if change.action is Action.DELETED else part.documents[change.ref]
-        row = row_after(known(change.ref), change, document)
-        await turn.tx.put_document(row)
-        rows.append(row)
-        entry = AuditEntry(turn.now_ms, by, "apply", f"{change.ref}", f"{change.action} at {part.gateway}")
-        await turn.tx.audit(entry)
-    newly = await define_devices(turn, {row.state.ref for row in rows})
-    for key, said in newly.items():
-        await write_document_desired(turn, key, said, by=by)
-    send_changed(turn, rows)
 
 
 def _used(device: Ref, spec: DeviceSpec) -> Sequence[Ref]:
