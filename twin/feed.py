@@ -119,6 +119,11 @@ class Feed:
             await self._pump()
         elif self.session and self._page is not None:
             self._send_page(self._page[0])
+        elif self.session and self._forked:  # the store failed when the mending was to begin
+            assert self._peer is not None
+            first = _first_unmet(self._runs, self._peer.met)
+            assert first is not None
+            await self._mend(first, self._peer.top)
 
     def compare(self) -> None:
         """Have the peer send the twins that differ; a safety net for what the feed may have missed.
@@ -147,8 +152,9 @@ class Feed:
                 await self._begin(session, message.standing, standing)
         elif isinstance(message, Welcome):
             if self.asked and message.nonce == self.asked:
+                own = await self._standing()
                 self.asked = ""
-                await self._begin(message.session, message.standing, await self._standing())
+                await self._begin(message.session, message.standing, own)
         elif not self.session or message.session != self.session:
             log.debug("dropped a %s of another session", type(message).__name__)
         elif isinstance(message, Frame):
@@ -178,11 +184,15 @@ class Feed:
             log.warning(
                 "this site's state is older than what the %s has of it; it is being mended", self._replica.site.peer
             )
-            again = [Restamp(row, peer.top) for row in self._replica.own_rows() if first <= row.slot.tick <= peer.top]
-            await self._replica.merge((), again=again).stored()
-            self.compare()
+            await self._mend(first, peer.top)
         else:
             await self._pump()
+
+    async def _mend(self, first: int, top: int) -> None:
+        """Write own rows of unknown runs again above what the peer has, and ask for what differs."""
+        again = [Restamp(row, top) for row in self._replica.own_rows() if first <= row.slot.tick <= top]
+        await self._replica.merge((), again=again).stored()
+        self.compare()
 
     # -- sending -------------------------------------------------------------------------------------------------
 

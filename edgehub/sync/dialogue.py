@@ -212,13 +212,15 @@ class Dialogue:
     async def _begin(self, welcome: Welcome) -> None:
         if welcome.nonce != self.feed.asked:
             return
+        await self.feed.receive(welcome)
+        if not self.feed.session:
+            return  # the store does not say where it stands; the hello is said again
         self.stand.enter(SyncState.RESYNC)
         self.stand.alarm = ""
         self._backoff.reset()
         self._frame_at_s, self._compared = _FOREVER, False
         self._began_ms = self._clock.now_us() // 1000
         self._answered()
-        await self.feed.receive(welcome)
         self.documents.begin(welcome.session, _now_s())
         self._history.begin()
 

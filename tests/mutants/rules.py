@@ -77,6 +77,9 @@ MUTANTS = (
         "again = to_restamp(mine, message.rows, self._replica.site, self._peer.top)",
         "again: list[Restamp] = []",
     ),
+    Mutant(
+        "a_mending_that_failed_is_not_begun_again", "twin.feed", "elif self.session and self._forked:", "elif False:"
+    ),
     Mutant("raised_rows_not_restamped", "twin.feed", "(raised or row.slot.tick <= top)", "row.slot.tick <= top"),
     Mutant("ticks_not_skipped", "twin.feed", "        self._replica.skip_ticks(peer.top)\n", ""),
     Mutant("cloud_reports", "twin.replica", "row.site is not Site.EDGE or ", ""),

@@ -397,6 +397,28 @@ def test_a_site_that_is_being_mended_sends_no_rows_yet(world):
     assert (early, world.stands("a")) == ([], lost)
 
 
+def test_a_mending_that_the_store_did_not_let_begin_is_begun_with_the_next_retry(world):
+    lost = world.edit(EDGE, "a")
+    world.resync()
+    world.sides[EDGE].clock.us = 0
+    world.restore(EDGE, None)
+    kept = world.edit(EDGE, "b")
+    world.connect()
+    world.deliver(EDGE)
+    side = world.sides[EDGE]
+    side.store.fuse = (0, "before")
+    for message in world.lines[CLOUD]:
+        world.run(side.feed.receive(message))
+    world.lines[CLOUD].clear()
+    assert side.dead
+    assert side.feed.session
+    assert not side.feed.comparing
+    side.dead, side.store.fuse = False, None
+    world.run(side.feed.retry())
+    world.quiesce()
+    assert (world.stands("a"), world.stands("b", CLOUD)) == (lost, kept)
+
+
 def test_no_more_than_a_window_of_frames_is_on_its_way(world):
     rows = [frame_row(EDGE, n, NOW_US + n, name=f"p{n}", uid="u2") for n in range(3 * 2 * WINDOW)]
 
