@@ -37,6 +37,7 @@ class Brokers:
     apps: OwnBroker
     identities: Identities
     directory: Directory
+    guard: Guard
     pairs: dict = field(default_factory=dict)
 
     @property
@@ -83,7 +84,11 @@ class Brokers:
     async def known(self):
         """Wait until the brokers have been told of what has changed."""
         await self.directory.refresh()
-        await asyncio.sleep(0.3)
+        await self.guard._renew()
+        for kind in (GATEWAYS, USERS):
+            async with await self.probe(kind) as client:
+                for _ in range(2):  # one answer may have been under way when the signal came
+                    await client.publish("probe")
 
 
 @pytest.fixture
@@ -121,7 +126,7 @@ async def brokers(supervisor, tmp_path):
         keeping = asyncio.create_task(guard.keep())
         assert folder.certificate(SERVERS).exists()
         try:
-            yield Brokers(folder, *made, identities, directory)
+            yield Brokers(folder, *made, identities, directory, guard)
         finally:
             keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
