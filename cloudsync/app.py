@@ -186,7 +186,7 @@ class Cloud:
     # -- children ------------------------------------------------------------------------------------------------
 
     def _worker(self, name: str) -> Child:
-        setup = WorkerSetup(**self._setup(name, WORKER), sync=self._settings.sync)
+        setup = WorkerSetup(**self._setup(name, WORKER), sync=self._settings.sync, audit=self._settings.audit)
         return self._child(name, "cloudsync.worker", setup)
 
     def _web(self) -> Child:

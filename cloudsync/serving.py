@@ -12,7 +12,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from cloudsync.hints import Hints
 from cloudsync.hub import Hub
@@ -54,6 +54,8 @@ class WorkerOptions:
     """Whether the broker knows shared subscriptions; without them each worker takes all messages, so have one."""
     history_days: int = 400
     """Older periods of the history are dropped; 0: none."""
+    audit_days: int = 400
+    """Older lines of the audit log are dropped; 0: none."""
 
 
 @contextlib.asynccontextmanager
@@ -90,8 +92,9 @@ async def serving(
     ]
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(leases.run(), name="leases")]
-    if options.history_days:
-        tasks.append(loop.create_task(_tidy(store, clock, options.history_days), name="tidy"))
+    for days, drop in ((options.history_days, store.drop_history), (options.audit_days, store.drop_audit)):
+        if days:
+            tasks.append(loop.create_task(_tidy(drop, clock, days), name="tidy"))
     try:
         yield hub
     finally:
@@ -165,12 +168,18 @@ async def _opened(store: CloudStore, run: str, rng: random.Random) -> None:
             return
 
 
-async def _tidy(store: CloudStore, clock: Clock, days: int) -> None:
+class _Drop(Protocol):
+    """Drops from the store what is older; how much."""
+
+    async def __call__(self, *, before: int) -> int: ...
+
+
+async def _tidy(drop: _Drop, clock: Clock, days: int) -> None:
     while True:
         try:
-            dropped = await store.drop_history(before=clock.now_us() // 1000 - days * _DAY_MS)
+            dropped = await drop(before=clock.now_us() // 1000 - days * _DAY_MS)
         except StoreError as error:
-            log.warning("old history stays for now: %s", error)
+            log.warning("what is older than %d days stays for now: %s", days, error)
         else:
-            log.log(logging.INFO if dropped else logging.DEBUG, "dropped %d periods of old history", dropped)
+            log.log(logging.INFO if dropped else logging.DEBUG, "dropped %d pieces older than %d days", dropped, days)
         await asyncio.sleep(TIDY_S)

@@ -128,6 +128,12 @@ class SyncSettings(Section):
     ] = 400
 
 
+class AuditSettings(Section):
+    """The log of who changed what."""
+
+    days: Annotated[int, Field(ge=0, le=36_500, description="older lines are dropped; 0: never")] = 400
+
+
 class WebSettings(Section):
     """The HTTPS server: joining, renewal, REST."""
 
@@ -171,6 +177,7 @@ class CloudSettings(Section):
     broker: BrokerSettings = BrokerSettings()
     store: StoreSettings = StoreSettings()
     sync: SyncSettings = SyncSettings()
+    audit: AuditSettings = AuditSettings()
     web: WebSettings = WebSettings()
     identity: IdentitySettings = IdentitySettings()
     log: LogSettings = LogSettings()

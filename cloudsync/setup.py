@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cloudsync.identity.credentials import Servers
 from cloudsync.links import CloudLinks
-from cloudsync.settings import IdentitySettings, SyncSettings
+from cloudsync.settings import AuditSettings, IdentitySettings, SyncSettings
 from twin.errors import EdgetwinError
 from twin.link import Link
 from twin.link.mqtt import MqttLink
@@ -78,6 +78,7 @@ class WorkerSetup(ChildSetup):
     """What a worker is told."""
 
     sync: SyncSettings = SyncSettings()
+    audit: AuditSettings = AuditSettings()
 
 
 class WebSetup(ChildSetup):

@@ -47,6 +47,7 @@ async def _serve(setup: WorkerSetup) -> None:
         hello_burst=setup.sync.hellos_at_once,
         shared=setup.sync.shared_subscriptions,
         history_days=setup.sync.history_days,
+        audit_days=setup.audit.days,
     )
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -299,3 +299,7 @@ class CloudStore(Protocol):
     async def drop_history(self, *, before: int) -> int:
         """Drop whole partitions of the history that are older; how many."""
         ...
+
+    async def drop_audit(self, *, before: int) -> int:
+        """Drop older lines of the audit log; how many."""
+        ...

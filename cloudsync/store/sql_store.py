@@ -208,6 +208,11 @@ class SqlStore:
         async with self._database.writing() as connection:
             return await history_tables.drop_before(connection, self._periods, before)
 
+    async def drop_audit(self, *, before: int) -> int:
+        """Drop older lines of the audit log; how many."""
+        async with self._database.writing() as connection:
+            return len(await connection.fetch("DELETE FROM audit WHERE at < $1 RETURNING seq", before))
+
     async def command(self, gateway: str, command_id: str) -> CommandState | None:
         """One command, whether it has ended or not."""
         async with self._database.reading() as connection:

@@ -90,6 +90,15 @@ async def test_the_audit_log_gives_the_newest_lines_oldest_first(store):
     assert await store.audit_log(account="nosuch") == []
 
 
+async def test_old_lines_of_the_audit_log_are_dropped(store):
+    entries = [AuditEntry(at, "ann", "set", f"t{at}") for at in range(1, 5)]
+    for entry in entries:
+        await store.audit(entry)
+    assert await store.drop_audit(before=3) == 2
+    assert await store.audit_log() == entries[2:]
+    assert await store.drop_audit(before=3) == 0
+
+
 async def test_lines_of_a_transaction_that_failed_are_not_in_the_log(store):
     with pytest.raises(ZeroDivisionError):
         await failing(store, lambda tx: tx.audit(AuditEntry(1, "ann", "set", "t")))
