@@ -36,7 +36,11 @@ def standing_of(state: GatewayState) -> Standing:
 
 
 def begin(state: GatewayState, hello: Hello, session: str, now_ms: int) -> int | None:
-    """Let a session begin; the first own tick that was given twice, if this store was restored or wiped."""
+    """Let a session begin; the first own tick that was given twice, if this store was restored or wiped.
+
+    A mending that has not come to its end goes on, whatever the peer has met meanwhile: this store may have been
+    restored from a backup of that time, with ticks beyond rows that it never got.
+    """
     peer = hello.standing
     state.session, state.session_run = session, state.runs[-1].id
     state.peer, state.run = peer, peer.runs[-1].id
@@ -46,8 +50,10 @@ def begin(state: GatewayState, hello: Hello, session: str, now_ms: int) -> int |
     rewind(state, peer.cursor)
     state.tick = max(state.tick, peer.top)
     first = first_unmet(state.runs, peer.met)
-    state.forked = first is not None and first <= peer.top
-    return first if state.forked else None
+    state.forked = state.forked or (first is not None and first <= peer.top)
+    if not state.forked:
+        return None
+    return peer.top + 1 if first is None else first
 
 
 def outlived(state: GatewayState) -> bool:
@@ -57,7 +63,7 @@ def outlived(state: GatewayState) -> bool:
 
 def end(state: GatewayState) -> None:
     """Let the session stand no more; who the gateway is stays known."""
-    state.session, state.peer, state.forked = "", None, False
+    state.session, state.peer = "", None
 
 
 def rewind(state: GatewayState, position: int) -> None:

@@ -12,6 +12,7 @@ from cloudsync.turn import Turn
 from twin.document import DELETED, Leaf, Slot, SlotValue, TwinDocument
 from twin.errors import NotTheReporter, UnknownTwin, VersionMismatch
 from twin.exchange import Row
+from twin.merge import known_tick
 from twin.model import Section, Site, TwinKey, Value
 from twin.resident import ResidentTwin, Rules
 from twin.store import TwinRow
@@ -80,7 +81,7 @@ def _rows(turn: Turn, document: TwinDocument, desired: Mapping[str, SlotValue], 
     spec = document.spec
     rows = []
     for name, value in desired.items():
-        edge = document.desired.get(name, Leaf()).edge
-        slot = Slot(value, turn.take_tick(), edge.tick if edge else 0, by, turn.now_ms)
+        seen = known_tick(document.desired.get(name, Leaf()), Site.CLOUD)
+        slot = Slot(value, turn.take_tick(), seen, by, turn.now_ms)
         rows.append(Row(spec.key, spec.uid, Section.DESIRED, name, Site.CLOUD, slot))
     return rows

@@ -20,6 +20,7 @@ from twin.commit import Commit, GroupCommit
 from twin.delta import delta
 from twin.document import DELETED, Leaf, Slot, SlotValue, TwinDocument, live
 from twin.errors import NotTheReporter, Refused, StoreError, UnknownTwin, VersionMismatch
+from twin.merge import known_tick
 from twin.model import Section, Site, TwinKey, TwinSpec, Value
 from twin.reading import PropertyMark, kept_readings, same_quality, unchanged
 from twin.replica import Replica
@@ -312,8 +313,7 @@ class TwinEngine:
         now_us = self._clock.now_us()
         for name, value in changes.items():
             leaf = twin.desired.get(name, Leaf())
-            other = leaf.slot(self.site.peer)
-            slot = Slot(value, self._ticker.take(now_us), other.tick if other else 0, by, now_us // 1000)
+            slot = Slot(value, self._ticker.take(now_us), known_tick(leaf, self.site), by, now_us // 1000)
             twin.desired[name] = leaf.with_slot(self.site, slot)
             batch.desired[twin.id, name, self.site] = slot
         twin.version += 1

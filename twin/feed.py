@@ -75,6 +75,7 @@ class Feed:
         self._runs: tuple[Run, ...] = ()
         self._cursor = 0
         self._forked = False
+        self._unmended = False  # as it is on disk: a mending goes on after a restart, or in a backup of that time
         self._position = self._acked = 0
         self._sent: list[int] = []  # the end of each frame on its way
         self._introduced = False
@@ -85,6 +86,7 @@ class Feed:
     async def open(self) -> None:
         """Draw the run of this start. Raises StoreError; nothing may be sent before it is on disk."""
         await self._replica.begin_run(self._nonce()).stored()
+        self._unmended = await self._replica.is_mending()
 
     @property
     def caught_up(self) -> bool:
@@ -120,10 +122,7 @@ class Feed:
         elif self.session and self._page is not None:
             self._send_page(self._page[0])
         elif self.session and self._forked:  # the store failed when the mending was to begin
-            assert self._peer is not None
-            first = _first_unmet(self._runs, self._peer.met)
-            assert first is not None
-            await self._mend(first, self._peer.top)
+            await self._mend()
 
     def compare(self) -> None:
         """Have the peer send the twins that differ; a safety net for what the feed may have missed.
@@ -178,20 +177,22 @@ class Feed:
         self._page = None
         self._replica.skip_ticks(peer.top)
         first = _first_unmet(own.runs, peer.met)
-        self._forked = first is not None and first <= peer.top
+        self._forked = self._unmended or (first is not None and first <= peer.top)
         if self._forked:
-            assert first is not None
             log.warning(
                 "this site's state is older than what the %s has of it; it is being mended", self._replica.site.peer
             )
-            await self._mend(first, peer.top)
+            await self._mend()
         else:
             await self._pump()
 
-    async def _mend(self, first: int, top: int) -> None:
+    async def _mend(self) -> None:
         """Write own rows of unknown runs again above what the peer has, and ask for what differs."""
+        assert self._peer is not None
+        first, top = _first_unmet(self._runs, self._peer.met) or self._peer.top + 1, self._peer.top
         again = [Restamp(row, top) for row in self._replica.own_rows() if first <= row.slot.tick <= top]
-        await self._replica.merge((), again=again).stored()
+        await self._replica.merge((), again=again, mending=True).stored()
+        self._unmended = True
         self.compare()
 
     # -- sending -------------------------------------------------------------------------------------------------
@@ -290,10 +291,11 @@ class Feed:
         elif self._answers_page(message.upto):
             assert self._peer is not None
             again = to_restamp(mine, message.rows, self._replica.site, self._peer.top)
-            await self._replica.merge((), again=again).stored()
+            ends = message.upto is None
+            await self._replica.merge((), again=again, mending=False if ends else None).stored()
             self._turn_page(message.upto)
-            if self._page is None:
-                self._forked = False
+            if ends:
+                self._forked = self._unmended = False
                 await self._pump()
 
     def _answers_page(self, upto: Place | None) -> bool:

@@ -24,6 +24,15 @@ def join_slot(a: Slot | None, b: Slot | None) -> Slot | None:
     return newer if newer.seen == seen else newer._replace(seen=seen)
 
 
+def known_tick(leaf: Leaf, site: Site) -> int:
+    """The ``seen`` of a write that a site makes now: the other slot's tick, and not less than its last write had.
+
+    That had more if the other slot was lost with a disk; the join would then raise this write, at the other site only.
+    """
+    own, other = leaf.slot(site), leaf.slot(site.peer)
+    return max(other.tick if other else 0, own.seen if own else 0)
+
+
 def winner(leaf: Leaf, policy: ConflictPolicy) -> Site | None:
     """The site whose write stands: the only one, the causally later one, or the one that the policy chooses."""
     edge, cloud = leaf.edge, leaf.cloud

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from twin.clock import Clock
 from twin.commit import Commit, GroupCommit
@@ -15,8 +15,10 @@ from twin.merge import join_slot
 from twin.model import Section, Site, TwinKey
 from twin.resident import ResidentTwin
 from twin.residents import Residents
-from twin.store import Batch, FeedState, Store
+from twin.store import Batch, FeedState, NoteKey, Store
 from twin.tick import Ticker, clock_alarm
+
+_MENDING: Final = NoteKey("feed", "mending")
 
 
 class Restamp(NamedTuple):
@@ -50,12 +52,18 @@ class Replica:
         self._executor = executor
 
     def merge(
-        self, rows: Iterable[Row], *, cursor: int | None = None, met: Iterable[Run] = (), again: Iterable[Restamp] = ()
+        self,
+        rows: Iterable[Row],
+        *,
+        cursor: int | None = None,
+        met: Iterable[Run] = (),
+        again: Iterable[Restamp] = (),
+        mending: bool | None = None,
     ) -> Commit:
         """Join the other site's rows, with the cursor and the peer's runs that they bring, in one transaction.
 
         Rows of a twin, or of a uid, that no document names wait aside for it. ``again`` are own rows to be written
-        anew under new ticks.
+        anew under new ticks. ``mending``: whether this site mends itself from now on, for ``is_mending``.
         """
         batch = self._commits.open.batch
         touched: dict[int, ResidentTwin] = {}
@@ -80,6 +88,8 @@ class Replica:
         if cursor is not None:
             batch.cursors[self.site.peer] = cursor
         batch.runs.update({(self.site.peer, run.id): run.first for run in met})
+        if mending is not None:
+            batch.notes[_MENDING] = "" if mending else None
         return self._joined()
 
     def begin_run(self, run_id: str) -> Commit:
@@ -121,6 +131,11 @@ class Replica:
     async def feed_state(self) -> FeedState:
         """Runs and cursors as they are on disk. Raises StoreError."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._store.feed)
+
+    async def is_mending(self) -> bool:
+        """Whether a mending of this site has begun and not ended, as it is on disk. Raises StoreError."""
+        notes = await asyncio.get_running_loop().run_in_executor(self._executor, self._store.notes, _MENDING.owner)
+        return _MENDING.name in notes
 
     def places(self, *, waiting: bool) -> list[tuple[TwinKey, str]]:
         """Key and uid of every twin that a document names, in order; ``waiting``: and of those that wait for one."""

@@ -66,7 +66,7 @@ class GatewayState:
     online: bool = False
     """Whether the broker has it connected, by its birth and will."""
     forked: bool = False
-    """Whether this store was restored and is being mended in this session: nothing is sent until it is."""
+    """Whether this store was restored and is not mended yet: nothing is sent until it is."""
     introduced: bool = False
     """Whether a first frame went out in this session."""
     position: int = 0

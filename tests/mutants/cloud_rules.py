@@ -119,6 +119,13 @@ CLOUD_MUTANTS = (
         (SESSIONS, MEMORY),
     ),
     Mutant(
+        "cloud_mending_is_forgotten",
+        "cloudsync.sessions",
+        "state.forked = state.forked or (",
+        "state.forked = (",
+        (SESSIONS,),
+    ),
+    Mutant(
         "cloud_lacking_rows_not_restamped",
         "cloudsync.feed",
         "again=to_restamp(mine, message.rows, Site.CLOUD, state.peer.top)",

@@ -77,6 +77,13 @@ MUTANTS = (
         "again = to_restamp(mine, message.rows, self._replica.site, self._peer.top)",
         "again: list[Restamp] = []",
     ),
+    Mutant("a_mending_is_forgotten", "twin.feed", "self._forked = self._unmended or (", "self._forked = ("),
+    Mutant(
+        "seen_falls_back",
+        "twin.merge",
+        "max(other.tick if other else 0, own.seen if own else 0)",
+        "other.tick if other else 0",
+    ),
     Mutant(
         "a_mending_that_failed_is_not_begun_again", "twin.feed", "elif self.session and self._forked:", "elif False:"
     ),

@@ -189,3 +189,13 @@ def test_a_store_that_mends_itself_sends_nothing_until_it_is(cloud):
     assert cloud.state().forked
     _, sent = cloud.change(lambda turn: set_desired(turn, TANK, {"valve": 2}, by="ann"))
     assert not [one for one in sent if isinstance(one, Frame)]
+
+
+def test_a_mending_goes_on_in_the_next_session_though_the_edge_has_met_all_runs(cloud):
+    """So it is in a store restored from a backup of that time, where the mending did come to its end."""
+    cloud.session(met=("c0",), cursor=9, top=9)
+    tick = cloud.state().tick
+    cloud.run(cloud.store.begin_run("c2"))
+    answer = cloud.say(hello("n2", met=("c0", "c1"), cursor=tick, top=tick))
+    assert not [one for one in answer if isinstance(one, Frame)]
+    assert [one.recovering for one in answer if isinstance(one, Digests)] == [True]

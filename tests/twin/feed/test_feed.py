@@ -397,6 +397,19 @@ def test_a_site_that_is_being_mended_sends_no_rows_yet(world):
     assert (early, world.stands("a")) == ([], lost)
 
 
+def test_a_backup_of_a_store_that_is_being_mended_is_mended_in_its_turn(world):
+    lost = world.edit(EDGE, "a")
+    world.resync()
+    world.restore(EDGE, None)
+    in_session(world)
+    image = world.sides[EDGE].backup()  # its ticks are beyond rows that it has not got yet
+    world.quiesce()
+    assert world.stands("a") == lost
+    world.restore(EDGE, image)
+    world.resync()
+    assert world.stands("a") == lost
+
+
 def test_a_mending_that_the_store_did_not_let_begin_is_begun_with_the_next_retry(world):
     lost = world.edit(EDGE, "a")
     world.resync()
@@ -417,6 +430,18 @@ def test_a_mending_that_the_store_did_not_let_begin_is_begun_with_the_next_retry
     world.run(side.feed.retry())
     world.quiesce()
     assert (world.stands("a"), world.stands("b", CLOUD)) == (lost, kept)
+
+
+def test_a_write_has_seen_no_less_than_the_one_before_it(world):
+    """Though the other site has lost what that one had seen."""
+    former = frame_row(EDGE, 1, 5, seen=NOW_US)
+
+    async def merge():
+        await world.sides[EDGE].engine.replica.merge([former]).stored()
+
+    world.run(merge())
+    world.edit(EDGE, "a")
+    assert world.sides[EDGE].slots()[Section.DESIRED, "a", EDGE].seen == NOW_US
 
 
 def test_no_more_than_a_window_of_frames_is_on_its_way(world):
