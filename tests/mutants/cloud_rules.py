@@ -207,7 +207,13 @@ CLOUD_MUTANTS = (
         "ticker = Ticker(0)",
         (WRITING,),
     ),
-    Mutant("cloud_no_seen", "cloudsync.writing", "edge.tick if edge else 0", "0", (WRITING,)),
+    Mutant(
+        "cloud_no_seen",
+        "cloudsync.writing",
+        "seen = known_tick(document.desired.get(name, Leaf()), Site.CLOUD)",
+        "seen = 0",
+        (WRITING,),
+    ),
     Mutant(
         "cloud_any_version",
         "cloudsync.writing",

@@ -17,7 +17,7 @@ RULES, API, PURE, MERGE, ENGINE, RESIDENTS, FEED, PODS = (
 
 
 MUTANTS = (
-    Mutant("no_seen", "twin.engine", "other.tick if other else 0, by", "0, by"),
+    Mutant("no_seen", "twin.engine", "known_tick(leaf, self.site), by", "0, by"),
     Mutant("seen_not_joined", "twin.merge", "seen = max(a.seen, b.seen)", "seen = newer.seen", (MERGE,)),
     Mutant("arrival_order", "twin.merge", "newer = a if a.tick >= b.tick else b", "newer = b", (MERGE, FEED)),
     Mutant("wall_clock_decides", "twin.merge", "if edge.seen >= cloud.tick:", "if edge.at > cloud.at:", (MERGE, FEED)),
@@ -60,10 +60,8 @@ MUTANTS = (
         "        if slot is None or slot == last:\n",
         "        if slot is not None and type(slot.value).__name__ == 'Tombstone':\n            twin.desired.pop(name, None)\n            return False\n        if slot is None or slot == last:\n",
     ),
-    Mutant(
-        "runs_ignored", "twin.feed", "self._forked = first is not None and first <= peer.top", "self._forked = False"
-    ),
-    Mutant("own_rows_not_restamped", "twin.feed", "if first <= row.slot.tick <= peer.top]", "if False]"),
+    Mutant("runs_ignored", "twin.feed", "(first is not None and first <= peer.top)", "False"),
+    Mutant("own_rows_not_restamped", "twin.feed", "if first <= row.slot.tick <= top]", "if False]"),
     Mutant(
         "run_met_too_early",
         "twin.feed",
@@ -109,8 +107,8 @@ MUTANTS = (
     Mutant(
         "a_lost_page_is_not_sent_again",
         "twin.feed",
-        "            self._send_page(self._page[0])\n\n    def compare",
-        "            pass\n\n    def compare",
+        "        elif self.session and self._page is not None:\n            self._send_page(self._page[0])\n",
+        "        elif self.session and self._page is not None:\n            pass\n",
     ),
     Mutant("pages_before_rows", "twin.feed", "elif self._forked or self.caught_up:", "elif True:"),
     # -- documents of two sites -------------------------------------------------------------------------------------

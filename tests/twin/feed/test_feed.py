@@ -248,6 +248,17 @@ def test_a_backup_from_before_a_mending_raised_a_write_above_what_it_had_not_see
     assert world.stands("a") == number
 
 
+def test_a_hello_whose_welcome_is_lost_does_not_hide_what_was_lost(world):
+    lost = world.edit(EDGE, "a")
+    world.resync()
+    world.restore(EDGE, None)
+    world.connect()
+    world.deliver(EDGE)
+    world.lines = {site: [] for site in Site}
+    world.resync()
+    assert world.stands("a") == lost
+
+
 def test_a_recovery_cut_short_begins_anew(world):
     world.edit(EDGE, "a")
     world.resync()
