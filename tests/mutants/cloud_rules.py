@@ -93,8 +93,8 @@ CLOUD_MUTANTS = (
     Mutant(
         "cloud_restore_not_noticed",
         "cloudsync.sessions",
-        "state.forked = first is not None and first <= peer.top",
-        "state.forked = False",
+        "(first is not None and first <= peer.top)",
+        "False",
         (SESSIONS, MEMORY),
     ),
     Mutant(
