@@ -109,7 +109,7 @@ class Gateway:
             executor = stack.enter_context(ThreadPoolExecutor(1, "commit"))
             opened = await _open_engine(settings, folder, clock, executor, stack)
             # Before anything that a network or a broker could hold up.
-            place = Place(folder.pods, settings.gateway_name, settings.pods)
+            place = Place(folder.pods, folder.podman, settings.gateway_name, settings.pods)
             own_pods = Pods(place, documents.view, documents.sealer, opened[0], clock)
             pods = await stack.enter_async_context(own_pods.running())
             supervisor = await stack.enter_async_context(Supervisor(clock=clock, rng=rng))

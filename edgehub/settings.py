@@ -11,6 +11,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -209,12 +210,40 @@ class CloudSettings(Section):
         return (parsed_duration_ms(duration) or 0) / 1000
 
 
+class PodmanSettings(Section):
+    """The podman that runs images of registries."""
+
+    program: Annotated[str, Field(description="path of the podman program; searched for if empty")] = ""
+    socket: Annotated[str, Field(description="of a podman service that is there; empty: an own one")] = ""
+    subnet: Annotated[str, Field(description="of pods with an own network, such as 10.89.0.0/24")] = ""
+
+    @field_validator("socket")
+    @classmethod
+    def _is_path(cls, socket: str) -> str:
+        if socket and not Path(socket).is_absolute():
+            message = f"{socket!r} is not a path; write /run/podman/podman.sock"
+            raise ValueError(message)
+        return socket
+
+    @field_validator("subnet")
+    @classmethod
+    def _is_subnet(cls, subnet: str) -> str:
+        if subnet:
+            try:
+                ip_network(subnet)
+            except ValueError:
+                message = f"{subnet!r} is not a subnet; write 10.89.0.0/24"
+                raise ValueError(message) from None
+        return subnet
+
+
 class PodSettings(Section):
     """How pods are run."""
 
     stop_with_hub: Annotated[bool, Field(description="end all pods with the hub; else they run on")] = False
     log_max_bytes: Annotated[int, Field(ge=4096, description="of one log file of a container")] = 10 * 1024 * 1024
     log_files: Annotated[int, Field(ge=1, le=100, description="log files of a container, the newest among them")] = 3
+    podman: PodmanSettings = PodmanSettings()
 
 
 class LogSettings(Section):

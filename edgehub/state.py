@@ -56,6 +56,11 @@ class StateFolder:
         return self.path / "pods"
 
     @property
+    def podman(self) -> Path:
+        """Images and containers of an own podman."""
+        return self.path / "podman"
+
+    @property
     def cli(self) -> Path:
         """The command line's account on the broker."""
         return self.path / "cli.json"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sees that the real parts which the tests talk to are there: a C compiler, libmodbus, socat, stunnel, dbus-daemon, and
 # node-opcua and modbus-serial where there is npm.
-# What only the fault tests need (libfiu, mkfs.xfs) is installed where that is possible; without it they are skipped.
+# What only some need (libfiu and mkfs.xfs: the fault tests; podman and busybox: its pods) is installed where that is
+# possible; without it they are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/system.sh
@@ -34,12 +35,19 @@ npm_peer modbus-serial 8.0.25 Modbus
 wanted() {
     [ -e /usr/lib/fiu/fiu_posix_preload.so ] || echo fiu-utils
     PATH=$PATH:/usr/sbin command -v mkfs.xfs >/dev/null || echo xfsprogs
+    local program
+    for program in podman runc catatonit iptables; do
+        PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || echo "$program"
+    done
+    [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || echo netavark
+    [ -x /bin/busybox ] || echo busybox-static
 }
 
-faults=$(wanted | tr '\n' ' ')
-if [ -n "$faults" ]; then
+packages=$(wanted | tr '\n' ' ')
+if [ -n "$packages" ]; then
+    say "Installing what some tests need with apt: $packages..."
     # shellcheck disable=SC2086  # a list of words
-    apt_install $faults || say "Some fault tests are skipped, as root install: $faults"
+    apt_install $packages || say "    They are skipped; as root install: $packages"
 fi
 packages=$(missing | tr '\n' ' ')
 [ -n "$packages" ] || exit 0

@@ -1,16 +1,19 @@
-"""`edgetwin logs`: what a container has said, read from the files that its shim writes."""
+"""`edgetwin logs`: what a container has said, read from the files that its shim, or podman's, writes."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from edgehub.commands.pod_place import container_folder, pod_twin
+from edgehub.commands.pod_place import container_folder, engine_at, pod_twin
 from edgehub.commands.session import ExitCode, run_command
+from edgehub.pods.cri_log import PlainText
+from twin.manifest.kube_fields import Engine
 
 _POLL_S: Final = 0.2
 
@@ -33,16 +36,17 @@ def logs(
 async def _logs(pod: str, container: str, follow: bool, tail: int) -> int:
     place = container_folder(await pod_twin(pod), container)
     older = sorted(place.glob("log.*"), key=lambda one: -int(one.suffix[1:]))
+    plain: Callable[[bytes], bytes] = PlainText().feed if engine_at(place) is Engine.PODMAN else bytes
     lines: list[bytes] = []
     for path in older:
-        lines += path.read_bytes().splitlines(keepends=True)
+        lines += plain(path.read_bytes()).splitlines(keepends=True)
     reader = _Tail(place / "log")
-    lines += reader.more().splitlines(keepends=True)
+    lines += plain(reader.more()).splitlines(keepends=True)
     sys.stdout.buffer.write(b"".join(lines[-tail:] if tail else lines))
     sys.stdout.buffer.flush()
     while follow:
         await asyncio.sleep(_POLL_S)
-        sys.stdout.buffer.write(reader.more())
+        sys.stdout.buffer.write(plain(reader.more()))
         sys.stdout.buffer.flush()
     return ExitCode.DONE
 

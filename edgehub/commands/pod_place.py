@@ -7,9 +7,10 @@ from pathlib import Path
 from edgehub.commands.session import folder, hub_client
 from edgehub.offline import stored_twins
 from edgehub.pods.model import PodId
-from edgehub.pods.records import PodFolders
+from edgehub.pods.records import PodFolders, PodRecord, read
 from edgehub.state import NotRunning
 from twin.errors import EdgetwinError, UnknownTwin
+from twin.manifest.kube_fields import Engine
 from twin.model import Kind, TwinKey
 from twin.wire.api import TwinBody
 
@@ -39,6 +40,12 @@ async def pod_twin(text: str) -> TwinBody:
 def pod_key(text: str) -> TwinKey:
     """The key of ``name`` or ``namespace/name``. Raises InvalidName."""
     return TwinKey.parse(text if text.count("/") == 2 else f"{Kind.POD}/{text if '/' in text else f'default/{text}'}")
+
+
+def engine_at(place: Path) -> Engine:
+    """Which engine runs the container whose folder is ``place``."""
+    record = read(PodRecord, place.parent.parent / "pod.json")
+    return record.engine if record is not None else Engine.PROCESS
 
 
 def container_folder(body: TwinBody, container: str) -> Path:

@@ -32,12 +32,7 @@ class Cgroups:
 
     def was_out_of_memory(self, pod: PodId, container: str) -> bool:
         """Whether the kernel has killed something of the container for its memory."""
-        file = "memory.events" if self._unified else "memory.oom_control"
-        try:
-            lines = (self._group("memory", pod) / container / file).read_text(encoding="ascii").splitlines()
-        except OSError:
-            return False
-        return any(line.startswith("oom_kill ") and not line.endswith(" 0") for line in lines)
+        return oom_killed(self._group("memory", pod) / container)
 
     def remove(self, pod: PodId) -> None:
         """Remove the groups of a pod of which nothing runs."""
@@ -62,3 +57,24 @@ class Cgroups:
     def _group(self, controller: str, pod: PodId) -> Path:
         base = self._root if self._unified else self._root / controller
         return base / "edgetwin" / pod.folder
+
+
+def oom_killed(group: Path) -> bool:
+    """Whether the kernel has killed something in a memory group for its memory."""
+    for file in ("memory.events", "memory.oom_control"):
+        with suppress(OSError):
+            lines = (group / file).read_text(encoding="ascii").splitlines()
+            return any(line.startswith("oom_kill ") and not line.endswith(" 0") for line in lines)
+    return False
+
+
+def memory_group(pid: int, root: Path = Path("/sys/fs/cgroup")) -> Path | None:
+    """The group that counts the memory of a process."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    for controllers, place in ((line.split(":", 2)[1:]) for line in sorted(lines, reverse=True)):
+        if controllers == "memory" or (not controllers and (root / "cgroup.controllers").exists()):
+            return root / controllers / place.lstrip("/")
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgehub.pods.model import PodId, PodPlan
+from edgehub.pods.model import LogLimits, PodId, PodPlan
 from edgehub.pods.sealing import Sealer
 from edgehub.pods.spec import Surroundings, pod_plans, pod_specs
 from edgehub.settings import PodSettings
@@ -19,10 +20,13 @@ from twin.clock import Clock
 from twin.document import live
 from twin.engine import TwinEngine
 from twin.manifest.catalog import RegistryView
+from twin.manifest.kube_fields import Engine
 from twin.model import Kind, TwinKey, TwinSpec, Value
 
 if TYPE_CHECKING:
     from edgehub.pods.kubelet import Kubelet
+    from edgehub.pods.records import PodFolders
+    from edgehub.pods.runtime import PodRuntime
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,8 @@ class Place:
     """Whose pods they are, and where they lie."""
 
     folder: Path
+    podman: Path
+    """What an own podman keeps."""
     gateway: str
     settings: PodSettings
 
@@ -88,8 +94,10 @@ class Pods:
             self._report(plan)
 
     def _made(self) -> Kubelet:
+        from edgehub.pods.engines import Engines  # as below
         from edgehub.pods.kubelet import Kubelet  # memory that only gateways with pods should pay
-        from edgehub.pods.process import LogLimits, ProcessEngine  # as above
+        from edgehub.pods.process import ProcessEngine  # as above
+        from edgehub.pods.records import PodFolders  # as above
         from edgehub.pods.volumes import Volumes  # as above
 
         folder, settings = self._place.folder, self._place.settings
@@ -97,11 +105,24 @@ class Pods:
             OSError
         ):  # a disk that takes nothing is told by every pod, and must not keep the hub from starting
             folder.mkdir(mode=0o700, exist_ok=True)
-        runtime = ProcessEngine(
-            folder, LogLimits(settings.log_max_bytes, settings.log_files), isolate=os.geteuid() == 0
-        )
-        volumes = Volumes(runtime.folders)
+        limits, folders = LogLimits(settings.log_max_bytes, settings.log_files), PodFolders(folder)
+        process = ProcessEngine(folder, limits, isolate=os.geteuid() == 0)
+        runtime = Engines({Engine.PROCESS: process, Engine.PODMAN: self._podman(folders, limits)})
+        volumes = Volumes(folders)
         return Kubelet(runtime, volumes, self._clock, lambda: time.clock_gettime(time.CLOCK_BOOTTIME), self._report)
+
+    def _podman(self, folders: PodFolders, limits: LogLimits) -> PodRuntime:
+        from edgehub.pods.podman.bodies import Names  # as above
+        from edgehub.pods.podman.conf import PodmanPlace, digest  # as above
+        from edgehub.pods.podman.engine import PodmanEngine  # as above
+        from edgehub.pods.podman.made import MadeByPodman  # as above
+        from edgehub.pods.podman.service import PodmanChoice, PodmanService  # as above
+
+        settings = self._place.settings.podman
+        place = PodmanPlace.of(self._place.podman)
+        choice = PodmanChoice(settings.program, settings.socket)
+        service = PodmanService(place, choice, self._clock, random.Random())
+        return PodmanEngine(folders, MadeByPodman(service, Names(digest(str(folders.path))), settings.subnet), limits)
 
     def _report(self, plan: PodPlan) -> None:
         key = TwinKey(Kind.POD, plan.id.namespace, plan.id.name)

@@ -234,7 +234,8 @@ class Kubelet:
                 answer = await ask_exec(self._runtime, action.pod, action.container, hook.exec, float(action.grace_s))
             else:
                 assert hook.http_get is not None, "the rules of documents ask for one of the two"
-                answer = await ask_http(container, hook.http_get, float(action.grace_s))
+                address = await self._runtime.address(action.pod)
+                answer = await ask_http(container, hook.http_get, float(action.grace_s), address)
             if not answer.well:
                 self._note(action.pod, action.container, "FailedPreStopHook", answer.text)
         await self._runtime.stop(action.pod, action.container, max(until - self._boot_s(), 0.0))

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from twin.manifest.kube import PodSpec
-from twin.manifest.kube_fields import RestartPolicy
+from twin.manifest.kube_fields import PullPolicy, RestartPolicy
 
 LOST_CODE: Final = 137
 """The exit code of a container of which only its absence is known."""
@@ -146,11 +146,25 @@ class Launch:
     run: int
     crashes: int
     image: str
-    refresh_image: bool
-    argv: tuple[str, ...]
+    pull: PullPolicy
+    command: tuple[str, ...]
+    args: tuple[str, ...]
     env: Mapping[str, str]
     cwd: str
     mounts: tuple[Mount, ...]
     cpu_milli: int
     """The most it may use; 0 is no limit."""
     memory_bytes: int
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """Program and arguments, where an image names none."""
+        return (*self.command, *self.args)
+
+
+@dataclass(frozen=True, slots=True)
+class LogLimits:
+    """How much of a container's output is kept."""
+
+    max_bytes: int = 10 * 1024 * 1024
+    files: int = 3

@@ -8,14 +8,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from edgehub.pods.model import PodId
-from edgehub.pods.runtime import PodRuntime
+from edgehub.pods.runtime import HERE, PodRuntime
 from edgehub.pods.spec import CannotStart
 from twin.manifest.kube import Container, Exec, HttpGet, Probe, TcpSocket
-
-_HERE: Final = "127.0.0.1"
 
 
 class Asked(StrEnum):
@@ -111,9 +109,9 @@ class Probes:
         if probe.exec is not None:
             return await ask_exec(self._runtime, pod, container.name, probe.exec, timeout_s)
         if probe.http_get is not None:
-            return await ask_http(container, probe.http_get, timeout_s)
+            return await ask_http(container, probe.http_get, timeout_s, await self._runtime.address(pod))
         assert probe.tcp_socket is not None, "the rules of documents ask for one of the three"
-        return await ask_tcp(container, probe.tcp_socket, timeout_s)
+        return await ask_tcp(container, probe.tcp_socket, timeout_s, await self._runtime.address(pod))
 
 
 async def ask_exec(runtime: PodRuntime, pod: PodId, container: str, action: Exec, timeout_s: float) -> Answer:
@@ -127,9 +125,9 @@ async def ask_exec(runtime: PodRuntime, pod: PodId, container: str, action: Exec
     return Answer(result.code == 0, "" if result.code == 0 else f"exit code {result.code}: {result.output[:200]}")
 
 
-async def ask_http(container: Container, action: HttpGet, timeout_s: float) -> Answer:
-    """Ask for the path; 200 to 399 is well."""
-    host, port = action.host or _HERE, _port(container, action.port)
+async def ask_http(container: Container, action: HttpGet, timeout_s: float, address: str = HERE) -> Answer:
+    """Ask for the path at the pod's address; 200 to 399 is well."""
+    host, port = action.host or address, _port(container, action.port)
     headers = {"Host": f"{host}:{port}", "User-Agent": "edgetwin-probe", "Connection": "close"}
     headers |= {header.name: header.value for header in action.http_headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -143,13 +141,13 @@ async def ask_http(container: Container, action: HttpGet, timeout_s: float) -> A
     return await _connected(host, port, talk, timeout_s, tls=action.scheme == "HTTPS")
 
 
-async def ask_tcp(container: Container, action: TcpSocket, timeout_s: float) -> Answer:
-    """Open a connection."""
+async def ask_tcp(container: Container, action: TcpSocket, timeout_s: float, address: str = HERE) -> Answer:
+    """Open a connection to the pod's address."""
 
     async def talk(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> Answer:
         return Answer(True)
 
-    return await _connected(action.host or _HERE, _port(container, action.port), talk, timeout_s)
+    return await _connected(action.host or address, _port(container, action.port), talk, timeout_s)
 
 
 async def _connected(

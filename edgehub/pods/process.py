@@ -15,22 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
 from edgehub.pods import shim
 from edgehub.pods.cgroups import Cgroups
+from edgehub.pods.found import Found, found_pod, made_from, record_of, state_of_end
 from edgehub.pods.images import Images
 from edgehub.pods.model import (
     LOST_CODE,
     ContainerState,
     Launch,
+    LogLimits,
     Phase,
     PodId,
     PodPlan,
     PodState,
-    container_plans,
 )
-from edgehub.pods.reconcile import after_power_cut
 from edgehub.pods.records import (
     ExitRecord,
     PodFolders,
@@ -42,10 +40,10 @@ from edgehub.pods.records import (
     try_lock,
     write,
 )
-from edgehub.pods.runtime import Ended, ExecResult, OnEnd
+from edgehub.pods.runtime import HERE, Ended, ExecResult, OnEnd
 from edgehub.pods.spec import CannotStart, Why
 from edgehub.pods.within import command_within, run_bounded
-from twin.manifest.kube import Container, PodSpec
+from twin.manifest.kube_fields import Engine, PullPolicy
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +51,6 @@ START_S: Final = 30.0
 KILL_S: Final = 10.0
 _ADOPT_S: Final = 5.0
 _POLL_S: Final = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class LogLimits:
-    """How much of a container's output is kept."""
-
-    max_bytes: int = 10 * 1024 * 1024
-    files: int = 3
 
 
 @dataclass(slots=True)
@@ -92,25 +82,19 @@ class ProcessEngine:
     async def adopt(self, on_end: OnEnd) -> list[PodState]:
         """Find all pods that are there; see PodRuntime."""
         self._on_end = on_end
-        records = await asyncio.to_thread(lambda: list(self.folders.records()))
+        records = await asyncio.to_thread(lambda: list(self.folders.records(Engine.PROCESS)))
         return [await self._adopted(record) for record in records]
 
     async def prepare(self, plan: PodPlan) -> None:
         """Make a pod's folders on disk; see PodRuntime."""
-        spec = plan.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
-        record = PodRecord(
-            namespace=plan.id.namespace,
-            name=plan.id.name,
-            uid=plan.id.uid,
-            fingerprint=plan.fingerprint,
-            spec=spec,
-        )
-        await asyncio.to_thread(self.folders.write_record, record)
+        await asyncio.to_thread(self.folders.write_record, record_of(plan, Engine.PROCESS))
 
     async def start(self, launch: Launch) -> float:
         """Start a container and return when it began; see PodRuntime."""
         async with self._unpacking:  # two containers of one image unpack it once
-            image = await asyncio.to_thread(self._images.root_of, launch.image, refresh=launch.refresh_image)
+            image = await asyncio.to_thread(
+                self._images.root_of, launch.image, refresh=launch.pull is PullPolicy.ALWAYS
+            )
         running, said = await asyncio.to_thread(self._spawn, launch, image)
         self._running[launch.pod, launch.container] = running
         asyncio.get_running_loop().add_reader(running.pidfd, self._on_shim_end, running)
@@ -152,6 +136,10 @@ class ProcessEngine:
             raise CannotStart(Why.NOT_RUNNING, f"{container} of {pod.namespace}/{pod.name} does not run")
         within = await asyncio.to_thread(command_within, self.folders.container(pod, container), command)
         return await run_bounded(within, timeout_s)
+
+    async def address(self, pod: PodId) -> str:  # noqa: ARG002  # all are here
+        """Where a pod's ports are; see PodRuntime."""
+        return HERE
 
     async def close(self) -> None:
         """Let go of everything; containers run on."""
@@ -252,32 +240,17 @@ class ProcessEngine:
         return Ended(running.pod, running.container, running.run, code, ended.at, "OOMKilled" if oom else "")
 
     async def _adopted(self, record: PodRecord) -> PodState:
-        spec, fingerprint = self._said(record)
-        plans = container_plans(spec)
-        states: dict[str, ContainerState] = {}
-        rebooted = False
-        for plan in plans:
-            place = self.folders.container(record.id, plan.name)
+        made = made_from(record, self.folders)
+        found: dict[str, Found] = {}
+        for name in made.names:
+            place = self.folders.container(record.id, name)
             run = read(RunRecord, place / "run.json")
-            if run is None:
-                continue
-            states[plan.name], old_boot = await self._found(record.id, plan.name, run, place)
-            rebooted |= old_boot
-        if rebooted:
-            states = after_power_cut(spec.restart_policy, plans, states)
-        return PodState(record.id, fingerprint, spec, states)
+            if run is not None:
+                found[name] = await self._found(record.id, name, run, place)
+        return found_pod(record.id, made, found)
 
-    def _said(self, record: PodRecord) -> tuple[PodSpec, str]:
-        """What the pod was made from; one that this release cannot read is like no plan, so that it is made anew."""
-        try:
-            return PodSpec.model_validate(record.spec), record.fingerprint
-        except ValidationError as error:
-            log.warning("pod %s/%s is of another release, it is made anew: %s", record.namespace, record.name, error)
-            names = sorted(one.name for one in self.folders.container(record.id, "").glob("*/"))
-            return PodSpec(containers=tuple(Container(name=name, image="host") for name in names)), ""
-
-    async def _found(self, pod: PodId, name: str, run: RunRecord, place: Path) -> tuple[ContainerState, bool]:
-        """The state of one container, and whether it is from before the machine started."""
+    async def _found(self, pod: PodId, name: str, run: RunRecord, place: Path) -> Found:
+        """The state of one container."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + _ADOPT_S
         boot = boot_id()
@@ -288,39 +261,14 @@ class ProcessEngine:
                     running = _Running(pod, name, run.run, os.pidfd_open(started.shim), begun=True)
                     self._running[pod, name] = running
                     loop.add_reader(running.pidfd, self._on_shim_end, running)
-                    state = ContainerState(Phase.RUNNING, run.run, run.crashes, started_at=started.at)
-                    return state, False
+                    return Found(ContainerState(Phase.RUNNING, run.run, run.crashes, started_at=started.at))
             if loop.time() > give_up:
                 log.warning("%s of %s/%s neither starts nor ends", name, pod.namespace, pod.name)
                 break
             await asyncio.sleep(_POLL_S)  # it starts or ends right now
         else:
             os.close(lock)
-        return _ended(run, read(StartRecord, place / "started.json"), read(ExitRecord, place / "exit.json"), boot)
-
-
-def _ended(
-    run: RunRecord, started: StartRecord | None, ended: ExitRecord | None, boot: str
-) -> tuple[ContainerState, bool]:
-    """The state of a container whose shim has gone, and whether it is from before the machine started."""
-    began_at = started.at if started is not None and started.run == run.run else 0.0
-    if ended is None or ended.run != run.run:
-        old_boot = started is None or started.boot != boot
-        code, at, reason = LOST_CODE, time.clock_gettime(time.CLOCK_BOOTTIME), "ContainerLost"
-    else:
-        old_boot = ended.boot != boot
-        code = ended.code if ended.code >= 0 else 128 - ended.code
-        at, reason = (0.0 if old_boot else ended.at), "Completed" if code == 0 else "Error"
-    state = ContainerState(
-        phase=Phase.EXITED,
-        runs=run.run,
-        crashes=0 if old_boot else run.crashes + 1,
-        started_at=began_at,
-        finished_at=at,
-        exit_code=code,
-        reason=reason,
-    )
-    return state, old_boot
+        return state_of_end(run, read(StartRecord, place / "started.json"), read(ExitRecord, place / "exit.json"), boot)
 
 
 def _spawned(place: Path, lock: int, answer: int, told: int) -> int:

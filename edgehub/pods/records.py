@@ -7,6 +7,8 @@ pods/<uid>/c/<container>/run.json      the number of the run, written before it 
                          started.json  written by the shim: its pid and the program's
                          exit.json     written by the shim: how the program ended
                          log, log.1    what it said
+
+Of a pod that podman runs there is no lock, the shim is podman's conmon, and the hub writes started.json and exit.json.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from edgehub.pods.model import PodId
+from twin.manifest.kube_fields import Engine
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -35,6 +38,7 @@ class PodRecord(BaseModel):
     uid: str
     fingerprint: str
     spec: dict[str, JsonValue]
+    engine: Engine = Engine.PROCESS
 
     @property
     def id(self) -> PodId:
@@ -57,6 +61,9 @@ class StartRecord(BaseModel):
     pid: int
     at: float
     boot: str
+    enter: tuple[str, ...] = ()
+    """What runs a command in it, followed by options, ``inside`` and the command; empty: as its processes are found."""
+    inside: str = ""
 
 
 class ExitRecord(BaseModel):
@@ -90,12 +97,13 @@ class PodFolders:
         """What a container has said last."""
         return self.container(pod, name) / "log"
 
-    def records(self) -> Iterator[PodRecord]:
-        """All pods that are there; what a power cut left in pieces is removed, for nothing of it runs."""
+    def records(self, engine: Engine) -> Iterator[PodRecord]:
+        """All pods of an engine that are there; what a power cut left in pieces is removed, for nothing of it runs."""
         for folder in sorted(self.path.glob("*/")) if self.path.is_dir() else ():
             record = read(PodRecord, folder / "pod.json")
             if record is not None and record.id.folder == folder.name:
-                yield record
+                if record.engine is engine:
+                    yield record
             elif folder.name != "images":
                 shutil.rmtree(folder, ignore_errors=True)
 

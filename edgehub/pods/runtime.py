@@ -1,10 +1,10 @@
-"""What the kubelet loop asks of an engine. One contract suite runs over every engine: tests/edgehub/pods/contract."""
+"""What the kubelet loop asks of an engine. One contract suite, test_runtime_contract.py, runs over every engine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from edgehub.pods.model import Launch, PodId, PodPlan, PodState
 
@@ -30,6 +30,7 @@ class ExecResult:
     output: str
 
 
+HERE: Final = "127.0.0.1"
 OnEnd: TypeAlias = Callable[[Ended], None]
 
 
@@ -58,6 +59,10 @@ class PodRuntime(Protocol):
 
     async def execute(self, pod: PodId, container: str, command: Sequence[str], timeout_s: float) -> ExecResult:
         """Run a command in a container. Raises TimeoutError, CannotStart if the container does not run."""
+        ...
+
+    async def address(self, pod: PodId) -> str:
+        """Where a pod's ports are: its own address, or 127.0.0.1 in the network of the gateway."""
         ...
 
     async def close(self) -> None:

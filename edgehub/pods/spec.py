@@ -16,7 +16,8 @@ from twin.errors import EdgetwinError
 from twin.manifest.catalog import RegistryView, Stored, content_hash
 from twin.manifest.document import DocumentKind
 from twin.manifest.kube import ConfigMap, Container, EnvVar, Item, PodSpec, Volume
-from twin.manifest.kube_fields import PullPolicy
+from twin.manifest.kube_engine import engine_of
+from twin.manifest.kube_fields import Engine
 from twin.model import Kind, PropertySpec, TwinKey, TwinSpec, Value, ValueType
 
 PROPERTIES: Final = {
@@ -48,6 +49,7 @@ class Why(StrEnum):
     CREATE = "CreateContainerError"
     RUN = "RunContainerError"
     IMAGE = "ErrImagePull"
+    NEVER_PULL = "ErrImageNeverPull"
     MOUNT = "FailedMount"
     NOT_RUNNING = "NotRunning"
 
@@ -110,8 +112,9 @@ def launch(plan: PodPlan, name: str, run: int, crashes: int, place: Places, arou
         run=run,
         crashes=crashes,
         image=container.image,
-        refresh_image=container.image_pull_policy is PullPolicy.ALWAYS,
-        argv=tuple(expanded(word, env) for word in (*container.command, *container.args)),
+        pull=container.image_pull_policy,
+        command=tuple(expanded(word, env) for word in container.command),
+        args=tuple(expanded(word, env) for word in container.args),
         env=env,
         cwd=container.working_dir or "",
         mounts=tuple(_mounts(plan, container, place)),
@@ -122,7 +125,9 @@ def launch(plan: PodPlan, name: str, run: int, crashes: int, place: Places, arou
 
 def environment(plan: PodPlan, container: Container, around: Surroundings) -> dict[str, str]:
     """The variables of a container, in Kubernetes' order: envFrom first, then env. Raises CannotStart."""
-    env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME": plan.id.name}
+    env = {"HOSTNAME": plan.id.name}
+    if engine_of(plan.spec) is Engine.PROCESS:  # the images of others have one of their own
+        env |= {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
     for source in container.env_from:
         of = source.config_map_ref or source.secret_ref
         assert of is not None, "the rules of documents ask for one of them"

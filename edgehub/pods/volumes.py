@@ -10,6 +10,8 @@ from edgehub.pods.model import PodId, PodPlan
 from edgehub.pods.records import PodFolders
 from edgehub.pods.spec import CannotStart, Surroundings, Why, volume_files
 from twin.manifest.kube import HostPath, Volume
+from twin.manifest.kube_engine import engine_of
+from twin.manifest.kube_fields import Engine
 
 MEMORY: Final = Path("/dev/shm")
 """For what must not reach a disk."""
@@ -40,9 +42,14 @@ class Volumes:
             files = {} if volume.empty_dir is not None else volume_files(plan, volume, around)
             if volume.secret is not None and self._memory is not None:
                 place.parent.mkdir(mode=0o700, exist_ok=True)
-            place.mkdir(mode=0o700 if volume.secret is not None else 0o755, parents=True, exist_ok=True)
+            # An image may name any user to run as; the folder above is the hub's alone.
+            any_user = engine_of(plan.spec) is Engine.PODMAN
+            is_open = any_user or volume.secret is None
+            place.mkdir(mode=0o755 if is_open else 0o700, parents=True, exist_ok=True)
             if volume.empty_dir is None:
-                _fill(place, files, 0o400 if volume.secret is not None else 0o644)
+                _fill(place, files, 0o644 if volume.secret is None else 0o444 if any_user else 0o400)
+            elif any_user:
+                place.chmod(0o777)
 
     def remove(self, pod: PodId) -> None:
         """Remove what is not in the pod's own folder."""

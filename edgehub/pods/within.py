@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ def command_within(place: Path, command: Sequence[str]) -> Within:
     started = read(StartRecord, place / "started.json")
     if started is None:
         raise CannotStart(Why.NOT_RUNNING, "the container has not started yet")
+    if started.enter:
+        return _by_podman(started, command)
     try:
         program = _program(started.pid)
         env = dict(
@@ -81,6 +84,13 @@ async def run_bounded(within: Within, timeout_s: float) -> ExecResult:
                 while await child.stdout.read(65536):
                     pass
     return ExecResult(code if code >= 0 else 128 - code, said.decode(errors="replace"))
+
+
+def _by_podman(started: StartRecord, command: Sequence[str]) -> Within:
+    if not Path(f"/proc/{started.pid}").exists():
+        raise CannotStart(Why.NOT_RUNNING, "the container does not run")
+    terminal = ("--tty",) if sys.stdin.isatty() and sys.stdout.isatty() else ()
+    return Within((*started.enter, *terminal, started.inside, *command), dict(os.environ))
 
 
 def _program(pid: int) -> int:

@@ -171,7 +171,7 @@ async def test_bad_manifests_change_nothing(pod_hub: Hub) -> None:
         (pod("web").replace("containers:", "containrs:"), "Did you mean containers"),
         (pod("web").replace("5\n", "five\n"), "terminationGracePeriodSeconds"),
         (pod("edgetwin-web"), "is reserved"),
-        (pod("web").replace("image: host", "image: nginx"), "spec.containers\\[0\\].image"),
+        (pod("web").replace("image: host", "image: nginx\n    imagePullPolicy: Sometimes"), "imagePullPolicy"),
         ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: big}\ndata:\n" + big, "over the 1048576"),
     ):
         with pytest.raises(InvalidDocuments, match=said):

@@ -237,7 +237,7 @@ class PodSpec(Part):
     volumes: tuple[Volume, ...] = Field((), examples=["[{name: scratch, emptyDir: {}}]"])
     restart_policy: Restart = RestartPolicy.ALWAYS
     termination_grace_period_seconds: Seconds = 30
-    runtime_class_name: str = Field("", examples=["process"])
+    runtime_class_name: str = Field("", examples=["podman"])
     node_name: Name | None = None
     host_network: StrictBool | None = Field(None, examples=["true"])
 

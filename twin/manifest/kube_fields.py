@@ -43,6 +43,13 @@ class RestartPolicy(StrEnum):
     NEVER = "Never"
 
 
+class Engine(StrEnum):
+    """What runs a pod."""
+
+    PROCESS = "process"
+    PODMAN = "podman"
+
+
 class PullPolicy(StrEnum):
     """When an image is read again."""
 

@@ -8,12 +8,12 @@ from typing import Final
 
 from twin.manifest.document import Document
 from twin.manifest.kinds import Part
-from twin.manifest.kube import ConfigMap, Container, EnvVar, PodSpec, Probe, Secret, Volume
-from twin.manifest.kube_fields import MAX_BYTES, PullPolicy
+from twin.manifest.kube import ConfigMap, Container, EnvVar, PodSpec, Probe, Secret
+from twin.manifest.kube_engine import HOST, engine_of, full_reference, is_of_gateway, is_root_folder
+from twin.manifest.kube_fields import MAX_BYTES, Engine, PullPolicy
 from twin.manifest.problems import KeyPath, Problem, suggestion
 
-HOST: Final = "host"
-ENGINES: Final = ("process",)
+ENGINES: Final = tuple(str(engine) for engine in Engine)
 RESERVED_NAMES: Final = ("kube-root-ca.crt",)
 RESERVED_PREFIX: Final = "edgetwin-"
 
@@ -54,9 +54,10 @@ def _pod(document: Document, spec: PodSpec) -> Iterator[Problem]:
         text = f"there is no engine {spec.runtime_class_name}"
         remedy = suggestion(spec.runtime_class_name, ENGINES, what="Leave it out, or use")
         yield document.problem((*at, "runtimeClassName"), text, remedy)
-    if spec.host_network is False:
+    engine = engine_of(spec)
+    if spec.host_network is False and engine is Engine.PROCESS:
         text = "the process engine has no network of its own for a pod"
-        yield document.problem((*at, "hostNetwork"), text, "Write hostNetwork: true, or leave it out.")
+        yield document.problem((*at, "hostNetwork"), text, "Write hostNetwork: true, or use podman.")
     if not spec.containers:
         yield document.problem((*at, "containers"), "a pod has one container or more", "Add one.")
     places = [("initContainers", index) for index in range(len(spec.init_containers))]
@@ -67,7 +68,7 @@ def _pod(document: Document, spec: PodSpec) -> Iterator[Problem]:
     for index, volume in enumerate(spec.volumes):
         yield from _one_of(document, (*at, "volumes", index), volume, ("emptyDir", "hostPath", "configMap", "secret"))
     for (key, index), container in zip(places, spec.all_containers, strict=True):
-        yield from _container(document, container, (*at, key, index), spec.volumes)
+        yield from _container(document, container, (*at, key, index), spec, engine)
         if key == "initContainers":
             yield from _init(document, container, (*at, key, index))
 
@@ -104,20 +105,28 @@ def _init(document: Document, container: Container, path: KeyPath) -> Iterator[P
             yield document.problem((*path, key), "an init container runs to its end and has none", remedy)
 
 
-def _container(document: Document, container: Container, path: KeyPath, volumes: Sequence[Volume]) -> Iterator[Problem]:
-    yield from _image(document, container, path)
+def _container(
+    document: Document, container: Container, path: KeyPath, spec: PodSpec, engine: Engine
+) -> Iterator[Problem]:
+    if engine is Engine.PROCESS:
+        yield from _process_image(document, container, path)
+    else:
+        yield from _podman_image(document, container, path)
+    if "\0" in "".join(chain(container.command, container.args)):
+        yield document.problem((*path, "command"), "a NUL character stands in an argument", "Remove it.")
     for index, variable in enumerate(container.env):
         yield from _variable(document, variable, (*path, "env", index))
     for index, source in enumerate(container.env_from):
         yield from _one_of(document, (*path, "envFrom", index), source, ("configMapRef", "secretRef"))
-    known = [volume.name for volume in volumes]
+    known = [volume.name for volume in spec.volumes]
     for index, mount in enumerate(container.volume_mounts):
         if mount.name not in known:
             remedy = suggestion(mount.name, known, what="It has") if known else "Add it to spec.volumes."
             text = f"the pod has no volume {mount.name}"
             yield document.problem((*path, "volumeMounts", index, "name"), text, remedy)
     for index, port in enumerate(container.ports):
-        if port.host_port not in (None, port.container_port):
+        own_network = engine is Engine.PODMAN and spec.host_network is not True
+        if port.host_port not in (None, port.container_port) and not own_network:
             text = f"the pod uses the gateway's network, where {port.container_port} is {port.container_port}"
             yield document.problem((*path, "ports", index, "hostPort"), text, "Leave it out.")
     probes = {
@@ -133,19 +142,30 @@ def _container(document: Document, container: Container, path: KeyPath, volumes:
         yield from _one_of(document, (*path, "lifecycle", "preStop"), hook, ("exec", "httpGet"))
 
 
-def _image(document: Document, container: Container, path: KeyPath) -> Iterator[Problem]:
+def _process_image(document: Document, container: Container, path: KeyPath) -> Iterator[Problem]:
     image = container.image
-    if image != HOST and not (image.startswith("file:///") and image.endswith(".tar") and "/../" not in image):
+    if image != HOST and not is_root_folder(image):
         text = f"the process engine cannot run the image {image[:200]}"
-        remedy = "Use host, for programs of the gateway itself, or file:///path/root.tar, an archive of a root folder."
+        remedy = "Use host, for programs of the gateway itself, or file:///path/root.tar, an archive of a root folder"
+        remedy += "." if is_of_gateway(image) else "; or runtimeClassName: podman."
         yield document.problem((*path, "image"), text, remedy)
     elif image == HOST and container.image_pull_policy is PullPolicy.ALWAYS:
         yield document.problem((*path, "imagePullPolicy"), "host is never pulled", "Leave it out.")
     if not container.command:
         text = "an image of the process engine names no program of its own"
         yield document.problem((*path, "command"), text, "Write the program, such as command: [/usr/bin/app].")
-    elif "\0" in "".join(chain(container.command, container.args)):
-        yield document.problem((*path, "command"), "a NUL character stands in an argument", "Remove it.")
+
+
+def _podman_image(document: Document, container: Container, path: KeyPath) -> Iterator[Problem]:
+    image = container.image
+    if is_of_gateway(image):
+        text = f"the podman engine cannot run the image {image[:200]}"
+        remedy = "Give it a pod of its own, without runtimeClassName, or use an image of a registry."
+        yield document.problem((*path, "image"), text, remedy)
+    elif full_reference(image) is None:
+        text = f"{image[:200]} is not the name of an image"
+        remedy = "Write registry/path:tag, such as docker.io/library/nginx:1.27 or localhost/app:1."
+        yield document.problem((*path, "image"), text, remedy)
 
 
 def _variable(document: Document, variable: EnvVar, path: KeyPath) -> Iterator[Problem]:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from edgehub.pods.model import Launch, Phase, PodPlan
-from edgehub.pods.process import LogLimits, ProcessEngine
+from edgehub.pods.model import Launch, LogLimits, Phase, PodPlan
+from edgehub.pods.process import ProcessEngine
 from edgehub.pods.runtime import Ended
 from edgehub.pods.spec import CannotStart
+from twin.manifest.kube_fields import PullPolicy
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 
@@ -44,7 +45,7 @@ async def test_a_full_disk(small_disk: Path, tmp_path: Path, plan_of: Callable[.
 
     def launch(run: int, text: str) -> Launch:
         words, env = ("sh", "-c", text), {"PATH": "/usr/bin:/bin"}
-        return Launch(plan.id, "app", run, 0, "host", False, words, env, "", (), 0, 0)
+        return Launch(plan.id, "app", run, 0, "host", PullPolicy.IF_NOT_PRESENT, words, (), env, "", (), 0, 0)
 
     engine = ProcessEngine(small_disk, LogLimits(), isolate=True)
     await engine.adopt(ends.put_nowait)

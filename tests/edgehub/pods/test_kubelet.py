@@ -64,6 +64,9 @@ class MemoryRuntime:
         self.log.append(f"exec {' '.join(command)}")
         return ExecResult(self.answers.get(tuple(command), 0), "")
 
+    async def address(self, pod: PodId) -> str:
+        return "127.0.0.1"
+
     async def close(self) -> None:
         self.running.clear()
 

@@ -1,0 +1,1 @@
+"""The engine that has containers run by podman."""
