@@ -88,14 +88,18 @@ _MEMORY_SAYS: Final = f"PSS of the hub with {_PODS} pods, all with a probe, over
 _IDLE_SAYS: Final = f"CPU of the hub in % of a core, {_PODS} pods with a TCP probe every 10 s, over {_REST_S:g} s"
 
 
-async def _start(running: Hub, name: str) -> float:
+async def start_ms(client: TwinClient, name: str, document: str) -> float:
     """Milliseconds until a new pod is ready."""
-    async with running.client.watch(kind="pod") as events:
+    async with client.watch(kind="pod") as events:
         await _ready(events)
         began_s = time.perf_counter()
-        await _apply(running.client, _POD.format(name=name, probe=""))
+        await _apply(client, document)
         await _heard(events, name, restarts=0)
         return (time.perf_counter() - began_s) * 1000
+
+
+async def _start(running: Hub, name: str) -> float:
+    return await start_ms(running.client, name, _POD.format(name=name, probe=""))
 
 
 async def _crash(running: Hub, name: str) -> float:

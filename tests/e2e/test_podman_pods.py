@@ -1,10 +1,9 @@
 """Pods of images on a whole gateway, run by a podman of the hub's own."""
 
-import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -122,9 +121,10 @@ def words(cmdline: Path) -> list[str]:
 
 
 async def test_a_gateway_without_podman_says_what_to_install_and_runs_the_rest(
-    stopped_hub: Hub, free_port: Callable[[], int]
+    stopped_hub: Hub,
 ) -> None:
     stopped_hub.environment["EDGETWIN_PODS_PODMAN_PROGRAM"] = "/nowhere/podman"
+    stopped_hub.environment["EDGETWIN_PODS_STOP_WITH_HUB"] = "true"
     stopped_hub.start()
     await stopped_hub.ready()
     await apply(
@@ -139,5 +139,5 @@ async def test_a_gateway_without_podman_says_what_to_install_and_runs_the_rest(
     await becomes(stopped_hub, "own", ready=True)
     with pytest.raises(InvalidDocuments, match=r"spec.initContainers\[0\].image"):
         await apply(stopped_hub, pod("web").replace("spec:\n", "spec:\n  runtimeClassName: process\n", 1))
-    await apply(stopped_hub, pod("web"), mode=ApplyMode.DELETE)
-    await asyncio.to_thread(stopped_hub.run, "delete", "-f", "/dev/stdin")
+    assert stopped_hub.stop() == 0
+    assert starts(stopped_hub) == {}

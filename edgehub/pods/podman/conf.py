@@ -19,6 +19,8 @@ from edgehub.pods.records import boot_id
 RUN: Final = Path("/run/edgetwin")
 NETWORK: Final = "edgetwin"
 _MAX_FILES: Final = 1_048_576
+_EXEC_KEPT_S: Final = 10
+"""How long a process stays beside each exec that has ended; of podman's own 300 s, probes would make many."""
 _MAX_PIDS: Final = Path("/proc/sys/kernel/pid_max")
 
 
@@ -101,6 +103,7 @@ def containers_conf(place: PodmanPlace, machine: Machine) -> str:
     lines = ["# Generated at each start of the hub; edits are lost.", "[containers]"]
     lines += [f"default_ulimits = {_strings(limits)}", 'log_driver = "k8s-file"', "http_proxy = false", "[engine]"]
     lines += [f"{key} = {_string(value)}" for key, value in engine.items()]
+    lines += [f"exit_command_delay = {_EXEC_KEPT_S}"]
     lines += ["[network]", 'network_backend = "netavark"']
     lines += [f"network_config_dir = {_string(str(place.folder / 'networks'))}"]
     return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ podman's own Python library brings requests and urllib3, and blocks; what is nee
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +36,24 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """How an answer begins; names of headers in small letters."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What was answered."""
 
-    status: int
+    head: Head
     body: bytes
+
+    @property
+    def status(self) -> int:
+        """Its status."""
+        return self.head.status
 
 
 class UnixHttp:
@@ -51,25 +64,25 @@ class UnixHttp:
 
     async def ask(self, request: Request, timeout_s: float) -> Reply:
         """The whole answer. Raises ServiceAway, TimeoutError."""
-        async with asyncio.timeout(timeout_s), self.asked(request) as (status, chunks):
+        async with asyncio.timeout(timeout_s), self.asked(request) as (head, chunks):
             body = b""
             async for chunk in chunks:
                 body += chunk
                 if len(body) > MAX_BODY:
                     raise _away(self.socket, f"answered {request.target} with more than {MAX_BODY} bytes")
-            return Reply(status, body)
+            return Reply(head, body)
 
     @asynccontextmanager
-    async def asked(self, request: Request) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
-        """The status of the answer, and its body as it comes; has no time-out of its own. Raises ServiceAway."""
+    async def asked(self, request: Request) -> AsyncIterator[tuple[Head, AsyncIterator[bytes]]]:
+        """The head of the answer, and its body as it comes; has no time-out of its own. Raises ServiceAway."""
         try:
             reader, writer = await asyncio.open_unix_connection(self.socket)
         except OSError as error:
             raise _away(self.socket, f"cannot be reached: {error.strerror}") from None
         try:
             exchange = _Exchange(reader, writer)
-            status = await exchange.begin(request)
-            yield status, exchange.body()
+            head = await exchange.begin(request)
+            yield head, exchange.body()
         except (OSError, h11.ProtocolError, EOFError) as error:
             what = f"broke off {request.method} {request.target}: {str(error) or 'it has ended'}"
             raise _away(self.socket, what) from None
@@ -87,8 +100,8 @@ class _Exchange:
         self._writer = writer
         self._http = h11.Connection(h11.CLIENT)
 
-    async def begin(self, request: Request) -> int:
-        """Send the request; returns the status of the answer."""
+    async def begin(self, request: Request) -> Head:
+        """Send the request; returns how the answer begins."""
         headers = [("Host", "podman"), ("Connection", "close"), ("Content-Length", str(len(request.body)))]
         if request.body:
             headers.append(("Content-Type", "application/json"))
@@ -100,7 +113,7 @@ class _Exchange:
         while not isinstance(event := await self._event(), h11.Response):
             if not isinstance(event, h11.InformationalResponse):
                 raise EOFError
-        return event.status_code
+        return Head(event.status_code, {name.decode(): value.decode("latin-1") for name, value in event.headers})
 
     async def body(self) -> AsyncIterator[bytes]:
         """The body in pieces."""

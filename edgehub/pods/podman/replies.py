@@ -95,9 +95,3 @@ class Session(Answer):
 
     pid: int = Field(0, alias="Pid")
     code: int = Field(0, alias="ExitCode")
-
-
-class Version(Answer):
-    """Who answers."""
-
-    version: str = Field(alias="Version")

@@ -76,7 +76,7 @@ class PodmanService:
         async with self._opening:
             if self.is_own and self._child is None:
                 await self._start()
-            await self._answers()
+        await self._answers()
         return self._api
 
     async def close(self) -> None:

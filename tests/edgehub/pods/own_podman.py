@@ -68,7 +68,7 @@ def own_podman(folder: Path, subnet: str) -> Iterator[OwnPodman]:
     podman = OwnPodman(place, subnet)
     podman.run("import", "-", IMAGE, data=busybox_image())
     words = ["podman", "system", "service", "--time=0", f"unix://{podman.socket}"]
-    service = subprocess.Popen(words, env={**os.environ, **place.environment}, stderr=subprocess.DEVNULL)
+    service = subprocess.Popen(words, env={**os.environ, **place.environment}, cwd=place.run, stderr=subprocess.DEVNULL)
     try:
         while not podman.socket.exists():
             assert service.poll() is None

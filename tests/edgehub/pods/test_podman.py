@@ -137,8 +137,8 @@ async def test_containers_of_a_pod_share_a_network_of_their_own(
         os.kill(infra["State"]["Pid"], signal.SIGKILL)
         ended = await site.end()
         assert (ended.container, ended.reason, ended.message) == ("app", "ContainerLost", "the pod's network has ended")
-        await engine.start(site.launch(SERVE, run=2))
-        await site.said("up")
+        await engine.start(site.launch(SERVE.replace("echo up", "echo again"), run=2))
+        await site.said("again")
         assert await asyncio.to_thread(fetched, f"http://127.0.0.1:{host_port}/") == "app"
     async with site.engine() as engine:
         assert site.found[0].containers["app"].phase is Phase.RUNNING
@@ -189,6 +189,7 @@ async def test_a_conmon_that_is_killed_while_no_engine_looks_is_noticed(site: Si
     async with site.engine() as engine:
         await engine.start(site.launch())
     os.kill(site.started().shim, signal.SIGKILL)
+    await becomes(lambda: not lives(site.started().shim))
     async with site.engine() as engine:
         known = site.found[0].containers["app"]
         assert (known.phase, known.exit_code, known.reason) == (Phase.EXITED, 137, "ContainerLost")

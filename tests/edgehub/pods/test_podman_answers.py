@@ -54,19 +54,17 @@ def service_at(socket: Path) -> PodmanService:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"", "broke off GET /v4.0.0/libpod/version"),
+        (b"", "broke off GET /v4.0.0/libpod/_ping"),
         (b"garbage\r\n\r\n", "broke off GET .*illegal status line"),
         (b"\x00" * 100_000, "broke off GET"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}", "broke off GET .*closed connection"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "broke off GET"),
-        (http(b"{"), "answer is not understood: Invalid JSON"),
-        (http(b"[]"), "answer is not understood"),
-        (http(b'{"Version": 5}'), "answer is not understood: Version: Input should be a valid string"),
         (http(b"x" * (MAX_BODY + 1)), f"with more than {MAX_BODY} bytes"),
         (http(b'{"message": "it is on fire"}', "500 No"), "^it is on fire"),
         (http(b"<html>nginx</html>", "404 No"), "^<html>nginx</html>"),
-        (http(b'{"Version": "3.4.4"}'), "podman is 3.4.4, and 4.0 or newer is needed"),
-        (http(b'{"Version": "nonsense"}'), "podman is nonsense, and 4.0"),
+        (http(b"OK", "200 OK\r\nLibpod-API-Version: 3.4.4"), "podman is 3.4.4, and 4.0 or newer is needed"),
+        (http(b"OK", "200 OK\r\nLibpod-API-Version: nonsense"), "podman is nonsense, and 4.0"),
+        (http(b"OK"), "podman is of no version, and 4.0"),
     ],
 )
 async def test_what_is_no_answer_is_said(socket: Path, answer: bytes, said: str) -> None:
@@ -74,6 +72,20 @@ async def test_what_is_no_answer_is_said(socket: Path, answer: bytes, said: str)
         with pytest.raises(CannotStart, match=said) as caught:
             await service_at(socket).ready()
     assert caught.value.reason == "CreateContainerError"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"{", "Invalid JSON"),
+        (b"[]", "answer is not understood"),
+        (b'{"Id": 5, "State": {}}', "answer is not understood: Id: Input should be a valid string"),
+    ],
+)
+async def test_an_answer_that_is_not_understood_names_where(socket: Path, body: bytes, said: str) -> None:
+    async with answering(socket, http(body)):
+        with pytest.raises(ServiceAway, match=said):
+            await PodmanApi(UnixHttp(socket)).inspect("app")
 
 
 async def test_a_socket_that_is_not_there_is_said(socket: Path) -> None:

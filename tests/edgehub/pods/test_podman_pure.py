@@ -93,7 +93,12 @@ def test_podman_is_told_what_it_does_not_find_out(
     systemd: bool, unified: bool, runc: bool, said: dict[str, str]
 ) -> None:
     conf = tomllib.loads(containers_conf(PLACE, Machine(20000, 300, systemd, unified, runc)))
-    assert conf["engine"] == {"events_logger": "none", "tmp_dir": "/run/edgetwin/x/libpod", **said}
+    assert conf["engine"] == {
+        "events_logger": "none",
+        "tmp_dir": "/run/edgetwin/x/libpod",
+        "exit_command_delay": 10,
+        **said,
+    }
     assert conf["containers"]["default_ulimits"] == ["nofile=20000:20000", "nproc=300:300"]
     assert tomllib.loads(storage_conf(PLACE))["storage"]["graphroot"] == '/var/lib/a "b"/storage'
 
