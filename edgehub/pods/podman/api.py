@@ -111,25 +111,33 @@ class PodmanApi:
     async def execute(self, name: str, command: Sequence[str], timeout_s: float) -> ExecResult:
         """Run a command in a container; when the time is over it is killed."""
         body: dict[str, JsonValue] = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(command)}
-        session = (await self._read(Made, "POST", f"/containers/{name}/exec", body)).id
-        output = b""
+        session = ""
         try:
             async with asyncio.timeout(timeout_s):
-                request = Request("POST", f"{_BASE}/exec/{session}/start", b'{"Detach": false, "Tty": false}')
-                async with self._http.asked(request) as (head, chunks):
-                    frames = Frames()
-                    async for chunk in chunks:
-                        output = (output + (frames.feed(chunk) if head.status == 200 else chunk))[:MAX_OUTPUT]
-                if head.status != 200:
-                    raise Refused(head.status, _said(Reply(head, output)))
+                session = (await self._read(Made, "POST", f"/containers/{name}/exec", body)).id
+                output = await self._output_of(session)
+                code = (await self._read(Session, "GET", f"/exec/{session}/json")).code
         except TimeoutError:
-            pid = (await self._read(Session, "GET", f"/exec/{session}/json")).pid
-            with suppress(ProcessLookupError, PermissionError):
-                if pid > 1:
-                    os.killpg(pid, signal.SIGKILL)  # runc makes it the leader of a group of its own
+            if session:
+                with suppress(EdgetwinError, OSError):
+                    await self._kill(session)
             raise
-        code = (await self._read(Session, "GET", f"/exec/{session}/json")).code
         return ExecResult(code, output.decode(errors="replace"))
+
+    async def _output_of(self, session: str) -> bytes:
+        output, frames = b"", Frames()
+        request = Request("POST", f"{_BASE}/exec/{session}/start", b'{"Detach": false, "Tty": false}')
+        async with self._http.asked(request) as (head, chunks):
+            async for chunk in chunks:
+                output = (output + (frames.feed(chunk) if head.status == 200 else chunk))[:MAX_OUTPUT]
+        if head.status != 200:
+            raise Refused(head.status, _said(Reply(head, output)))
+        return output
+
+    async def _kill(self, session: str) -> None:
+        pid = (await self._read(Session, "GET", f"/exec/{session}/json", timeout_s=PING_S)).pid
+        if pid > 1:
+            os.killpg(pid, signal.SIGKILL)  # the runtime makes it the leader of a group of its own
 
     # -- inside --------------------------------------------------------------------------------------------------
 

@@ -135,13 +135,13 @@ class PodmanEngine:
 
     async def close(self) -> None:
         """Let go of everything; containers run on."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         for running in self._running.values():
             let_go(running)
         self._running.clear()
         self._networks.close()
+        for task in self._tasks:  # all there will be, for nothing is watched any more
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._made.service.close()
 
     # -- what runs -----------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 TROUBLE: Final = (Refused, ServiceAway, TimeoutError)
 """What any call of podman may raise."""
 _PREFIX: Final = "unable to start container process: "
+_PAUSES_S: Final = (0.1, 0.3, 1.0)
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
@@ -65,7 +66,7 @@ class MadeByPodman:
             if has_own_network(spec) and await api.inspect_pod(self.names.pod(launch.pod)) is None:
                 await api.create_network(network_body(self.names.hub, self._subnet))
                 await api.create_pod(pod_body(launch.pod, spec, self.names))
-            await api.remove(name)
+            await _removed(api, name)
             await api.create(container_body(launch, spec, output, self.names))
             why = Why.RUN
             await api.start(name)
@@ -94,12 +95,12 @@ class MadeByPodman:
 
     async def end(self, pod: PodId, container: str) -> None:
         """Remove a container, whatever it does. Raises CannotStart, and what calls raise."""
-        await (await self.service.ready()).remove(self.names.container(pod, container))
+        await _removed(await self.service.ready(), self.names.container(pod, container))
 
     async def remove(self, api: PodmanApi, pod: PodId, containers: Iterable[str]) -> None:
         """Remove all that is a pod's. Raises what calls raise."""
         for container in containers:
-            await api.remove(self.names.container(pod, container))
+            await _removed(api, self.names.container(pod, container))
         made = await api.inspect_pod(self.names.pod(pod))
         if made is not None:
             await api.remove_pod(made.id)
@@ -114,6 +115,17 @@ class MadeByPodman:
         for pod in await api.pods(self.names.label):
             if (pod.labels or {}).get(UID) not in known:
                 await api.remove_pod(pod.id)
+
+
+async def _removed(api: PodmanApi, name: str) -> None:
+    """Remove a container; podman refuses one that ends in the same moment, and takes it the next time."""
+    for pause_s in _PAUSES_S:
+        try:
+            return await api.remove(name)
+        except Refused as error:
+            log.debug("%s is not removed yet: %s", name, error.message)
+        await asyncio.sleep(pause_s)
+    return await api.remove(name)
 
 
 def _bare(message: str) -> str:

@@ -32,7 +32,7 @@ class PodNetworks:
         return self._addresses.get(pod, HERE)
 
     async def watch(self, pod: PodId) -> None:
-        """Learn the pod's address, and tell when its network has ended."""
+        """Learn the address of a pod of which something runs, and tell when its network has ended."""
         if pod in self._holders:
             return
         try:
@@ -40,7 +40,10 @@ class PodNetworks:
         except (CannotStart, *TROUBLE) as error:
             log.debug("the network of %s/%s is not known yet: %s", pod.namespace, pod.name, error)
             return
-        if inspected is None or inspected.state.status != _RUNNING or pod in self._holders:
+        if pod in self._holders:
+            return
+        if inspected is None or inspected.state.status != _RUNNING:
+            self._on_end(pod)  # it has ended while no hub looked
             return
         if inspected.address:
             self._addresses[pod] = inspected.address

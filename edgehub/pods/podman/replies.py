@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Answer(BaseModel):
@@ -49,11 +51,19 @@ class Networks(Answer):
     by_name: dict[str, Network] | None = Field(None, alias="Networks")
 
 
+def _signal(value: object) -> object:
+    """Podman 4 gives the number of a signal, podman 5 its name."""
+    if isinstance(value, str):
+        name = value.upper() if value.upper().startswith("SIG") else f"SIG{value.upper()}"
+        return int(value) if value.isdigit() else getattr(signal, name, signal.SIGTERM)
+    return value
+
+
 class Config(Answer):
     """What a container was made with."""
 
     labels: dict[str, str] | None = Field(None, alias="Labels")
-    stop_signal: int = Field(0, alias="StopSignal")
+    stop_signal: Annotated[int, BeforeValidator(_signal)] = Field(0, alias="StopSignal")
 
 
 class Inspected(Answer):

@@ -15,6 +15,7 @@ from edgehub.pods.model import Launch, LogLimits, Phase, PodPlan
 from edgehub.pods.process import ProcessEngine
 from edgehub.pods.runtime import Ended
 from edgehub.pods.spec import CannotStart
+from tests.edgehub.pods.own_podman import IMAGE, missing, own_podman
 from twin.manifest.kube_fields import PullPolicy
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
@@ -23,10 +24,10 @@ SIZE = 2 * 1024 * 1024
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "disk"
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    place, size = tmp_path / "disk", getattr(request, "param", SIZE)
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], check=True)
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
@@ -69,3 +70,37 @@ async def test_a_full_disk(small_disk: Path, tmp_path: Path, plan_of: Callable[.
     async with asyncio.timeout(20):
         assert (await ends.get()).code == 0
     await other.close()
+
+
+@pytest.mark.parametrize("small_disk", [24 * 1024 * 1024], indirect=True)
+async def test_a_full_disk_under_podman(small_disk: Path, tmp_path: Path, plan_of: Callable[..., PodPlan]) -> None:
+    if why := missing():
+        pytest.skip(why)
+    plan = plan_of({"hostNetwork": True, "containers": [{"name": "app", "image": IMAGE}]})
+    ends: asyncio.Queue[Ended] = asyncio.Queue()
+    folder = small_disk / "pods"
+    folder.mkdir()
+
+    def launch(name: str, run: int = 1) -> Launch:
+        words = ("sh", "-c", "trap 'exit 7' TERM; while :; do echo one line of many; sleep 0.05; done")
+        return Launch(plan.id, name, run, 0, IMAGE, PullPolicy.IF_NOT_PRESENT, words, (), {}, "", (), 0, 0)
+
+    with own_podman(small_disk / "podman", "10.87.240.0/24") as podman:
+        engine = podman.engine(folder)
+        await engine.adopt(ends.put_nowait)
+        await engine.prepare(plan)
+        await engine.start(launch("app"))
+        fill(small_disk)
+        with pytest.raises((OSError, CannotStart), match=r"[Nn]o space left"):
+            await engine.start(launch("other"))
+        await engine.stop(plan.id, "app", 10)
+        async with asyncio.timeout(90):
+            ended = await ends.get()
+        assert (ended.container, ended.code) == ("app", 7)
+        (small_disk / "filler").unlink()
+        await engine.start(launch("app", 2))
+        await engine.stop(plan.id, "app", 10)
+        async with asyncio.timeout(20):
+            assert (await ends.get()).code == 7
+        await engine.remove(plan.id)
+        await engine.close()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,7 @@ from edgehub.pods.cri_log import PlainText
 from edgehub.pods.model import Launch, LogLimits, Mount, Phase, PodPlan
 from edgehub.pods.podman.disk import keep_log
 from edgehub.pods.podman.engine import PodmanEngine
+from edgehub.pods.podman.http import ServiceAway
 from edgehub.pods.podman.service import PodmanChoice
 from edgehub.pods.records import StartRecord, read
 from edgehub.pods.runtime import Ended
@@ -155,7 +157,7 @@ async def test_a_service_that_is_killed_loses_neither_container_nor_end(site: Si
         await engine.start(site.launch())
         await engine.start(site.launch(name="other"))
         pids = [site.started(name).pid for name in ("app", "other")]
-        service = service_of(site.podman)
+        service = await service_of(site.podman)
         os.kill(service, signal.SIGSTOP)  # it is away, and for how long nobody knows
         os.kill(pids[0], signal.SIGKILL)
         stopping = asyncio.create_task(engine.stop(site.plan.id, "other", 10))
@@ -165,24 +167,87 @@ async def test_a_service_that_is_killed_loses_neither_container_nor_end(site: Si
         ends = [await site.end(), await site.end()]
         assert {one.container: one.code for one in ends} == {"app": 137, "other": 9}
         await stopping
-        assert service_of(site.podman) != service
+        assert await service_of(site.podman) != service
         await engine.start(site.launch(run=2))
         assert lives(site.started().pid)
-        os.kill(service_of(site.podman), signal.SIGKILL)
+        os.kill(await service_of(site.podman), signal.SIGKILL)
         assert (await engine.execute(site.plan.id, "app", ["echo", "well"], 20)).output == "well\n"
         assert lives(site.started().pid)
 
 
-def service_of(podman: OwnPodman) -> int:
-    found: list[int] = []
+async def service_of(podman: OwnPodman) -> int:
+    """The process of an engine's own service, as soon as there is one."""
+    async with asyncio.timeout(30):
+        while True:
+            found = [
+                pid for pid, words in commands() if f"unix://{podman.place.socket}" in words and "podman" in words[0]
+            ]
+            if found:
+                return found[0]
+            await asyncio.sleep(0.02)
+
+
+def commands() -> Iterator[tuple[int, list[str]]]:
     for place in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if f"unix://{podman.place.socket}" in place.read_bytes().decode(errors="replace").split("\0"):
-                found.append(int(place.parent.name))
-        except OSError:
-            continue
-    assert len(found) == 1
-    return found[0]
+        with suppress(OSError):
+            yield int(place.parent.name), place.read_bytes().decode(errors="replace").split("\0")
+
+
+async def holder_of(engine: PodmanEngine, plan: PodPlan) -> int:
+    """The process that holds a pod's network; 0 if it has ended."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(ServiceAway, CannotStart):  # it was the victim before
+                holder = await engine._made.network_of(plan.id)
+                return holder.state.pid if holder is not None else 0
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "kills",
+    [pytest.param(6, id="6"), pytest.param(150, id="150", marks=[pytest.mark.torture, pytest.mark.timeout(1800)])],
+)
+async def test_kill_9_of_anything_at_random(
+    site: Site, plan_of: Callable[..., PodPlan], tmp_path: Path, kills: int
+) -> None:
+    """Whatever is killed, the other pod is not disturbed, and each end is told once."""
+    draw = random.Random(7)
+    calm = Site(tmp_path / "calm", site.plan, site.podman)
+    calm.folder.mkdir()
+    site.plan = plan_of({"containers": [{"name": "app", "image": IMAGE}]})
+    async with calm.engine() as engine:
+        await engine.start(calm.launch())
+        calm_pid = calm.started().pid
+    run, up = 0, False
+    while kills:
+        async with site.engine(own_service=True) as engine:
+            up = site.found[0].containers["app"].phase is Phase.RUNNING if site.found and run else False
+            for _ in range(draw.randint(1, 4)):
+                if not up:
+                    run, up = run + 1, True
+                    await engine.start(site.launch(run=run))
+                victim = draw.choice(["program", "conmon", "network", "service"])
+                kills = max(kills - 1, 0)
+                if victim == "service":
+                    os.kill(await service_of(site.podman), signal.SIGKILL)
+                    continue
+                record = site.started()
+                pid = await holder_of(engine, site.plan) if victim == "network" else 0
+                pid = {"program": record.pid, "conmon": record.shim, "network": pid}[victim]
+                if pid:
+                    with suppress(ProcessLookupError):  # it was the victim before
+                        os.kill(pid, signal.SIGKILL)
+                if draw.random() < 0.3:
+                    break  # and the engine goes before it has seen it
+                ended = await site.end()
+                assert (ended.run, ended.code) == (run, 137), victim
+                up = False
+        while not site.ends.empty():
+            assert site.ends.get_nowait().run == run
+    assert lives(calm_pid)
+    async with calm.engine():
+        assert calm.found[0].containers["app"].phase is Phase.RUNNING
+    assert calm.started().pid == calm_pid
 
 
 async def test_a_conmon_that_is_killed_while_no_engine_looks_is_noticed(site: Site) -> None:

@@ -17,6 +17,7 @@ from edgehub.pods.model import Launch, Mount, PodId, PodPlan
 from edgehub.pods.podman.api import Frames
 from edgehub.pods.podman.bodies import LogFile, Names, container_body, network_body, pod_body, run_of
 from edgehub.pods.podman.conf import Machine, PodmanPlace, containers_conf, storage_conf
+from edgehub.pods.podman.replies import Config
 from twin.manifest.kube import PodSpec
 from twin.manifest.kube_engine import engine_of, full_reference
 from twin.manifest.kube_fields import Engine, PullPolicy
@@ -172,6 +173,11 @@ def test_a_log_is_plain_however_it_is_cut(lines: list[tuple[bytes, bool]], at: l
     plain = PlainText()
     wanted = b"".join(text + (b"\n" if whole else b"") for text, whole in lines)
     assert b"".join(plain.feed(chunk) for chunk in cut(data, at)) == wanted
+
+
+@pytest.mark.parametrize(("told", "number"), [(15, 15), ("SIGQUIT", 3), ("usr1", 10), ("2", 2), ("", 15), ("SIGX", 15)])
+def test_the_signal_that_stops_is_a_number_or_a_name(told: int | str, number: int) -> None:
+    assert Config.model_validate({"StopSignal": told}).stop_signal == number
 
 
 def test_a_line_that_is_in_no_format_stays() -> None:
