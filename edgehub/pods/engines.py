@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from edgehub.pods.model import Launch, PodId, PodPlan, PodState
+from edgehub.pods.records import PodFolders
 from edgehub.pods.runtime import ExecResult, OnEnd, PodRuntime
 from twin.manifest.kube_engine import engine_of
 from twin.manifest.kube_fields import Engine
 
 
 class Engines:
-    """A PodRuntime over several."""
+    """A PodRuntime over several, each made when the first pod needs it."""
 
-    def __init__(self, engines: Mapping[Engine, PodRuntime]) -> None:
-        self._engines = engines
+    def __init__(self, folders: PodFolders, makers: Mapping[Engine, Callable[[], PodRuntime]]) -> None:
+        self._folders = folders
+        self._makers = makers
+        self._engines: dict[Engine, PodRuntime] = {}
         self._of: dict[PodId, PodRuntime] = {}
+        self._on_end: OnEnd = lambda _: None
+        self._making = asyncio.Lock()
 
     async def adopt(self, on_end: OnEnd) -> list[PodState]:
         """Find all pods that are there; see PodRuntime."""
-        found = await asyncio.gather(*(engine.adopt(on_end) for engine in self._engines.values()))
-        for engine, states in zip(self._engines.values(), found, strict=True):
-            self._of |= {state.id: engine for state in states}
+        self._on_end = on_end
+        used = await asyncio.to_thread(lambda: sorted(self._folders.engines()))
+        found = await asyncio.gather(*(self._adopted(engine) for engine in used))
         return [state for states in found for state in states]
 
     async def prepare(self, plan: PodPlan) -> None:
         """Make what the containers of a pod share; see PodRuntime."""
-        engine = self._engines[engine_of(plan.spec)]
-        await engine.prepare(plan)
-        self._of[plan.id] = engine
+        engine = engine_of(plan.spec)
+        async with self._making:
+            if engine not in self._engines:
+                await self._adopted(engine)
+        await self._engines[engine].prepare(plan)
+        self._of[plan.id] = self._engines[engine]
 
     async def start(self, launch: Launch) -> float:
         """Start a container and return when it began; see PodRuntime."""
@@ -56,3 +64,9 @@ class Engines:
         """Let go of everything; containers run on."""
         for engine in self._engines.values():
             await engine.close()
+
+    async def _adopted(self, engine: Engine) -> list[PodState]:
+        runtime = self._engines[engine] = self._makers[engine]()
+        states = await runtime.adopt(self._on_end)
+        self._of |= {state.id: runtime for state in states}
+        return states

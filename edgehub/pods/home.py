@@ -94,24 +94,26 @@ class Pods:
             self._report(plan)
 
     def _made(self) -> Kubelet:
-        from edgehub.pods.engines import Engines  # as below
-        from edgehub.pods.kubelet import Kubelet  # memory that only gateways with pods should pay
-        from edgehub.pods.process import ProcessEngine  # as above
+        from edgehub.pods.engines import Engines  # memory that only gateways with pods should pay
+        from edgehub.pods.kubelet import Kubelet  # as above
         from edgehub.pods.records import PodFolders  # as above
         from edgehub.pods.volumes import Volumes  # as above
 
-        folder, settings = self._place.folder, self._place.settings
+        folder, folders = self._place.folder, PodFolders(self._place.folder)
         with suppress(
             OSError
         ):  # a disk that takes nothing is told by every pod, and must not keep the hub from starting
             folder.mkdir(mode=0o700, exist_ok=True)
-        limits, folders = LogLimits(settings.log_max_bytes, settings.log_files), PodFolders(folder)
-        process = ProcessEngine(folder, limits, isolate=os.geteuid() == 0)
-        runtime = Engines({Engine.PROCESS: process, Engine.PODMAN: self._podman(folders, limits)})
-        volumes = Volumes(folders)
+        makers = {Engine.PROCESS: self._process, Engine.PODMAN: lambda: self._podman(folders)}
+        runtime, volumes = Engines(folders, makers), Volumes(folders)
         return Kubelet(runtime, volumes, self._clock, lambda: time.clock_gettime(time.CLOCK_BOOTTIME), self._report)
 
-    def _podman(self, folders: PodFolders, limits: LogLimits) -> PodRuntime:
+    def _process(self) -> PodRuntime:
+        from edgehub.pods.process import ProcessEngine  # as above
+
+        return ProcessEngine(self._place.folder, self._log_limits(), isolate=os.geteuid() == 0)
+
+    def _podman(self, folders: PodFolders) -> PodRuntime:
         from edgehub.pods.podman.bodies import Names  # as above
         from edgehub.pods.podman.conf import PodmanPlace, digest  # as above
         from edgehub.pods.podman.engine import PodmanEngine  # as above
@@ -119,10 +121,13 @@ class Pods:
         from edgehub.pods.podman.service import PodmanChoice, PodmanService  # as above
 
         settings = self._place.settings.podman
-        place = PodmanPlace.of(self._place.podman)
         choice = PodmanChoice(settings.program, settings.socket)
-        service = PodmanService(place, choice, self._clock, random.Random())
-        return PodmanEngine(folders, MadeByPodman(service, Names(digest(str(folders.path))), settings.subnet), limits)
+        service = PodmanService(PodmanPlace.of(self._place.podman), choice, self._clock, random.Random())
+        made = MadeByPodman(service, Names(digest(str(folders.path))), settings.subnet)
+        return PodmanEngine(folders, made, self._log_limits())
+
+    def _log_limits(self) -> LogLimits:
+        return LogLimits(self._place.settings.log_max_bytes, self._place.settings.log_files)
 
     def _report(self, plan: PodPlan) -> None:
         key = TwinKey(Kind.POD, plan.id.namespace, plan.id.name)

@@ -107,6 +107,11 @@ class PodFolders:
             elif folder.name != "images":
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def engines(self) -> set[Engine]:
+        """The engines of all pods that are there."""
+        found = (read(PodRecord, path) for path in self.path.glob("*/pod.json"))
+        return {record.engine for record in found if record is not None}
+
     def write_record(self, record: PodRecord) -> None:
         """Make the folders of a pod. Raises OSError."""
         folder = self.pod(record.id)
