@@ -21,6 +21,8 @@ import pytest
 
 from edgehub.pods.cri_log import PlainText
 from edgehub.pods.model import Launch, LogLimits, Mount, Phase, PodPlan
+from edgehub.pods.podman.bodies import Names
+from edgehub.pods.podman.conf import digest
 from edgehub.pods.podman.disk import keep_log
 from edgehub.pods.podman.engine import PodmanEngine
 from edgehub.pods.podman.http import ServiceAway
@@ -28,6 +30,7 @@ from edgehub.pods.podman.service import PodmanChoice
 from edgehub.pods.records import StartRecord, read
 from edgehub.pods.runtime import Ended
 from edgehub.pods.spec import CannotStart
+from edgehub.pods.within import command_within, run_bounded
 from tests.edgehub.pods.own_podman import IMAGE, OwnPodman
 from twin.manifest.kube_fields import PullPolicy
 
@@ -76,9 +79,14 @@ class Site:
         await becomes(lambda: text in PlainText().feed(log.read_bytes()).decode())
 
     def containers(self) -> list[str]:
-        return self.podman.run(
-            "ps", "--all", "--format", "{{.Names}}", "--filter", "label=io.kubernetes.pod.name=web"
-        ).split()
+        return self.podman.run("ps", "--all", "--format", "{{.Names}}", "--filter", self.own).split()
+
+    def pods(self) -> list[str]:
+        return self.podman.run("pod", "ps", "--quiet", "--filter", self.own).split()
+
+    @property
+    def own(self) -> str:
+        return f"label={Names(digest(str(self.folder))).label}"
 
 
 async def becomes(condition: Callable[[], bool]) -> None:
@@ -134,7 +142,7 @@ async def test_containers_of_a_pod_share_a_network_of_their_own(
         assert await asyncio.to_thread(fetched, f"http://{address}:8080/") == "app"
         assert await asyncio.to_thread(fetched, f"http://127.0.0.1:{host_port}/") == "app"
         # Whatever ends the network, its containers start again with one.
-        holder = json.loads(site.podman.run("pod", "inspect", site.podman.run("pod", "ps", "-q").strip()))
+        holder = json.loads(site.podman.run("pod", "inspect", *site.pods()))
         infra = json.loads(site.podman.run("inspect", holder["InfraContainerID"]))[0]
         os.kill(infra["State"]["Pid"], signal.SIGKILL)
         ended = await site.end()
@@ -149,7 +157,7 @@ async def test_containers_of_a_pod_share_a_network_of_their_own(
         await site.end()
         await engine.remove(site.plan.id)
         assert site.containers() == []
-        assert site.podman.run("pod", "ps", "-q") == ""
+        assert site.pods() == []
 
 
 async def test_a_service_that_is_killed_loses_neither_container_nor_end(site: Site) -> None:
@@ -262,6 +270,19 @@ async def test_a_conmon_that_is_killed_while_no_engine_looks_is_noticed(site: Si
         await engine.start(site.launch(run=2))
         assert not lives(pid)
         assert lives(site.started().pid)
+
+
+async def test_a_command_enters_what_a_named_service_runs(site: Site) -> None:
+    async with site.engine() as engine:
+        await engine.start(site.launch(cwd="/tmp"))
+        place = site.folder / "u-1/c/app"
+        within = command_within(place, ["sh", "-c", "echo $NAME $PWD; exit 6"])
+        assert "--remote" in within.argv
+        result = await run_bounded(within, 20)
+        assert (result.code, result.output) == (6, "app /tmp\n")
+        await engine.stop(site.plan.id, "app", 0.1)
+        with pytest.raises(CannotStart, match="does not run"):
+            command_within(place, ["true"])
 
 
 async def test_a_start_that_no_engine_has_written_down_is_found(site: Site) -> None:

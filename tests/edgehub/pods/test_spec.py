@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgehub.documents import open_documents
+from edgehub.pods.found import record_of
 from edgehub.pods.model import PodPlan
 from edgehub.pods.records import PodFolders
 from edgehub.pods.sealing import Sealer, SecretKeyError
 from edgehub.pods.spec import CannotStart, Surroundings, environment, expanded, launch, pod_plans, pod_specs
 from edgehub.pods.volumes import Volumes
 from twin.manifest.catalog import RegistryView, applied
+from twin.manifest.kube_fields import Engine
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
 from twin.wire.api import ApplyRequest, DocumentSource
@@ -125,6 +128,20 @@ def test_a_launch_has_words_folder_and_mounts(around: Surroundings, tmp_path: Pa
     assert mounts["/etc/login"].source == str(tmp_path / "memory/edgetwin-u-1/login/password")
     assert not mounts["/scratch"].read_only
     assert (mounts["/host"].source, mounts["/host"].read_only) == ("/usr", True)
+
+
+def test_any_user_of_an_image_may_use_its_volumes(around: Surroundings, tmp_path: Path) -> None:
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    plan = plan_in(around)
+    spec = plan.spec.model_copy(update={"runtime_class_name": "podman"})
+    folders = PodFolders(tmp_path / "pods")
+    folders.write_record(record_of(plan, Engine.PODMAN))
+    Volumes(folders, memory=memory).make(replace(plan, spec=spec), around)
+    kept, login = tmp_path / "pods/u-1/volumes", memory / "edgetwin-u-1/login"
+    modes = {one: one.stat().st_mode & 0o777 for one in (kept / "scratch", login, login / "user")}
+    assert list(modes.values()) == [0o777, 0o755, 0o444]
+    assert all(one.stat().st_mode & 0o077 == 0 for one in (kept, login.parent)), "nobody else gets that far"
 
 
 def test_volumes_hold_the_files_and_follow_the_documents(around: Surroundings, sealer: Sealer, tmp_path: Path) -> None:
