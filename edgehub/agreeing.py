@@ -28,6 +28,7 @@ _STAYS_HERE: Final = DocumentKind.SECRET
 _ORDER: Final = (
     *(DocumentKind.DEVICE_MODEL, DocumentKind.MAPPER, DocumentKind.CONNECTION, DocumentKind.DEVICE),
     *(DocumentKind.CONFIG_MAP, DocumentKind.SECRET, DocumentKind.POD),
+    *(DocumentKind.SERVICE, DocumentKind.ENDPOINTS, DocumentKind.ENDPOINT_SLICE),
 )
 Problems = Callable[[RegistryView], list[Problem]]
 

@@ -17,7 +17,7 @@ from pydantic_core import core_schema
 from cloudsync.settings import CloudSettings
 from edgehub.settings import Settings
 from mappers.sdk.config import HostSettings
-from twin.manifest import kube
+from twin.manifest import kube, kube_network
 from twin.manifest.fields import Deadband
 from twin.manifest.kinds import KINDS, OURS
 from twin.model import NAME, PROPERTY, Drop, Keep
@@ -75,6 +75,8 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
     enrolment.Enrolled,
 )
 
+KUBERNETES: Final = {**kube.KINDS, **kube_network.KINDS}
+
 _DURATION: Final = {
     "description": (
         "a duration such as 500ms, 10s, 5m, 1h, 7d; a plain number is milliseconds, from 1000000 up nanoseconds"
@@ -129,7 +131,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     for (version, kind), envelope in KINDS.items():
         if version == OURS:
             found[f"{_kebab(kind)}-document.json"] = _document(kind, envelope)
-    for (_, kind), envelope in kube.KINDS.items():
+    for (_, kind), envelope in KUBERNETES.items():
         found[f"{_kebab(kind)}-document.json"] = _document(kind, envelope)
     found["settings.json"] = _titled(Settings.model_json_schema(), Settings)
     found["cloud-settings.json"] = _titled(CloudSettings.model_json_schema(), CloudSettings)
@@ -156,7 +158,7 @@ def _document(kind: str, envelope: type[BaseModel]) -> dict[str, Any]:
     schema = _titled(envelope.model_json_schema(schema_generator=WrittenSchema), envelope)
     schema["title"] = kind
     schema["properties"]["kind"] = {"const": kind}
-    versions = [version for version, known in (*KINDS, *kube.KINDS) if known == kind]
+    versions = [version for version, known in (*KINDS, *KUBERNETES) if known == kind]
     schema["properties"]["apiVersion"] = {"enum": versions}
     return schema
 

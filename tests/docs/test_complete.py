@@ -46,6 +46,15 @@ from twin.manifest.kinds import (
 from twin.manifest.kinds import History as HistoryKeys
 from twin.manifest.kinds import Report as ReportKeys
 from twin.manifest.kube import ConfigMap, Container, ContainerPort, PodSpec, Probe, Secret, Volume, VolumeMount
+from twin.manifest.kube_network import (
+    Endpoint,
+    EndpointAddress,
+    Endpoints,
+    EndpointSlice,
+    ServicePort,
+    ServiceSpec,
+    Subset,
+)
 from twin.model import DEFAULT_NAMESPACE, Kind, Reason, TwinKey
 from twin.wire import topics
 from twin.wire.api import Verb
@@ -224,6 +233,7 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
             ),
         ),
         ("docs/pods.md", (PodSpec, Container, Volume, Probe, VolumeMount, ContainerPort, ConfigMap, Secret)),
+        ("docs/services.md", (ServiceSpec, ServicePort, EndpointSlice, Endpoint, Endpoints, Subset, EndpointAddress)),
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),
         ("docs/ble.md", (BleConnection, BleDevice, BlePoint, BleScan)),
         ("docs/opcua.md", (OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan)),

@@ -29,6 +29,12 @@ spec: {deviceModelRef: {name: valve}}
 ALL = f"{MODEL}---{DEVICE}"
 V1 = DocumentRef("Device", "default", "v1")
 VALVE = DocumentRef("DeviceModel", "default", "valve")
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80}]}
+"""
 JOB = DocumentRef("Job", "plant", "web")
 
 
@@ -73,6 +79,19 @@ def test_documents_of_the_cloud_are_served_with_their_uid_and_generation(registr
     with Registry(path) as again:
         assert again.states() == registry.states()
         assert again.books.known == registry.books.known
+
+
+def test_a_service_of_the_cloud_is_served_changed_and_deleted(registry):
+    ref = DocumentRef("Service", "default", "web")
+    registry.agree([row(SERVICE, "s", 1)])
+    registry.agree([row(SERVICE.replace("80", "81"), "s", 2)])
+    assert registry.books.stored(ref).document.spec.ports[0].port == 81
+    bad = row(SERVICE, "s", 3)
+    refused = registry.agree([DocumentRow(bad.state, {**bad.raw, "spec": {"type": "NodePort"}})])
+    assert "spec.type" in refused.books.known[ref].aside.why
+    assert registry.books.stored(ref).document.spec.ports[0].port == 81
+    registry.agree([gone(ref, "s")])
+    assert registry.books.stored(ref) is None
 
 
 def test_the_same_rows_again_change_nothing_and_write_nothing(registry, path):

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from twin.manifest.kinds import Spec
 from twin.manifest.kube import ConfigMap, PodSpec, Secret
+from twin.manifest.kube_network import Endpoints, EndpointSlice, ServiceSpec
 from twin.manifest.problems import KeyPath, Problem
 from twin.manifest.yaml import Parsed
 from twin.model import Value
@@ -23,6 +24,9 @@ class DocumentKind(StrEnum):
     POD = "Pod"
     CONFIG_MAP = "ConfigMap"
     SECRET = "Secret"
+    SERVICE = "Service"
+    ENDPOINTS = "Endpoints"
+    ENDPOINT_SLICE = "EndpointSlice"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,7 +51,7 @@ class Document:
     api_version: str
     ref: Ref
     labels: Mapping[str, str]
-    spec: Spec | PodSpec | ConfigMap | Secret
+    spec: Spec | PodSpec | ConfigMap | Secret | ServiceSpec | Endpoints | EndpointSlice
     raw: dict[str, Value]
     origin: Parsed = field(compare=False, repr=False)
 

@@ -61,6 +61,8 @@ class Metadata(Part):
     deletion_timestamp: JsonValue = None
     managed_fields: JsonValue = None
     owner_references: JsonValue = None
+    deletion_grace_period_seconds: JsonValue = None
+    generate_name: JsonValue = None
     finalizers: JsonValue = None
     self_link: JsonValue = None
 

@@ -253,18 +253,20 @@ class Flat(Part):
     api_version: str
     kind: str
     metadata: Metadata = Field(examples=["{name: app}"])
-    immutable: StrictBool = False
     status: FreeMap | None = None
 
     @property
     def spec(self) -> Any:  # each kind is its own; a document's type says which there are
-        """What the document says: all of it."""
-        return self
+        """What the document says: all of it, but for what a server sets."""
+        said = self.metadata
+        own = Metadata(namespace=said.namespace, name=said.name, labels=said.labels, annotations=said.annotations)
+        return self.model_copy(update={"metadata": own})
 
 
 class ConfigMap(Flat):
     """Text for containers, by key; ``binaryData`` in base64."""
 
+    immutable: StrictBool = False
     data: dict[Key, str] = Field({}, examples=["{LOG_LEVEL: debug}"])
     binary_data: dict[Key, Base64] = Field({}, examples=["{logo: aGVsbG8=}"])
 
@@ -273,6 +275,7 @@ class Secret(Flat):
     """Text for containers that nobody else should read: ``data`` in base64 or sealed, ``stringData`` plain."""
 
     type: str = "Opaque"
+    immutable: StrictBool = False
     data: dict[Key, SecretText] = Field({}, examples=["{password: c2VjcmV0}"])
     string_data: dict[Key, str] = Field({}, examples=["{password: secret}"])
 

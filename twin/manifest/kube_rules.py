@@ -1,4 +1,4 @@
-"""What must hold inside a Pod, ConfigMap or Secret beyond the types of its fields. Pure."""
+"""What must hold inside a document of Kubernetes' kinds beyond the types of its fields. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from twin.manifest.kinds import Part
 from twin.manifest.kube import ConfigMap, Container, EnvVar, PodSpec, Probe, Secret
 from twin.manifest.kube_engine import HOST, engine_of, full_reference, is_of_gateway, is_root_folder
 from twin.manifest.kube_fields import MAX_BYTES, Engine, PullPolicy
+from twin.manifest.kube_network import Endpoints, EndpointSlice, ServiceSpec
+from twin.manifest.kube_network_rules import broken_network_rules
 from twin.manifest.problems import KeyPath, Problem, suggestion
 
 ENGINES: Final = tuple(str(engine) for engine in Engine)
@@ -21,7 +23,7 @@ RESERVED_PREFIX: Final = "edgetwin-"
 def broken_kube_rules(document: Document) -> Iterator[Problem]:
     """Find what is wrong inside one document of Kubernetes' kinds; nothing for other kinds."""
     spec = document.spec
-    if not isinstance(spec, PodSpec | ConfigMap | Secret):
+    if not isinstance(spec, PodSpec | ConfigMap | Secret | ServiceSpec | Endpoints | EndpointSlice):
         return
     if document.name in RESERVED_NAMES or document.name.startswith(RESERVED_PREFIX):
         text = f"the name {document.name} is reserved"
@@ -32,8 +34,10 @@ def broken_kube_rules(document: Document) -> Iterator[Problem]:
     elif isinstance(spec, ConfigMap):
         yield from _too_large(document, "data", [*spec.data.values(), *spec.binary_data.values()])
         yield from _twice(document, ("binaryData",), [key for key in spec.binary_data if key in spec.data])
-    else:
+    elif isinstance(spec, Secret):
         yield from _too_large(document, "data", [*spec.data.values(), *spec.string_data.values()])
+    else:
+        yield from broken_network_rules(document)
 
 
 def _too_large(document: Document, path: str, texts: Sequence[str]) -> Iterator[Problem]:

@@ -45,7 +45,7 @@ def test_our_documents_are_read(good) -> None:
 
 
 def test_what_is_stored_is_read_back_equal(good) -> None:
-    for name in ("edgetwin.yaml", "kubeedge-modbus.yaml", "pod.yaml"):
+    for name in ("edgetwin.yaml", "kubeedge-modbus.yaml", "pod.yaml", "services.yaml"):
         documents = good(name).documents
         again = read_parsed([Parsed("store", json.loads(json.dumps(one.raw))) for one in documents]).documents
         assert again == documents
