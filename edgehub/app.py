@@ -27,6 +27,7 @@ from edgehub.dialects import Dialects
 from edgehub.documents import Documents, open_documents
 from edgehub.health import HealthFile
 from edgehub.history import HistoryKeeper
+from edgehub.kubeapi.home import KubeApi
 from edgehub.local_broker import BrokerAccess, open_broker
 from edgehub.mapper_hosts import MapperHosts, client_id
 from edgehub.pods.home import Place, Pods
@@ -109,7 +110,10 @@ class Gateway:
             executor = stack.enter_context(ThreadPoolExecutor(1, "commit"))
             opened = await _open_engine(settings, folder, clock, executor, stack)
             # Before anything that a network or a broker could hold up.
-            place = Place(folder.pods, folder.podman, settings.gateway_name, settings.pods)
+            release = version("edgetwin")
+            kube = KubeApi(settings.kube_api, folder.kube_api, settings.gateway_name, release, documents.view)
+            await stack.enter_async_context(kube.running(opened[0], clock))
+            place = Place(folder.pods, folder.podman, settings.gateway_name, settings.pods, kube.pods)
             own_pods = Pods(place, documents.view, documents.sealer, opened[0], clock)
             pods = await stack.enter_async_context(own_pods.running())
             supervisor = await stack.enter_async_context(Supervisor(clock=clock, rng=rng))
@@ -122,7 +126,7 @@ class Gateway:
             )
             link = await stack.enter_async_context(MqttLink(options, rng=rng))
             await link.connected(CONNECT_S)
-            parts = _Parts(*opened, link, documents, access, executor, CloudKeys(folder.keys), pods)
+            parts = _Parts(*opened, link, documents, access, executor, CloudKeys(folder.keys), pods, kube)
             gateway = cls(settings, folder, clock, parts, supervisor=supervisor)
             await gateway._open(stack, rng)
             yield gateway
@@ -149,7 +153,11 @@ class Gateway:
             mappers_disabled=list(self._hosts.disabled()),
             connections=connection_status(self._engine),
             sync=self._cloud.status(self._parts.documents.refused()),
-            alarms=[*self._parts.alarms.now(), *self._cloud.alarms(self._parts.documents.refused())],
+            alarms=[
+                *self._parts.alarms.now(),
+                *self._parts.kube.alarms(),
+                *self._cloud.alarms(self._parts.documents.refused()),
+            ],
         )
 
     async def _open(self, stack: AsyncExitStack, rng: random.Random) -> None:
@@ -203,6 +211,7 @@ class Gateway:
             self._engine.define(spec, theirs=spec.key in by_cloud)
         self._report_own()
         self._parts.pods.report_all()
+        self._parts.kube.documents_changed()
         self._twins.forget_topics()
         self._dialects.projected()
         await self._engine.settled()
@@ -272,6 +281,7 @@ class _Parts:
     executor: ThreadPoolExecutor
     keys: CloudKeys
     pods: Pods
+    kube: KubeApi
 
 
 async def _open_engine(

@@ -95,6 +95,7 @@ COMMANDS: Final = {
     "describe": Entry("edgehub.commands.describe:describe", "Show all that is known of a pod, with its events."),
     "logs": Entry("edgehub.commands.logs:logs", "Print what a container has said."),
     "exec": Entry("edgehub.commands.exec:exec_", "Run a command in a container."),
+    "kubeconfig": Entry("edgehub.commands.kubeconfig:kubeconfig", "Print where Kubernetes clients find the gateway."),
     "status": Entry("edgehub.commands.status:status", "Show how the gateway is."),
     "account": Entry("edgehub.commands.account:account", "Make logins for programs of yours."),
     "mapper": Entry("", "Write, list and check mappers; simulate devices, look for devices.", MAPPER_COMMANDS),

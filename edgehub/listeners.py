@@ -1,9 +1,9 @@
-"""Settings of the own Mosquitto's further listeners."""
+"""Settings of further listeners: of the own Mosquitto, and of the local Kubernetes API."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -86,6 +86,27 @@ class LegacySettings(Section):
         return self
 
 
+class KubeApiSettings(Section):
+    """The local Kubernetes API."""
+
+    listen: Annotated[str, Field(description="host:port on loopback, KubeEdge's is 127.0.0.1:10550; empty: none")] = ""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the listener, the host as a number."""
+        host, port = _address(self.listen)
+        return _LOOPBACK[host], port
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, listen: str) -> str:
+        checked = _checked_address(listen, example="127.0.0.1:10550")
+        if listen and _address(listen)[0] not in _LOOPBACK:
+            message = f"{listen!r} is not on loopback; write 127.0.0.1:10550"
+            raise ValueError(message)
+        return checked
+
+
 def checked_device(device: str) -> None:
     """Raise ValueError if a setting does not name a device."""
     if device.count("/") > 1:
@@ -95,6 +116,9 @@ def checked_device(device: str) -> None:
         TwinKey.parse(device)
     except InvalidName as error:
         raise ValueError(error.message) from None
+
+
+_LOOPBACK: Final = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
 
 
 def _address(listen: str) -> tuple[str, int]:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from edgehub.accounts import DialectNames
-from edgehub.listeners import LegacySettings, TlsSettings, checked_device
+from edgehub.listeners import KubeApiSettings, LegacySettings, TlsSettings, checked_device
 from twin.dialects.aws_names import THING, THING_RULE, Things
 from twin.errors import InvalidName
 from twin.history import Limits
@@ -263,6 +263,7 @@ class Settings(Section):
     history: HistorySettings = HistorySettings()
     cloud: CloudSettings = CloudSettings()
     pods: PodSettings = PodSettings()
+    kube_api: KubeApiSettings = KubeApiSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -76,6 +76,11 @@ class StateFolder:
         return self.path / "keys"
 
     @property
+    def kube_api(self) -> Path:
+        """Keys of the local Kubernetes API, and the files by which its clients find it."""
+        return self.path / "kube-api"
+
+    @property
     def health(self) -> Path:
         """How the hub is, for when the broker is not."""
         return self.run / "health.json"

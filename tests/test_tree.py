@@ -31,7 +31,7 @@ HOMES = {
     ),
     "asyncpg": ("cloudsync/store/postgres", "cloudsync/identity/postgres_database.py"),
     "uvicorn": ("cloudsync/web.py",),
-    "h11": ("edgehub/pods/podman/http.py",),
+    "h11": ("edgehub/pods/podman/http.py", "edgehub/kubeapi/server.py"),
     "sqlglot": ("twin/query/",),
     "tinydb": ("edgehub/registry.py", "edgehub/storage.py"),
     # The demo plant stands for the world outside; it runs in a process of its own.

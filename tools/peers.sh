@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sees that the real parts which the tests talk to are there: a C compiler, libmodbus, socat, stunnel, dbus-daemon, and
-# node-opcua and modbus-serial where there is npm.
+# Sees that the real parts which the tests talk to are there: a C compiler, libmodbus, socat, stunnel, dbus-daemon,
+# kubectl, and node-opcua and modbus-serial where there is npm.
 # What only some need (libfiu and mkfs.xfs: the fault tests; podman and busybox: its pods) is installed where that is
 # possible; without it they are skipped.
 set -euo pipefail
@@ -12,6 +12,7 @@ missing() {
     [ -n "$(find /usr/include/modbus /usr/local/include/modbus -name modbus.h 2>/dev/null)" ] || echo libmodbus-dev
     command -v socat >/dev/null || echo socat
     command -v dbus-daemon >/dev/null || echo dbus-daemon
+    command -v kubectl >/dev/null || echo kubernetes-client
     [ -x /usr/bin/stunnel4 ] || echo stunnel4
 }
 

@@ -24,6 +24,7 @@ from twin.manifest.kube_fields import Engine
 from twin.model import Kind, TwinKey, TwinSpec, Value
 
 if TYPE_CHECKING:
+    from edgehub.kubeapi.home import PodAccess
     from edgehub.pods.kubelet import Kubelet
     from edgehub.pods.records import PodFolders
     from edgehub.pods.runtime import PodRuntime
@@ -43,6 +44,8 @@ class Place:
     """What an own podman keeps."""
     gateway: str
     settings: PodSettings
+    api: PodAccess | None = None
+    """How pods reach the gateway's Kubernetes API, if it is on."""
 
 
 class Pods:
@@ -76,7 +79,7 @@ class Pods:
         """Do as the documents say now."""
         view = self._view()
         plans = pod_plans(view, self._place.gateway)
-        around = Surroundings(view, self._sealer, self._place.gateway)
+        around = Surroundings(view, self._sealer, self._place.gateway, self._place.api)
         if self._kubelet is not None:
             self._kubelet.desire(plans, around)
         elif plans or any(self._place.folder.glob("*/pod.json")):
@@ -145,6 +148,7 @@ class Pods:
             "restarts": status.restarts,
             "reason": status.reason,
             "message": status.message,
+            "address": self._kubelet.address(plan.id),
             "containers": status.containers,
             "conditions": status.conditions,
             "events": self._kubelet.events(plan.id).told(),

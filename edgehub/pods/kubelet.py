@@ -21,7 +21,7 @@ from edgehub.pods.events import Events
 from edgehub.pods.model import NOT_STARTED_CODE, ContainerState, Phase, PodId, PodPlan, PodState
 from edgehub.pods.probes import Answer, Asked, Probes, ask_exec, ask_http
 from edgehub.pods.reconcile import Action, Prepare, Remove, Start, Stop, after_end, reconciled
-from edgehub.pods.runtime import Ended, ExecResult, PodRuntime
+from edgehub.pods.runtime import HERE, Ended, ExecResult, PodRuntime
 from edgehub.pods.spec import CannotStart, Surroundings, launch
 from edgehub.pods.status import PodStatus, status_of
 from edgehub.pods.volumes import Volumes
@@ -58,6 +58,7 @@ class Kubelet:
         self._around: Surroundings | None = None
         self._busy: set[PodId] = set()
         self._retry_at: dict[PodId, float] = {}
+        self._addresses: dict[PodId, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting = asyncio.Semaphore(AT_ONCE)
         self._wake = asyncio.Event()
@@ -72,6 +73,7 @@ class Kubelet:
         for pod, state in self._states.items():
             for name, known in state.containers.items():
                 if known.phase is Phase.RUNNING:
+                    self._spawn(self._learn(pod))
                     self._mark_running(pod, name, known, known.started_at, delayed=False)
         if self._states:
             log.info("%d pods found again", len(self._states))
@@ -97,6 +99,10 @@ class Kubelet:
     def status(self, pod: PodId) -> PodStatus:
         """How a pod is that should be."""
         return status_of(self._plans[pod], self._states.get(pod))
+
+    def address(self, pod: PodId) -> str:
+        """A pod's own address; empty in the network of the gateway, and while it is not known."""
+        return self._addresses.get(pod, "")
 
     def events(self, pod: PodId) -> Events:
         """What has happened to a pod lately."""
@@ -199,6 +205,7 @@ class Kubelet:
     async def _remove(self, pod: PodId) -> None:
         await self._runtime.remove(pod)
         await asyncio.to_thread(self._volumes.remove, pod)
+        self._addresses.pop(pod, None)
         del self._states[pod]
         self._removed.set()
         if pod in self._plans:
@@ -221,7 +228,17 @@ class Kubelet:
         else:
             self._note(plan.id, name, "Started", f"run {state.runs}")
             self._mark_running(plan.id, name, state, began)
+            await self._learn(plan.id)
         self._wake.set()
+
+    async def _learn(self, pod: PodId) -> None:
+        """Learn where a pod is reached, and tell it."""
+        address = await self._runtime.address(pod)
+        known = "" if address == HERE else address
+        if pod in self._states and known != self.address(pod):
+            self._addresses[pod] = known
+            if pod in self._plans:
+                self.on_change(self._plans[pod])
 
     async def _stop(self, action: Stop) -> None:
         self._probes.stop(action.pod, action.container)
@@ -245,7 +262,7 @@ class Kubelet:
         """Bring the files of ConfigMaps and Secrets of pods that run up to date."""
         for plan in list(self._plans.values()):
             state = self._states.get(plan.id)
-            if plan.spec.volumes and state is not None and self._around is not None:
+            if plan.volumes and state is not None and self._around is not None:
                 try:
                     await asyncio.to_thread(self._volumes.make, plan, self._around)
                 except (CannotStart, OSError) as error:

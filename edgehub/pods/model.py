@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from twin.manifest.kube import PodSpec
+from twin.manifest.kube import PodSpec, SecretVolume, Volume
 from twin.manifest.kube_fields import PullPolicy, RestartPolicy
 
 LOST_CODE: Final = 137
 """The exit code of a container of which only its absence is known."""
 NOT_STARTED_CODE: Final = 128
+API_VOLUME: Final = Volume(name="edgetwin-kube-api", secret=SecretVolume(secretName="edgetwin-kube-api"))
+"""The volume by which a pod reaches the gateway's Kubernetes API, if it asks for it; no document may have its name."""
+API_FOLDER: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 _FOLDER: Final = re.compile(r"(?!images$)[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 
 
@@ -69,6 +72,11 @@ class PodPlan:
     spec: PodSpec = field(compare=False, repr=False)
     labels: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     annotations: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def volumes(self) -> tuple[Volume, ...]:
+        """Those of the manifest, and the one for the Kubernetes API."""
+        return (*self.spec.volumes, API_VOLUME) if self.spec.automount_service_account_token else self.spec.volumes
 
     @property
     def init(self) -> tuple[ContainerPlan, ...]:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from edgehub.pods.model import Launch, Mount, PodId, PodPlan, container_plans
+from edgehub.pods.model import API_FOLDER, API_VOLUME, Launch, Mount, PodId, PodPlan, container_plans
 from edgehub.pods.sealing import Sealer
 from twin.errors import EdgetwinError
 from twin.manifest.catalog import RegistryView, Stored, content_hash
@@ -20,6 +20,9 @@ from twin.manifest.kube_engine import engine_of
 from twin.manifest.kube_fields import Engine
 from twin.model import Kind, PropertySpec, TwinKey, TwinSpec, Value, ValueType
 
+if TYPE_CHECKING:
+    from edgehub.kubeapi.home import PodAccess
+
 PROPERTIES: Final = {
     name: PropertySpec(name, type_)
     for name, type_ in {
@@ -28,6 +31,7 @@ PROPERTIES: Final = {
         "restarts": ValueType.INT,
         "reason": ValueType.STRING,
         "message": ValueType.STRING,
+        "address": ValueType.STRING,
         "containers": ValueType.JSON,
         "conditions": ValueType.JSON,
         "events": ValueType.JSON,
@@ -85,6 +89,7 @@ class Surroundings:
     view: RegistryView
     sealer: Sealer
     gateway: str
+    api: PodAccess | None = None
 
     def values(self, kind: DocumentKind, namespace: str, name: str, *, optional: bool) -> dict[str, bytes]:
         """The values of a ConfigMap or Secret. Raises CannotStart if it is missing, or its key is."""
@@ -100,11 +105,22 @@ class Surroundings:
         binary = {key: base64.b64decode(text) for key, text in spec.binary_data.items()}
         return {key: text.encode() for key, text in spec.data.items()} | binary
 
+    def kube_api(self) -> PodAccess:
+        """How pods reach the gateway's Kubernetes API. Raises CannotStart if it is off."""
+        if self.api is None:
+            text = "the pod asks for the gateway's Kubernetes API, which is off"
+            raise CannotStart(
+                Why.CONFIG, text, remedy="Set kube_api.listen, or leave automountServiceAccountToken out."
+            )
+        return self.api
+
 
 def launch(plan: PodPlan, name: str, run: int, crashes: int, place: Places, around: Surroundings) -> Launch:
     """All that an engine needs to start a container. Raises CannotStart."""
     container = next(one for one in plan.spec.all_containers if one.name == name)
     env = environment(plan, container, around)
+    if plan.spec.automount_service_account_token and not _is_mounted(plan, around):
+        env.setdefault("KUBECONFIG", str(place(plan.id, API_VOLUME) / "kubeconfig"))
     limits = container.resources.limits
     return Launch(
         pod=plan.id,
@@ -117,7 +133,7 @@ def launch(plan: PodPlan, name: str, run: int, crashes: int, place: Places, arou
         args=tuple(expanded(word, env) for word in container.args),
         env=env,
         cwd=container.working_dir or "",
-        mounts=tuple(_mounts(plan, container, place)),
+        mounts=tuple(_mounts(plan, container, place, around)),
         cpu_milli=limits.cpu or 0,
         memory_bytes=limits.memory or 0,
     )
@@ -128,6 +144,9 @@ def environment(plan: PodPlan, container: Container, around: Surroundings) -> di
     env = {"HOSTNAME": plan.id.name}
     if engine_of(plan.spec) is Engine.PROCESS:  # the images of others have one of their own
         env |= {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    if plan.spec.automount_service_account_token:
+        api = around.kube_api()
+        env |= {"KUBERNETES_SERVICE_HOST": api.host, "KUBERNETES_SERVICE_PORT": str(api.port)}
     for source in container.env_from:
         of = source.config_map_ref or source.secret_ref
         assert of is not None, "the rules of documents ask for one of them"
@@ -148,6 +167,8 @@ def expanded(text: str, env: Mapping[str, str]) -> str:
 
 def volume_files(plan: PodPlan, volume: Volume, around: Surroundings) -> dict[str, bytes]:
     """The files of a ConfigMap's or Secret's volume, by relative path. Raises CannotStart."""
+    if volume is API_VOLUME:
+        return around.kube_api().files(plan.id.namespace, plan.id.uid)
     config, secret = volume.config_map, volume.secret
     if config is not None:
         kind, name, items, optional = DocumentKind.CONFIG_MAP, config.name, config.items, config.optional
@@ -245,8 +266,15 @@ def _picked(
             raise CannotStart(Why.CONFIG, text, remedy="Add the key.")
 
 
-def _mounts(plan: PodPlan, container: Container, place: Places) -> Iterator[Mount]:
+def _is_mounted(plan: PodPlan, around: Surroundings) -> bool:
+    """Whether the files for the Kubernetes API are put into the pod. Raises CannotStart if that is off."""
+    return around.kube_api().mounts or engine_of(plan.spec) is Engine.PODMAN
+
+
+def _mounts(plan: PodPlan, container: Container, place: Places, around: Surroundings) -> Iterator[Mount]:
     volumes = {volume.name: volume for volume in plan.spec.volumes}
+    if plan.spec.automount_service_account_token and _is_mounted(plan, around):
+        yield Mount(str(place(plan.id, API_VOLUME)), API_FOLDER, read_only=True)
     for mount in container.volume_mounts:
         volume = volumes[mount.name]
         source = place(plan.id, volume)

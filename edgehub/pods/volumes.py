@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from edgehub.pods.model import PodId, PodPlan
+from edgehub.pods.model import API_VOLUME, PodId, PodPlan
 from edgehub.pods.records import PodFolders
 from edgehub.pods.spec import CannotStart, Surroundings, Why, volume_files
 from twin.manifest.kube import HostPath, Volume
@@ -34,7 +34,7 @@ class Volumes:
 
     def make(self, plan: PodPlan, around: Surroundings) -> None:
         """Make all volumes of a pod, or bring their files up to date. Raises CannotStart, OSError."""
-        for volume in plan.spec.volumes:
+        for volume in plan.volumes:
             place = self.place(plan.id, volume)
             if volume.host_path is not None:
                 _check(volume.host_path, place)
@@ -44,10 +44,10 @@ class Volumes:
                 place.parent.mkdir(mode=0o700, exist_ok=True)
             # An image may name any user to run as; the folder above is the hub's alone.
             any_user = engine_of(plan.spec) is Engine.PODMAN
-            is_open = any_user or volume.secret is None
+            is_open = any_user or volume.secret is None or volume is API_VOLUME
             place.mkdir(mode=0o755 if is_open else 0o700, parents=True, exist_ok=True)
             if volume.empty_dir is None:
-                _fill(place, files, 0o644 if volume.secret is None else 0o444 if any_user else 0o400)
+                _fill(place, files, 0o644 if volume.secret is None else 0o444 if is_open else 0o400)
             elif any_user:
                 place.chmod(0o777)
 

@@ -24,7 +24,7 @@ from twin.wire.api import ApplyRequest, DocumentSource
 
 pytestmark = pytest.mark.fast
 
-STARTS = ("sudo apt install", "git clone", "cd ", ".venv/bin/python ")
+STARTS = ("sudo apt install", "git clone", "cd ", ".venv/bin/python ", "kubectl ", "export KUBECONFIG=")
 """Other words that a command line may begin with, besides make and edgetwin."""
 
 

@@ -20,6 +20,10 @@ from pymodbus.pdu import DecodePDU
 
 from cloudsync.identity.ca import Authority
 from edgehub.checking import checked
+from edgehub.kubeapi.answers import Following, listed
+from edgehub.kubeapi.asked import List, Watch, asked
+from edgehub.kubeapi.status import ApiError
+from edgehub.kubeapi.view import View
 from edgehub.settings import InvalidSettings, load_settings
 from mappers.ble import bthome
 from mappers.ble import encoding as ble
@@ -317,6 +321,24 @@ MAPPERS = Registry.installed()
 EXAMPLES = ROOT / "docs" / "examples"
 
 
+KUBE_REQUESTS = (
+    "/api/v1/namespaces/shop/pods/web",
+    "/api/v1/pods?labelSelector=app+in+(a,b),!c&fieldSelector=metadata.name%3Dweb&limit=5",
+    "/apis/devices.kubeedge.io/v1beta1/devices?watch=1&resourceVersion=7&allowWatchBookmarks=true",
+    "/api/v1/pods?continue=WzUsImRlZmF1bHQiLCJ3ZWIiXQ==",
+)
+
+
+def kube_request(given: bytes) -> None:
+    """A target of the local Kubernetes API, with a list or a watch of nothing behind it."""
+    with contextlib.suppress(ApiError):
+        wanted = asked(given.decode("latin-1"), "")
+        if isinstance(wanted, List):
+            listed(View(5), wanted)
+        elif isinstance(wanted, Watch):
+            Following(View(5), wanted).lines()
+
+
 def targets(folder: Path) -> dict[str, Target]:
     """All targets by name; one of them writes a file into ``folder``."""
     made = [
@@ -327,6 +349,7 @@ def targets(folder: Path) -> dict[str, Target]:
         Target("kubeedge", kubeedge, _conformance),
         Target("aws", aws, _texts('{"state": {"desired": {"a": null}}, "version": 3}')),
         Target("query", query, _texts(*QUERIES)),
+        Target("kube-api", kube_request, _texts(*KUBE_REQUESTS)),
         Target("documents", documents, _documents),
         Target("settings", lambda given: settings(given, folder=folder), _files(EXAMPLES, "edgetwin.yaml")),
         Target("modbus", modbus, _texts(bytes(range(40)), b"\5\1\1" + b"\x7f\xf0" * 9)),

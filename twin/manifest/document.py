@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING, Final
 
 from twin.manifest.kinds import Spec
 from twin.manifest.kube import ConfigMap, PodSpec, Secret
-from twin.manifest.kube_network import Endpoints, EndpointSlice, ServiceSpec
 from twin.manifest.problems import KeyPath, Problem
 from twin.manifest.yaml import Parsed
 from twin.model import Value
+
+if TYPE_CHECKING:
+    from twin.manifest.kube_network import Endpoints, EndpointSlice, ServiceSpec
 
 
 class DocumentKind(StrEnum):
@@ -27,6 +30,10 @@ class DocumentKind(StrEnum):
     SERVICE = "Service"
     ENDPOINTS = "Endpoints"
     ENDPOINT_SLICE = "EndpointSlice"
+
+
+NETWORK: Final = (DocumentKind.SERVICE, DocumentKind.ENDPOINTS, DocumentKind.ENDPOINT_SLICE)
+"""The kinds that say where something is reached."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

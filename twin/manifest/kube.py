@@ -240,6 +240,7 @@ class PodSpec(Part):
     runtime_class_name: str = Field("", examples=["podman"])
     node_name: Name | None = None
     host_network: StrictBool | None = Field(None, examples=["true"])
+    automount_service_account_token: StrictBool = Field(False, examples=["true"])
 
     @property
     def all_containers(self) -> tuple[Container, ...]:

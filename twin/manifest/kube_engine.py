@@ -31,6 +31,11 @@ def engine_of(spec: PodSpec) -> Engine:
     return Engine.PROCESS if own else Engine.PODMAN
 
 
+def has_own_network(spec: PodSpec) -> bool:
+    """Whether a pod is not in the network of the gateway."""
+    return engine_of(spec) is Engine.PODMAN and spec.host_network is not True
+
+
 def is_of_gateway(image: str) -> bool:
     """Whether an image is not one of a registry, but the gateway itself or an archive on it."""
     return image == HOST or image.startswith("file:")

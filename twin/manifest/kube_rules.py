@@ -6,13 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
-from twin.manifest.document import Document
+from twin.manifest.document import NETWORK, Document
 from twin.manifest.kinds import Part
 from twin.manifest.kube import ConfigMap, Container, EnvVar, PodSpec, Probe, Secret
-from twin.manifest.kube_engine import HOST, engine_of, full_reference, is_of_gateway, is_root_folder
+from twin.manifest.kube_engine import HOST, engine_of, full_reference, has_own_network, is_of_gateway, is_root_folder
 from twin.manifest.kube_fields import MAX_BYTES, Engine, PullPolicy
-from twin.manifest.kube_network import Endpoints, EndpointSlice, ServiceSpec
-from twin.manifest.kube_network_rules import broken_network_rules
 from twin.manifest.problems import KeyPath, Problem, suggestion
 
 ENGINES: Final = tuple(str(engine) for engine in Engine)
@@ -23,7 +21,7 @@ RESERVED_PREFIX: Final = "edgetwin-"
 def broken_kube_rules(document: Document) -> Iterator[Problem]:
     """Find what is wrong inside one document of Kubernetes' kinds; nothing for other kinds."""
     spec = document.spec
-    if not isinstance(spec, PodSpec | ConfigMap | Secret | ServiceSpec | Endpoints | EndpointSlice):
+    if not isinstance(spec, PodSpec | ConfigMap | Secret) and document.kind not in NETWORK:
         return
     if document.name in RESERVED_NAMES or document.name.startswith(RESERVED_PREFIX):
         text = f"the name {document.name} is reserved"
@@ -37,6 +35,8 @@ def broken_kube_rules(document: Document) -> Iterator[Problem]:
     elif isinstance(spec, Secret):
         yield from _too_large(document, "data", [*spec.data.values(), *spec.string_data.values()])
     else:
+        from twin.manifest.kube_network_rules import broken_network_rules  # loaded with the models of these kinds
+
         yield from broken_network_rules(document)
 
 
@@ -62,6 +62,9 @@ def _pod(document: Document, spec: PodSpec) -> Iterator[Problem]:
     if spec.host_network is False and engine is Engine.PROCESS:
         text = "the process engine has no network of its own for a pod"
         yield document.problem((*at, "hostNetwork"), text, "Write hostNetwork: true, or use podman.")
+    if spec.automount_service_account_token and has_own_network(spec):
+        text = "the gateway's Kubernetes API is on its loopback, which a pod with a network of its own does not reach"
+        yield document.problem((*at, "automountServiceAccountToken"), text, "Add hostNetwork: true, or leave it out.")
     if not spec.containers:
         yield document.problem((*at, "containers"), "a pod has one container or more", "Add one.")
     places = [("initContainers", index) for index in range(len(spec.init_containers))]
@@ -70,6 +73,9 @@ def _pod(document: Document, spec: PodSpec) -> Iterator[Problem]:
     volumes = [("volumes", index) for index in range(len(spec.volumes))]
     yield from _unique(document, volumes, [one.name for one in spec.volumes], "volume")
     for index, volume in enumerate(spec.volumes):
+        if volume.name.startswith(RESERVED_PREFIX):
+            text = f"the name {volume.name} is reserved"
+            yield document.problem((*at, "volumes", index, "name"), text, f"Use one without {RESERVED_PREFIX}.")
         yield from _one_of(document, (*at, "volumes", index), volume, ("emptyDir", "hostPath", "configMap", "secret"))
     for (key, index), container in zip(places, spec.all_containers, strict=True):
         yield from _container(document, container, (*at, key, index), spec, engine)

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from twin.manifest import kube, kube_network, v1alpha2
+from twin.manifest import kube, v1alpha2
 from twin.manifest.document import Document, DocumentKind, Manifest, Ref
 from twin.manifest.explain import explained
 from twin.manifest.fields import shown_value
 from twin.manifest.kinds import KINDS, KUBEEDGE, OURS, Envelope, Metadata
-from twin.manifest.kube import Flat
+from twin.manifest.kube import V1, Flat
 from twin.manifest.problems import InvalidManifest, KeyPath, Problem, suggestion
 from twin.manifest.rules import broken_rules, doubtful
 from twin.manifest.v1alpha2 import AlphaDeviceSpec, AlphaModelSpec
@@ -23,10 +23,11 @@ from twin.model import Value
 _KINDS: Final[Mapping[tuple[str, str], type[Envelope[Any]] | type[Flat]]] = {
     **KINDS,
     **kube.KINDS,
-    **kube_network.KINDS,
     (v1alpha2.VERSION, "DeviceModel"): Envelope[AlphaModelSpec],
     (v1alpha2.VERSION, "Device"): Envelope[AlphaDeviceSpec],
 }
+_NETWORK: Final = ((V1, "Service"), (V1, "Endpoints"), ("discovery.k8s.io/v1", "EndpointSlice"))
+"""Kinds whose models are loaded with the first of them: memory that only sites with Services should pay."""
 
 
 def read_documents(sources: Sequence[Source]) -> Manifest:
@@ -98,18 +99,22 @@ def _model(parsed: Parsed, value: dict[str, Value]) -> type[Envelope[Any]] | typ
     version, kind = value.get("apiVersion"), value.get("kind")
     if not isinstance(version, str):
         raise InvalidManifest([parsed.problem(("apiVersion",), "apiVersion is missing", f"Add apiVersion: {OURS}.")])
-    versions = sorted({known for known, _ in _KINDS}, reverse=True)
+    versions = sorted({known for known, _ in (*_KINDS, *_NETWORK)}, reverse=True)
     if version not in versions:
         remedy = suggestion(version, versions, what="Use one of")
         text = f"the apiVersion {shown_value(version)} is not known"
         raise InvalidManifest([parsed.problem(("apiVersion",), text, remedy)])
-    kinds = [known for of, known in _KINDS if of == version]
+    kinds = [known for of, known in (*_KINDS, *_NETWORK) if of == version]
     if not isinstance(kind, str):
         remedy = f"Add one of {', '.join(kinds)}."
         raise InvalidManifest([parsed.problem(("kind",), "kind is missing", remedy)])
     if kind not in kinds:
         remedy = suggestion(kind, kinds, what="Use one of")
         raise InvalidManifest([parsed.problem(("kind",), f"{version} has no kind {shown_value(kind)}", remedy)])
+    if (version, kind) in _NETWORK:
+        from twin.manifest.kube_network import KINDS as NETWORK_KINDS
+
+        return NETWORK_KINDS[version, kind]
     return _KINDS[version, kind]
 
 

@@ -6,10 +6,11 @@ import json
 
 import pytest
 
+from twin.manifest import kube_network
 from twin.manifest.document import DocumentKind, Ref
 from twin.manifest.fields import Deadband
 from twin.manifest.kinds import DeviceModelSpec, DeviceSpec
-from twin.manifest.read import read_documents, read_parsed
+from twin.manifest.read import _NETWORK, read_documents, read_parsed
 from twin.manifest.yaml import Parsed, Source
 from twin.model import Access, ValueType
 
@@ -90,3 +91,7 @@ def test_durations(read, text: str, cycle_ms: int) -> None:
         f"spec: {{deviceModelRef: {{name: m}}, properties: [{{name: p, collectCycle: {text}}}]}}"
     ).documents
     assert document.spec.properties[0].collect_cycle_ms == cycle_ms
+
+
+def test_the_kinds_that_are_loaded_late_are_those_of_their_module() -> None:
+    assert set(_NETWORK) == set(kube_network.KINDS)
