@@ -1,11 +1,13 @@
 """Pods of images on a whole gateway, run by a podman of the hub's own."""
 
+import asyncio
 import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import kr8s.asyncio
 import pytest
 
 from edgehub.pods.podman.conf import PodmanPlace
@@ -42,6 +44,24 @@ kind: Secret
 metadata: {name: login}
 stringData: {password: hunter2}
 """
+
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: http}]}
+"""
+HOST_POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: host}
+spec:
+  hostNetwork: true
+  automountServiceAccountToken: true
+  terminationGracePeriodSeconds: 1
+  containers: [{name: app, image: IMAGE, command: [sh, -c, 'trap "exit 0" TERM; while :; do sleep 0.1; done']}]
+""".replace("IMAGE", IMAGE)
 
 
 def pod(name: str) -> str:
@@ -100,6 +120,37 @@ async def test_a_pod_of_an_image_on_a_gateway(podman_hub: Hub) -> None:
     await until(lambda: None if starts(podman_hub) else True, 20)
     place = PodmanPlace.of(podman_hub.folder.podman)
     assert podman(place, "ps", "--all", "--quiet") == podman(place, "pod", "ps", "--quiet") == ""
+
+
+async def test_the_kubernetes_api_knows_the_address_of_a_pod_and_one_in_the_gateways_network_finds_it(
+    podman_hub: Hub, free_port
+) -> None:
+    podman_hub.stop()
+    port = free_port()
+    podman_hub.environment["EDGETWIN_KUBE_API_LISTEN"] = f"127.0.0.1:{port}"
+    podman_hub.start()
+    await podman_hub.ready()
+    await apply(podman_hub, pod("web").replace("{name: web}", "{name: web, labels: {app: web}}"), SERVICE, HOST_POD)
+    await becomes(podman_hub, "web", ready=True)
+    await becomes(podman_hub, "host", ready=True)
+    inside = podman_hub.run("exec", "host", "--", "cat", "/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+    assert inside.stdout == "default"
+    assert podman_hub.run("exec", "host", "--", "sh", "-c", "echo $KUBERNETES_SERVICE_PORT").stdout == f"{port}\n"
+    api = await kr8s.asyncio.api(kubeconfig=str(podman_hub.folder.kube_api / "kubeconfig"))
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                (found,) = [one async for one in api.get("endpoints", "web")]
+                if found.raw["subsets"] and "addresses" in found.raw["subsets"][0]:
+                    break
+                await asyncio.sleep(0.05)
+        (address,) = found.raw["subsets"][0]["addresses"]
+        assert address["ip"].startswith("10.86.250.")
+        (shown,) = [one async for one in api.get("pods", "web")]
+        assert shown.raw["status"]["podIP"] == address["ip"]
+        assert shown.raw["status"]["hostIP"] != address["ip"]
+    finally:
+        await api._session.aclose()
 
 
 def running(hub: Hub) -> list:
