@@ -12,6 +12,7 @@ missing() {
     [ -n "$(find /usr/include/modbus /usr/local/include/modbus -name modbus.h 2>/dev/null)" ] || echo libmodbus-dev
     command -v socat >/dev/null || echo socat
     command -v dbus-daemon >/dev/null || echo dbus-daemon
+    command -v kubectl >/dev/null || echo kubernetes-client
     [ -x /usr/bin/stunnel4 ] || echo stunnel4
 }
 
