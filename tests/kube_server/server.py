@@ -196,7 +196,7 @@ class _Server(uvicorn.Server):
             if connection.transport is not None:
                 connection.transport.abort()
         await super().shutdown(sockets)
-        while self.server_state.connections:
+        while self.server_state.connections:  # noqa: ASYNC110  # uvicorn tells nobody
             await asyncio.sleep(0.001)
 
     async def startup(self, sockets=None):
