@@ -3,7 +3,8 @@
 parent ─┬─ mosquitto-gateways ── gateways, by certificate
         ├─ mosquitto-apps ────── users, by certificate
         ├─ worker-1 .. N ─────── store
-        └─ web ───────────────── joining, renewal, REST
+        ├─ web ───────────────── joining, renewal, REST
+        └─ kube ──────────────── Kubernetes, if there is one
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from cloudsync.identity.model import AccountKind
 from cloudsync.identity.sql_store import identity_store
 from cloudsync.server_certificate import hosts_to_serve, keep_server_certificate
 from cloudsync.settings import MQTT_PORT, MQTTS_PORT, CloudSettings, address
-from cloudsync.setup import BrokerLogin, ChildSetup, WebSetup, WorkerSetup, child_environment
+from cloudsync.setup import BrokerLogin, ChildSetup, KubeSetup, WebSetup, WorkerSetup, child_environment
 from twin.certificates import life
 from twin.clock import Clock
 from twin.errors import EdgetwinError, StoreError
@@ -143,6 +144,9 @@ class Cloud:
             await self._add(self._worker(f"worker-{number}"))
         if settings.web.listen:
             await self._add(self._web())
+        if settings.kube.wanted:
+            setup = KubeSetup(**self._setup("kube", WORKER), kube=settings.kube)
+            await self._add(self._child("kube", "cloudsync.kube.child", setup))
         health = HealthFile(self._folder, self.status)
         stack.callback(self._folder.health.unlink, missing_ok=True)
         self._keep(stack, health.keep(), "health file")
@@ -294,10 +298,12 @@ def child_level(line: str) -> int:
 def _check_libraries(settings: CloudSettings) -> None:
     """Raise MissingExtra before any child is started that could not run."""
     wanted = {"fastapi": settings.web.listen, "uvicorn": settings.web.listen, "asyncpg": settings.store.postgres}
+    wanted |= {"lightkube": settings.kube.wanted}
     missing = [name for name, used in wanted.items() if used and importlib.util.find_spec(name) is None]
     if missing:
         message = f"a cloud with these settings needs {', '.join(missing)}, not installed here"
-        raise MissingExtra(message, remedy="Install edgetwin[cloud].")
+        extras = "cloud,kube" if settings.kube.wanted else "cloud"
+        raise MissingExtra(message, remedy=f"Install edgetwin[{extras}].")
 
 
 def _raise_file_limit(connections: int) -> None:

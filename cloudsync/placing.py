@@ -25,10 +25,11 @@ from twin.wire.api import ApplyMode, DocumentChange
 
 @dataclass(slots=True)
 class Part:
-    """What goes to one gateway."""
+    """What goes to one gateway. ``uids`` of documents whose life begins elsewhere."""
 
     gateway: str
     documents: dict[Ref, Document] = field(default_factory=dict)
+    uids: dict[Ref, str] = field(default_factory=dict)
 
 
 class Placing:
@@ -60,7 +61,7 @@ async def _planned(
     if mode is ApplyMode.DELETE:
         after, outcome = deleted(base, part.documents)
     else:
-        after, outcome = applied(base, list(part.documents.values()), new_uid)
+        after, outcome = applied(base, list(part.documents.values()), new_uid, part.uids)
     if problems := list(broken_references(after)):
         raise InvalidManifest(problems)
     texts = {}

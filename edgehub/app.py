@@ -28,6 +28,7 @@ from edgehub.documents import Documents, open_documents
 from edgehub.health import HealthFile
 from edgehub.history import HistoryKeeper
 from edgehub.local_broker import BrokerAccess, open_broker
+from edgehub.machine import machine
 from edgehub.mapper_hosts import MapperHosts, client_id
 from edgehub.pods.home import Place, Pods
 from edgehub.settings import Settings
@@ -59,6 +60,14 @@ log = logging.getLogger(__name__)
 
 CONNECT_S: Final = 15.0
 _UNDOCUMENTED: Final = (Kind.ROUTE,)
+_OWN_TYPES: Final = {
+    "version": ValueType.STRING,
+    "broker": ValueType.STRING,
+    "started_at": ValueType.INT,
+    "machine": ValueType.JSON,
+    "pods": ValueType.JSON,
+}
+"""What the gateway's own twin has, besides what it says of its cloud."""
 
 
 class Gateway:
@@ -74,10 +83,12 @@ class Gateway:
         self._parts = parts
         self._engine = parts.engine
         self._link = parts.link
+        parts.pods.on_removed = self._report_own
         self._applying = Applying(parts.documents, parts.engine, self._follow_documents)
         self._cloud = Cloud(settings, parts.keys, parts.engine, parts.drain, parts.executor, self._applying, clock)
         self._version = version("edgetwin")
         self._started_at = clock.now_us() // 1000
+        self._machine = machine()
         self._twins = twins = LocalTwins(parts.engine, parts.link, clock, settings.gateway_name)
         self._hosts = MapperHosts(
             parts.access, parts.link, supervisor, lambda keys: twins.mark_down(keys, Reason.MAPPER_DOWN)
@@ -219,6 +230,8 @@ class Gateway:
             "version": self._version,
             "broker": f"{self.access.host}:{self.access.port}",
             "started_at": self._started_at,
+            "machine": self._machine,
+            "pods": {"seen": self._parts.documents.seen_pods(), "there": self._parts.pods.there()},
             **self._cloud.reported(self._parts.documents.refused()),
         }
         self._engine.report(self._own_key(), own, {}, at=self._clock.now_us() // 1000, by=accounts.HUB)
@@ -227,8 +240,7 @@ class Gateway:
         return TwinKey(Kind.GATEWAY, DEFAULT_NAMESPACE, self._settings.gateway_name)
 
     def _own_spec(self) -> TwinSpec:
-        types = {"version": ValueType.STRING, "broker": ValueType.STRING, "started_at": ValueType.INT, **Cloud.TYPES}
-        properties = {name: PropertySpec(name, type_) for name, type_ in types.items()}
+        properties = {name: PropertySpec(name, type_) for name, type_ in {**_OWN_TYPES, **Cloud.TYPES}.items()}
         return TwinSpec(self._own_key(), uid="", gateway=self._settings.gateway_name, properties=properties)
 
     # -- what happens --------------------------------------------------------------------------------------------

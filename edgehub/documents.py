@@ -16,6 +16,7 @@ from edgehub.serving import foreign_devices, foreign_pods, host_settings, mapper
 from mappers.sdk.config import HostSettings
 from mappers.sdk.registry import Registry as Mappers
 from twin.exchange import DocumentRow, DocumentState
+from twin.manifest.agreement import summary
 from twin.manifest.catalog import Applied, RegistryView
 from twin.manifest.document import DocumentKind
 from twin.manifest.read import read_documents
@@ -80,6 +81,10 @@ class Documents:
     def states(self) -> list[DocumentState]:
         """What is here of every document that was ever heard of."""
         return self._registry.states()
+
+    def seen_pods(self) -> str:
+        """One hash over what is known here of all Pods: the cloud, which has the same, sees by it what was taken."""
+        return summary(state for state in self.states() if state.ref.kind == DocumentKind.POD)
 
     def agree(self, rows: Iterable[DocumentRow]) -> Agreement:
         """Take documents of the cloud, and try those again that could not be served. Raises StoreError."""

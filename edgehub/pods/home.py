@@ -56,6 +56,8 @@ class Pods:
         self._sealer = sealer
         self._engine = engine
         self._clock = clock
+        self.on_removed: Callable[[], None] = lambda: None
+        """Called when nothing of a pod is left."""
         self._kubelet: Kubelet | None = None
         self._told: dict[TwinKey, dict[str, Value]] = {}
         self._remembered: set[PodId] = set()
@@ -87,6 +89,14 @@ class Pods:
         """The specs of the twins of all pods that should be here."""
         return list(pod_specs(self._view(), self._place.gateway))
 
+    def there(self) -> dict[str, Value]:
+        """The uid of each pod that should be here, or of which something is still here, by namespace and name."""
+        pods = self._kubelet.there() if self._kubelet is not None else set()
+        found: dict[str, Value] = {}
+        for pod in sorted(pods):  # one that ends and one that comes may have the same name
+            found[f"{pod.namespace}/{pod.name}" if f"{pod.namespace}/{pod.name}" not in found else pod.uid] = pod.uid
+        return found
+
     def report_all(self) -> None:
         """Tell every pod's twin how the pod is, after twins were made."""
         self._told.clear()
@@ -106,7 +116,9 @@ class Pods:
             folder.mkdir(mode=0o700, exist_ok=True)
         makers = {Engine.PROCESS: self._process, Engine.PODMAN: lambda: self._podman(folders)}
         runtime, volumes = Engines(folders, makers), Volumes(folders)
-        return Kubelet(runtime, volumes, self._clock, lambda: time.clock_gettime(time.CLOCK_BOOTTIME), self._report)
+        made = Kubelet(runtime, volumes, self._clock, lambda: time.clock_gettime(time.CLOCK_BOOTTIME), self._report)
+        made.on_removed = lambda: self.on_removed()
+        return made
 
     def _process(self) -> PodRuntime:
         from edgehub.pods.process import ProcessEngine  # as above
