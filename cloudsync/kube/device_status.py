@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from cloudsync.kube.nodes import time_text
+from cloudsync.kube.objects import KubeObject, parts, text
 from twin.document import Slot, TwinDocument, live
 from twin.merge import standing, value_of
 from twin.model import ConflictPolicy, Quality, TwinSpec, Value
@@ -19,6 +20,16 @@ def device_status(twin: TwinDocument, *, alive: bool) -> dict[str, Value]:
     if good:
         told["lastOnlineTime"] = time_text(max(good))
     return told
+
+
+def with_desired(status: Mapping[str, Value], device: KubeObject) -> dict[str, Value]:
+    """The same with what people desire, which stands in the status of a Device of v1alpha2."""
+    wanted = {text(one, "propertyName"): one.get("desired") for one in parts(device.status, "twins")}
+    wanted = {name: desired for name, desired in wanted.items() if desired is not None}
+    twins = {text(one, "propertyName"): dict(one) for one in parts(status, "twins")}
+    for name, desired in wanted.items():
+        twins.setdefault(name, {"propertyName": name})["desired"] = desired
+    return {**status, "twins": [twins[name] for name in sorted(twins)]}
 
 
 def _state(reported: Mapping[str, Slot], good: list[int], *, alive: bool) -> str:

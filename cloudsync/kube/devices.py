@@ -26,7 +26,11 @@ def taken_device(device: KubeObject, gateway: str, cluster: str) -> Document:
     if _is_alpha(device):
         selector: Value = {"matchExpressions": [{"key": "", "operator": "In", "values": [gateway]}]}
         spec["nodeSelector"] = {"nodeSelectorTerms": [selector]}
-        twins: Value = [dict(one) for one in parts(device.status, "twins")]
+        twins: Value = [
+            {"propertyName": one.get("propertyName"), "desired": one["desired"]}
+            for one in parts(device.status, "twins")
+            if one.get("desired") is not None
+        ]
         body: dict[str, Value] = {"spec": spec, "status": {"twins": twins}}  # people write desired values there
         return _read(device, v1alpha2.VERSION, cluster, body)
     spec["nodeName"] = gateway

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from cloudsync.kube.client import KubeClient
-from cloudsync.kube.device_status import device_status
+from cloudsync.kube.device_status import device_status, with_desired
 from cloudsync.kube.errors import Absent, Busy, Conflict, KubeError, Rejected
 from cloudsync.kube.nodes import Gateway
 from cloudsync.kube.objects import DEVICE_STATUSES, DEVICES, PODS, KubeObject, Place, Resource
@@ -132,6 +132,8 @@ class Telling:
             await self._discover()
         resource = DEVICE_STATUSES if self._apart else DEVICES
         status = device_status(twin, alive=gateway.alive)
+        if not self._apart:
+            status = with_desired(status, device)
         there = self._view.get(resource, place)
         if there is None:
             await self._create(device, status)

@@ -177,7 +177,8 @@ async def unknown(edge, name):
     """Wait until there is no such twin."""
     async with asyncio.timeout(30):
         with contextlib.suppress(UnknownTwin):
-            while await edge.get(name):
+            while True:
+                await edge.get(name)
                 await asyncio.sleep(0.05)
 
 

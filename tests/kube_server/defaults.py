@@ -1,7 +1,7 @@
 """What a real API server and its admission add to a pod or a service that somebody creates."""
 
 import copy
-import random
+import secrets
 import string
 
 _CONTAINER = {"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "resources": {}}
@@ -26,7 +26,7 @@ _TOKEN_PLACE = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
 def suffix(length=5):
-    return "".join(random.choices(string.ascii_lowercase + string.digits, k=length))
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(length))
 
 
 def defaulted(kind, new):
@@ -111,7 +111,7 @@ def _service(service):
     spec.setdefault("type", "ClusterIP")
     spec.setdefault("sessionAffinity", "None")
     if spec["type"] != "ExternalName":
-        spec.setdefault("clusterIP", f"10.96.{random.randrange(256)}.{random.randrange(1, 255)}")
+        spec.setdefault("clusterIP", f"10.96.{secrets.randbelow(256)}.{1 + secrets.randbelow(254)}")
         spec.setdefault("clusterIPs", [spec["clusterIP"]])
         spec.setdefault("ipFamilies", ["IPv4"])
         spec.setdefault("ipFamilyPolicy", "SingleStack")
