@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 
 import httpx2
+import msgspec
+import yaml
 from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 from lightkube.config.kubeconfig import KubeConfig
 from lightkube.core.exceptions import ConfigError
@@ -29,6 +31,11 @@ SILENT_S: Final = 90.0
 """A watch is marked about every minute; one that says nothing for longer has lost its other end."""
 _TIMEOUT_S: Final = 20.0
 _MERGE: Final = "application/merge-patch+json"
+_NO_CONFIG: Final = (
+    *(ConfigError, yaml.YAMLError, msgspec.MsgspecError, OSError),
+    *(AttributeError, KeyError, TypeError, ValueError, AssertionError),
+)
+"""What lightkube raises for a file that is no kubeconfig; it checks little of one."""
 _REMEDY: Final = "docs/kubernetes.md says which roles the account needs."
 
 
@@ -163,7 +170,7 @@ async def connected(kubeconfig: str, context: str) -> AsyncIterator[KubeClient]:
             message = f"{kubeconfig}: there is no context {context}"
             raise ConfigError(message)
         http = AsyncClient(single, ConnectionParams(timeout=httpx2.Timeout(_TIMEOUT_S), trust_env=False))
-    except (ConfigError, KeyError, TypeError, ValueError, OSError, AssertionError) as error:
+    except _NO_CONFIG as error:
         where = kubeconfig or "the service account of this pod"
         message = f"the cluster cannot be found by {where}: {error}"
         raise KubeError(message, remedy="Name a kubeconfig that kubectl works with in kube.kubeconfig.") from None
