@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 class _Kept:
     renewed_s: float = float("-inf")
     written_s: float = float("-inf")
-    told: bool = False
+    again_s: float = float("-inf")
+    """When to look again whether the name is free."""
 
 
 class Nodes:
@@ -66,16 +67,15 @@ class Nodes:
         name = node_name(self._prefix, gateway.name)
         kept = self._kept.setdefault(gateway.name, _Kept())
         node = self._view.get(NODES, Place("", name))
+        if node is None and now_s < kept.again_s:
+            return
         try:
-            if node is None:
-                node = await self._made(gateway, name)
-            elif gateway_of(node) != gateway.name:
-                log.log(
-                    logging.DEBUG if kept.told else logging.WARNING,
-                    "there is a node %s that is no gateway; gateway %s has none. Set kube.node_prefix",
-                    *(name, gateway.name),
+            node = node or await self._made(gateway, name)
+            if gateway_of(node) != gateway.name:
+                log.warning(
+                    "there is a node %s that is no gateway; set kube.node_prefix for gateway %s", name, gateway.name
                 )
-                kept.told = True
+                kept.again_s = now_s + HEARTBEAT_S
                 return
             labels = node_labels(gateway, name)
             if not labels.items() <= part(node.metadata, "labels").items():
