@@ -18,6 +18,7 @@ from tests.bench import (
     cloud_query,
     cloud_revoke,
     gateway,
+    kube_writes,
     mapper_host,
     modbus_dead_slave,
     modbus_plan,
@@ -85,6 +86,7 @@ BENCHES: Final = (
     Bench("cloud.revoke", cloud_revoke.revocation),
     Bench("cloud.cost", cloud_cost.cost, long=True),
     Bench("cloud.ingest", cloud_ingest.ingest),
+    Bench("kube.writes", kube_writes.writes, long=True),
 )
 PAGE: Final = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 

@@ -126,6 +126,12 @@ class Edge:
             document = await turn.tx.document(key)
             await turn.merge(self._rows(key, uid or document.spec.uid, values))
 
+    async def report_all(self, keys, values):
+        """The same values of many twins, those that there are, in one go."""
+        async with self.rig.hub.change(self.name) as turn:
+            found = [document for key in keys if (document := await turn.tx.document(key)) is not None]
+            await turn.merge([row for one in found for row in self._rows(one.spec.key, one.spec.uid, values)])
+
     def _reported(self):
         pods = {ref: row for ref, row in self.rows.items() if ref.kind == "Pod"}
         there = {f"{ref.namespace}/{ref.name}": row.state.uid for ref, row in pods.items() if row.state.uid}
