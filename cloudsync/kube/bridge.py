@@ -97,8 +97,9 @@ class Bridge:
             refused=lambda ref, gateway: self._why(ref, gateway),
         )
         self._marked: set[str] = set()
-        self._all = True
-        self._news = asyncio.Event()
+        self._resync_s = 0.0
+        self._for_gateways = asyncio.Event()
+        self._for_nodes = asyncio.Event()
 
     async def run(self) -> None:
         """Serve. Raises KubeError if the cluster cannot be known, OtherCluster if it becomes another."""
@@ -111,7 +112,10 @@ class Bridge:
                 for one in self._followings():
                     group.create_task(one.run(), name=f"kube: {one}")
                 group.create_task(self._telling.run(), name="kube: status")
-                group.create_task(self._keep(), name="kube: rounds")
+                group.create_task(
+                    self._every_round("gateways", self._settle_marked, self._for_gateways), name="kube: gateways"
+                )
+                group.create_task(self._every_round("nodes", self._keep_nodes, self._for_nodes), name="kube: nodes")
         finally:
             stop()
 
@@ -161,8 +165,9 @@ class Bridge:
     # -- what happens --------------------------------------------------------------------------------------------
 
     def _on_listed(self) -> None:
-        self._all = True
-        self._news.set()
+        self._resync_s = 0.0
+        self._for_gateways.set()
+        self._for_nodes.set()
 
     def _on_object(self, resource: Resource, before: KubeObject | None, after: KubeObject | None) -> None:
         one = after or before
@@ -173,17 +178,18 @@ class Bridge:
             self._telling.device(one.place)
         if resource == DEVICE_STATUSES or asks(before) == asks(after):
             return
-        if resource != NODES:
-            for side in (before, after):
-                self._marked |= self._view.gateways_near(resource, side) if side is not None else set()
-        self._news.set()
+        if resource == NODES:
+            self._for_nodes.set()
+            return
+        for side in (before, after):
+            self._marked |= self._view.gateways_near(resource, side) if side is not None else set()
+        self._for_gateways.set()
 
     def _on_twins(self, gateway: str, keys: Collection[TwinKey], all_: bool) -> None:  # a Listener
         for key in keys:
             if key.kind is Kind.GATEWAY:
                 self._presence.changed(gateway)
-                self._marked.add(gateway)
-                self._news.set()
+                self._for_nodes.set()
             else:
                 self._tell(key)
         if all_:
@@ -204,44 +210,53 @@ class Bridge:
 
     # -- rounds --------------------------------------------------------------------------------------------------
 
-    async def _keep(self) -> None:
+    async def _every_round(self, what: str, work: Callable[[], Awaitable[None]], news: asyncio.Event) -> None:
+        """Do it every other second, each part on its own: pods that wait must not let leases run out."""
         backoff = Backoff(0.5, 30.0, self._rng)
         failing = False
-        resync_s = 0.0
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ROUND_S):
-                    await self._news.wait()
-            self._news.clear()
-            if not self._view.listed:
-                continue
-            if (now_s := self._clock.monotonic_s()) >= resync_s:
-                resync_s = now_s + RESYNC_S
-                self._all = True
-            try:
-                await self._round()
-            except (KubeError, StoreError) as error:
-                log.log(logging.DEBUG if failing else logging.WARNING, "the cluster waits: %s", error)
-                failing = True
-                wait_s = error.retry_after_s if isinstance(error, Busy) else 0.0
-                await asyncio.sleep(wait_s + backoff.next_s())
-            else:
+            if self._view.listed:
+                try:
+                    await work()
+                except (KubeError, StoreError) as error:
+                    log.log(logging.DEBUG if failing else logging.WARNING, "%s wait: %s", what, error)
+                    failing = True
+                    wait_s = error.retry_after_s if isinstance(error, Busy) else 0.0
+                    await asyncio.sleep(wait_s + backoff.next_s())
+                    continue
                 failing = False
                 backoff.reset()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ROUND_S):
+                    await news.wait()
+            news.clear()
 
-    async def _round(self) -> None:
-        for name in await self._presence.look():
+    async def _keep_nodes(self) -> None:
+        seen = await self._presence.look()
+        for name in seen.turned:
             self._tell_all(name)
-        gateways = self._presence.gateways
-        if self._all:
-            self._marked |= gateways.keys()
-            self._all = False
-        for gateway in sorted(self._marked):
-            self._marked.discard(gateway)
-            if gateway in gateways:
-                await self._settle(gateway)
+        if seen.turned or seen.reread:
+            self._marked |= seen.turned | seen.reread
+            self._for_gateways.set()
         now_s, now_ms = self._clock.monotonic_s(), self._clock.now_us() // 1000
-        await self._nodes.keep(gateways, now_ms=now_ms, now_s=now_s)
+        await self._nodes.keep(self._presence.gateways, now_ms=now_ms, now_s=now_s)
+
+    async def _settle_marked(self) -> None:
+        gateways = self._presence.gateways
+        if (now_s := self._clock.monotonic_s()) >= self._resync_s:
+            self._resync_s = now_s + RESYNC_S
+            self._marked |= gateways.keys()
+            for gateway in gateways:
+                self._tell_all(gateway)
+        wrong: KubeError | None = None
+        for gateway in sorted(self._marked & gateways.keys()):
+            self._marked.discard(gateway)
+            try:
+                await self._settle(gateway)
+            except KubeError as error:  # of one gateway; the others go on
+                wrong = error
+        if wrong is not None:
+            raise wrong
 
     async def _settle(self, gateway: str) -> None:
         done = False

@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 from cloudsync.kube.client import KubeClient
-from cloudsync.kube.errors import Absent, Busy, Denied, Expired, KubeError, OtherCluster
+from cloudsync.kube.errors import Absent, Busy, Denied, Expired, KubeError, OtherCluster, Unreachable
 from cloudsync.kube.mirror import Mirror, is_later
 from cloudsync.kube.objects import KubeObject, Resource
 from twin.link.backoff import Backoff
 
 RETRY_BASE_S: Final = 0.5
 RETRY_CAP_S: Final = 30.0
+AT_ONCE_S: Final = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -94,11 +95,17 @@ class Following:
         self._on_listed()
 
     async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        began_s, told = loop.time(), False
         events = self._client.watch(self._resource, self._namespace, self._mirror.version, **self._select)
         async for event in events:
+            told = True
             self._well()
             for before, after in self._mirror.take_event(event):
                 self._on_change(self._resource, before, after)
+        if not told and loop.time() - began_s < AT_ONCE_S:
+            message = "watches end as soon as they begin"
+            raise Unreachable(message)
 
     async def _look_back(self) -> None:
         """A cluster from a backup is at an earlier version, and would say nothing until it gets here again."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloudsync.kube.client import KubeClient
-from cloudsync.kube.errors import Absent, Conflict
+from cloudsync.kube.errors import Absent, Conflict, Rejected
 from cloudsync.kube.nodes import (
     LEASE_NAMESPACE,
     LEASE_S,
@@ -61,7 +61,10 @@ class Nodes:
                 self._kept.pop(name, None)
         for gateway in gateways.values():
             if gateway.heard_at:
-                await self._keep(gateway, now_ms, now_s)
+                try:
+                    await self._keep(gateway, now_ms, now_s)
+                except Rejected as error:
+                    log.warning("the node of gateway %s: %s", gateway.name, error)
 
     async def _keep(self, gateway: Gateway, now_ms: int, now_s: float) -> None:
         name = node_name(self._prefix, gateway.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 from cloudsync.kube.nodes import Gateway
 from cloudsync.leases import AWAY_MS
@@ -15,6 +16,13 @@ from twin.merge import value_of
 from twin.model import DEFAULT_NAMESPACE, Kind, TwinKey, Value
 
 
+class Seen(NamedTuple):
+    """Gateways that came, or whose session came or went; and those that say something else of themselves."""
+
+    turned: set[str]
+    reread: set[str]
+
+
 class Presence:
     """All gateways of the cloud, as of the last look."""
 
@@ -23,11 +31,12 @@ class Presence:
         self._known = known
         self._clock = clock
         self._twins: dict[str, Mapping[str, Value]] = {}
+        self._stale: set[str] = set()
         self.gateways: dict[str, Gateway] = {}
 
     def changed(self, gateway: str) -> None:
         """Its twin has to be read again."""
-        self._twins.pop(gateway, None)
+        self._stale.add(gateway)
 
     def refused(self, gateway: str) -> dict[Ref, str]:
         """The documents that the gateway says it cannot serve."""
@@ -40,26 +49,31 @@ class Presence:
                 found[Ref(DocumentKind(kind), namespace, called)] = why
         return found
 
-    async def look(self) -> list[str]:
-        """Look again; the gateways that came or went. Raises StoreError."""
+    async def look(self) -> Seen:
+        """Look again. Raises StoreError."""
         now_ms = self._clock.now_us() // 1000
         found: dict[str, Gateway] = {}
+        reread = set()
         for state in await self._store.gateways():
-            if not await self._known(state.gateway):
+            name = state.gateway
+            if not await self._known(name):
                 continue
-            said = self._twins.get(state.gateway)
-            if said is None:
-                said = self._twins[state.gateway] = await self._said(state.gateway)
+            if name not in self._twins or name in self._stale:
+                self._stale.discard(name)
+                self._twins[name] = await self._said(name)
+                reread.add(name)
+            said = self._twins[name]
             machine, version = said.get("machine"), said.get("version")
-            found[state.gateway] = Gateway(
-                state.gateway,
+            found[name] = Gateway(
+                name,
                 _is_alive(state, now_ms),
                 state.heard_at,
                 machine if isinstance(machine, dict) else {},
                 version if isinstance(version, str) else "",
             )
         before, self.gateways = self.gateways, found
-        return [name for name, one in found.items() if name not in before or before[name].alive != one.alive]
+        turned = {name for name, one in found.items() if name not in before or before[name].alive != one.alive}
+        return Seen(turned, reread)
 
     async def _said(self, gateway: str) -> Mapping[str, Value]:
         try:

@@ -108,6 +108,7 @@ class KubeServer:
         with asyncio.Runner() as runner:
             self._loop = runner.get_loop()
             runner.run(self._server.serve())
+            runner.run(_last_words())
 
     def stop(self):
         """End it; all connections are cut."""
@@ -178,6 +179,12 @@ class KubeServer:
 
     def compact(self):
         self.call(self.cluster.store.compact)
+
+
+async def _last_words():
+    """Let connections that their clients have just ended be closed, too: uvicorn counts them no more."""
+    for _ in range(20):
+        await asyncio.sleep(0.001)
 
 
 class _Server(uvicorn.Server):

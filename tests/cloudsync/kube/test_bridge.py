@@ -215,3 +215,30 @@ async def test_refusals_and_slow_answers_of_the_api_server_only_delay(world):
 
 def _data(edge, name):
     return next((row.raw["data"] for ref, row in edge.rows.items() if ref.name == name and row.raw), None)
+
+
+async def test_nodes_may_have_a_prefix_and_other_namespaces_are_left_alone(world):
+    server, edge = world.server, world.rig.edge("gw-1")
+    await edge.sync()
+    server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "plant"}})
+    server.create(pod("other", node="edge-gw-1"))
+    server.create(pod("plain", node="gw-1"))
+    server.create({**pod("mine", node="edge-gw-1"), "metadata": {"name": "mine", "namespace": "plant"}})
+    async with world.rig.bridge(world.client, node_prefix="edge-", namespaces=("plant",), taint=False):
+        await until(lambda: world.ready("edge-gw-1") == "True")
+        await synced(edge, lambda: world.set_of(edge) == {"Pod mine"})
+        assert server.get("nodes", "gw-1", "") is None
+        assert "taints" not in server.get("nodes", "edge-gw-1", "")["spec"]
+    spaces = {one[2] for one in server.requests if one[0] == "watch" and one[1] != "nodes"}
+    assert spaces == {"plant"}
+
+
+async def test_one_gateway_whose_pods_wait_does_not_let_the_leases_of_others_run_out(world):
+    server, edge = world.server, world.rig.edge("gw-1")
+    await edge.sync()
+    server.create(pod("grand", activeDeadlineSeconds=9))
+    refused = server.faults.fail(403, 1000, verb="create", plural="events")
+    async with world.rig.bridge(world.client):
+        await until(lambda: refused.struck)
+        await until(lambda: world.ready("gw-1") == "True")
+        await until(lambda: server.get("leases", "gw-1", "kube-node-lease"))

@@ -73,7 +73,10 @@ def kubectl(request, server, tmp_path):
 
 @pytest.fixture
 async def api(server, tmp_path):
-    return await kr8s.asyncio.api(kubeconfig=str(server.kubeconfig(tmp_path / "kr8s")))
+    made = await kr8s.asyncio.api(kubeconfig=str(server.kubeconfig(tmp_path / "kr8s")))
+    yield made
+    if made._session is not None:  # it has no way to be closed
+        await made._session.aclose()
 
 
 @pytest.fixture
