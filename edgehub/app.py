@@ -28,13 +28,14 @@ from edgehub.documents import Documents, open_documents
 from edgehub.health import HealthFile
 from edgehub.history import HistoryKeeper
 from edgehub.local_broker import BrokerAccess, open_broker
-from edgehub.machine import machine
+from edgehub.machine import Machine
 from edgehub.mapper_hosts import MapperHosts, client_id
 from edgehub.pods.home import Place, Pods
 from edgehub.settings import Settings
 from edgehub.state import CliAccess, StateFolder
 from edgehub.state_store import copier, keep_copies, open_state
 from edgehub.sync.cloud import Cloud
+from edgehub.system import system
 from edgehub.twins import LocalTwins
 from twin.api import ApiServer, Caller, Served, TwinVerbs
 from twin.clock import Clock
@@ -64,7 +65,7 @@ _OWN_TYPES: Final = {
     "version": ValueType.STRING,
     "broker": ValueType.STRING,
     "started_at": ValueType.INT,
-    "machine": ValueType.JSON,
+    "system": ValueType.JSON,
     "pods": ValueType.JSON,
 }
 """What the gateway's own twin has, besides what it says of its cloud."""
@@ -87,8 +88,9 @@ class Gateway:
         self._applying = Applying(parts.documents, parts.engine, self._follow_documents)
         self._cloud = Cloud(settings, parts.keys, parts.engine, parts.drain, parts.executor, self._applying, clock)
         self._version = version("edgetwin")
+        self._machine = Machine.here()
+        self._system = system()
         self._started_at = clock.now_us() // 1000
-        self._machine = machine()
         self._twins = twins = LocalTwins(parts.engine, parts.link, clock, settings.gateway_name)
         self._hosts = MapperHosts(
             parts.access, parts.link, supervisor, lambda keys: twins.mark_down(keys, Reason.MAPPER_DOWN)
@@ -230,7 +232,8 @@ class Gateway:
             "version": self._version,
             "broker": f"{self.access.host}:{self.access.port}",
             "started_at": self._started_at,
-            "machine": self._machine,
+            **self._machine.reported(),
+            "system": self._system,
             "pods": {"seen": self._parts.documents.seen_pods(), "there": self._parts.pods.there()},
             **self._cloud.reported(self._parts.documents.refused()),
         }
@@ -240,7 +243,9 @@ class Gateway:
         return TwinKey(Kind.GATEWAY, DEFAULT_NAMESPACE, self._settings.gateway_name)
 
     def _own_spec(self) -> TwinSpec:
-        properties = {name: PropertySpec(name, type_) for name, type_ in {**_OWN_TYPES, **Cloud.TYPES}.items()}
+        properties = {
+            name: PropertySpec(name, type_) for name, type_ in {**_OWN_TYPES, **Machine.TYPES, **Cloud.TYPES}.items()
+        }
         return TwinSpec(self._own_key(), uid="", gateway=self._settings.gateway_name, properties=properties)
 
     # -- what happens --------------------------------------------------------------------------------------------

@@ -1,45 +1,41 @@
-"""What the machine of a gateway is, for the gateway's own twin: who places pods goes by it."""
+"""What the gateway's machine has for pods: told in the gateway's own twin, for the cloud's scheduler."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
-import socket
-import struct
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final, Self
 
-from twin.model import Value
+from twin.model import Value, ValueType
 
-_SIOCGIFADDR: Final = 0x8915
-_NAME_BYTES: Final = 15
-_KIB: Final = 1024
-_OWN_NETWORKS: Final = ("lo", "docker", "podman", "veth", "br-", "cni", "virbr", "tap", "tun")
-"""Beginnings of the names of interfaces at which nobody outside reaches this machine."""
+_ARCH: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
+"""The names that Kubernetes and container images have."""
 
 
-def machine(memory: Path = Path("/proc/meminfo"), release: Path = Path("/etc/os-release")) -> dict[str, Value]:
-    """CPU in thousandths of a core, memory in bytes, architecture, kernel, system, addresses. What cannot be read is
-    left out.
-    """
-    found: dict[str, Value] = {"cpu": len(os.sched_getaffinity(0)) * 1000}
-    found |= {"arch": platform.machine(), "kernel": platform.release(), "addresses": list(addresses())}
-    with suppress(OSError, ValueError, IndexError):
-        found["memory"] = int(memory.read_text().split("MemTotal:")[1].split()[0]) * _KIB
-    with suppress(OSError, IndexError):
-        found["os"] = release.read_text().split("PRETTY_NAME=")[1].splitlines()[0].strip("\"'")
-    return found
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Processors, memory and architecture; they do not change while the hub runs."""
 
+    TYPES: ClassVar[Mapping[str, ValueType]] = {
+        "cpu": ValueType.INT,
+        "memory": ValueType.INT,
+        "arch": ValueType.STRING,
+    }
+    """What the gateway's own twin has of it."""
 
-def addresses() -> Iterator[str]:
-    """The IPv4 addresses at which others reach this machine, in the order of its interfaces."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            if name.startswith(_OWN_NETWORKS):
-                continue
-            asked = struct.pack("256s", name.encode()[:_NAME_BYTES])
-            with suppress(OSError):  # an interface without an address
-                yield socket.inet_ntoa(fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, asked)[20:24])
+    cpu: int
+    memory_bytes: int
+    arch: str
+
+    @classmethod
+    def here(cls) -> Self:
+        """This machine."""
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        arch = platform.machine()
+        return cls(os.cpu_count() or 1, memory, _ARCH.get(arch, arch))
+
+    def reported(self) -> dict[str, Value]:
+        """What the gateway's own twin says of it."""
+        return {"cpu": self.cpu, "memory": self.memory_bytes, "arch": self.arch}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from cloudsync.kube.objects import KubeObject, parts, text
+from cloudsync.kube.objects import KubeObject, part, parts, text
 from twin.model import Value
 
 LEASE_NAMESPACE: Final = "kube-node-lease"
@@ -18,25 +18,23 @@ GATEWAY: Final = "edgetwin.dev/gateway"
 ROLE: Final = "node-role.kubernetes.io/edge"
 PODS: Final = 110
 
-_GO_NAMES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386"}
 _PRESSURE: Final = ("MemoryPressure", "DiskPressure", "PIDPressure")
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """What the cloud knows of a gateway. ``machine`` and ``version`` are as it reports them."""
+    """What the cloud knows of a gateway. ``said`` is what its own twin reports."""
 
     name: str
     alive: bool
     heard_at: int
     """Milliseconds since 1970."""
-    machine: Mapping[str, Value] = field(default_factory=dict)
-    version: str = ""
+    said: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def addresses(self) -> list[str]:
         """Its IP addresses, the one to use first."""
-        found = self.machine.get("addresses")
+        found = part(self.said, "system").get("addresses")
         return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
@@ -53,7 +51,7 @@ def gateway_of(node: KubeObject) -> str:
 
 def node_labels(gateway: Gateway, name: str) -> dict[str, Value]:
     """The labels that we keep; others may be added by hand."""
-    arch = _arch(gateway)
+    arch = text(gateway.said, "arch")
     about: dict[str, Value] = {"kubernetes.io/arch": arch, "beta.kubernetes.io/arch": arch} if arch else {}
     return {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", ROLE: "", GATEWAY: gateway.name, **about}
 
@@ -67,10 +65,10 @@ def new_node(gateway: Gateway, name: str, *, taint: bool) -> dict[str, Value]:
 
 def node_status(gateway: Gateway, node: KubeObject, now_ms: int) -> dict[str, Value]:
     """The status of a node. A condition that is as it was keeps the time of its last change."""
-    cpu, memory = gateway.machine.get("cpu"), gateway.machine.get("memory")
+    cpu, memory = gateway.said.get("cpu"), gateway.said.get("memory")
     amounts: dict[str, Value] = {"pods": str(PODS)}
     if isinstance(cpu, int) and isinstance(memory, int):
-        amounts |= {"cpu": f"{cpu}m", "memory": f"{memory // 1024}Ki"}
+        amounts |= {"cpu": str(cpu), "memory": f"{memory // 1024}Ki"}
     addresses: list[Value] = [{"type": "InternalIP", "address": one} for one in gateway.addresses]
     addresses.append({"type": "Hostname", "address": gateway.name})
     return {
@@ -133,21 +131,16 @@ def _conditions(gateway: Gateway, node: KubeObject, now_ms: int) -> Iterator[Val
 
 
 def _info(gateway: Gateway) -> Value:
-    machine = gateway.machine
+    system = part(gateway.said, "system")
     return {
-        "architecture": _arch(gateway),
+        "architecture": text(gateway.said, "arch"),
         "operatingSystem": "linux",
-        "kernelVersion": text(machine, "kernel"),
-        "osImage": text(machine, "os"),
-        "kubeletVersion": f"v0.0.0-edgetwin-{gateway.version}",
+        "kernelVersion": text(system, "kernel"),
+        "osImage": text(system, "os"),
+        "kubeletVersion": f"v0.0.0-edgetwin-{text(gateway.said, 'version')}",
         "kubeProxyVersion": "",
         "containerRuntimeVersion": "edgetwin://process",
         "machineID": "",
         "systemUUID": "",
         "bootID": "",
     }
-
-
-def _arch(gateway: Gateway) -> str:
-    arch = text(gateway.machine, "arch")
-    return _GO_NAMES.get(arch, arch)

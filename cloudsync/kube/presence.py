@@ -63,14 +63,7 @@ class Presence:
                 self._twins[name] = await self._said(name)
                 reread.add(name)
             said = self._twins[name]
-            machine, version = said.get("machine"), said.get("version")
-            found[name] = Gateway(
-                name,
-                _is_alive(state, now_ms),
-                state.heard_at,
-                machine if isinstance(machine, dict) else {},
-                version if isinstance(version, str) else "",
-            )
+            found[name] = Gateway(name, _is_alive(state, now_ms), state.heard_at, said)
         before, self.gateways = self.gateways, found
         turned = {name for name, one in found.items() if name not in before or before[name].alive != one.alive}
         return Seen(turned, reread)

@@ -20,7 +20,7 @@ from twin.link.memory import MemoryBroker
 from twin.manifest.agreement import Take, joined, summary, unknown
 from twin.model import Kind, Section, Site, TwinKey
 
-MACHINE = {"cpu": 2000, "memory": 2**30, "arch": "x86_64", "addresses": ["192.0.2.7"]}
+SAID = {"cpu": 2, "memory": 2**30, "arch": "amd64", "system": {"addresses": ["192.0.2.7"]}, "version": "0.1.0"}
 CONDITIONS = {"PodScheduled": True, "Initialized": True, "ContainersReady": True, "Ready": True}
 
 
@@ -136,7 +136,7 @@ class Edge:
         pods = {ref: row for ref, row in self.rows.items() if ref.kind == "Pod"}
         there = {f"{ref.namespace}/{ref.name}": row.state.uid for ref, row in pods.items() if row.state.uid}
         said = {"seen": summary(row.state for row in pods.values()), "there": there}
-        own = {"machine": MACHINE, "version": "0.1.0", "pods": said}
+        own = {**SAID, "pods": said}
         yield from self._rows(TwinKey(Kind.GATEWAY, "default", self.name), "", own)
         for ref, row in pods.items():
             if row.state.uid:

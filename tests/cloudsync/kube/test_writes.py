@@ -176,7 +176,8 @@ def test_what_people_desire_in_the_older_api_is_written_back_with_what_is_report
 
 # -- nodes -----------------------------------------------------------------------------------------------------------
 
-MACHINE = {"cpu": 4000, "memory": 2**30, "arch": "aarch64", "kernel": "6.1", "os": "Debian", "addresses": ["192.0.2.7"]}
+SYSTEM = {"kernel": "6.1", "os": "Debian", "addresses": ["192.0.2.7"]}
+SAID = {"cpu": 4, "memory": 2**30, "arch": "arm64", "system": SYSTEM, "version": "0.1.0"}
 
 
 def node(**status):
@@ -184,9 +185,9 @@ def node(**status):
 
 
 def test_a_node_says_what_its_gateway_is():
-    gateway = Gateway("gw-1", alive=True, heard_at=NOW, machine=MACHINE, version="0.1.0")
+    gateway = Gateway("gw-1", alive=True, heard_at=NOW, said=SAID)
     status = node_status(gateway, node(), NOW)
-    assert status["capacity"] == {"cpu": "4000m", "memory": "1048576Ki", "pods": "110"}
+    assert status["capacity"] == {"cpu": "4", "memory": "1048576Ki", "pods": "110"}
     assert status["nodeInfo"].items() >= {"architecture": "arm64", "kernelVersion": "6.1", "osImage": "Debian"}.items()
     assert status["addresses"][0] == {"type": "InternalIP", "address": "192.0.2.7"}
     assert new_node(gateway, "gw-1", taint=False)["spec"] == {}
@@ -194,7 +195,7 @@ def test_a_node_says_what_its_gateway_is():
 
 
 def test_a_condition_keeps_the_time_of_its_change_and_those_of_others_stay():
-    gateway = Gateway("gw-1", alive=True, heard_at=NOW, machine=MACHINE)
+    gateway = Gateway("gw-1", alive=True, heard_at=NOW, said=SAID)
     theirs = {"type": "NetworkUnavailable", "status": "False", "lastTransitionTime": "once"}
     first = node_status(gateway, node(conditions=[theirs]), NOW)
     assert theirs in first["conditions"]
@@ -203,6 +204,6 @@ def test_a_condition_keeps_the_time_of_its_change_and_those_of_others_stay():
     assert [one["lastTransitionTime"] for one in later["conditions"]] == [
         one["lastTransitionTime"] for one in first["conditions"]
     ]
-    away = node_status(Gateway("gw-1", alive=False, heard_at=NOW, machine=MACHINE), node(**later), NOW + 90_000)
+    away = node_status(Gateway("gw-1", alive=False, heard_at=NOW, said=SAID), node(**later), NOW + 90_000)
     assert {one["type"]: one["status"] for one in away["conditions"]}["Ready"] == "Unknown"
     assert said(away) != said(later)
