@@ -12,7 +12,6 @@ missing() {
     [ -n "$(find /usr/include/modbus /usr/local/include/modbus -name modbus.h 2>/dev/null)" ] || echo libmodbus-dev
     command -v socat >/dev/null || echo socat
     command -v dbus-daemon >/dev/null || echo dbus-daemon
-    command -v kubectl >/dev/null || echo kubernetes-client
     [ -x /usr/bin/stunnel4 ] || echo stunnel4
 }
 
@@ -49,6 +48,9 @@ if [ -n "$packages" ]; then
     say "Installing what some tests need with apt: $packages..."
     # shellcheck disable=SC2086  # a list of words
     apt_install $packages || say "    They are skipped; as root install: $packages"
+fi
+if ! command -v kubectl >/dev/null; then
+    apt_install kubernetes-client || say "The tests with kubectl are skipped; Debian has it in kubernetes-client"
 fi
 packages=$(missing | tr '\n' ' ')
 [ -n "$packages" ] || exit 0
