@@ -27,6 +27,8 @@ from cloudsync.kube.view import ClusterView
 from twin.model import Value
 
 RENEW_S: Final = LEASE_S / 4
+AT_MOST_S: Final = 2.0
+"""How often the status of one node is written, however often its line comes and goes."""
 HEARTBEAT_S: Final = 300.0
 """How often a status is written in which nothing but its time is new."""
 
@@ -85,7 +87,8 @@ class Nodes:
                 relabelled: Value = {"labels": dict(labels)}
                 node = await self._client.merge(NODES, node.place, {"metadata": relabelled})
             status = node_status(gateway, node, now_ms)
-            if said(status) != said(node.status) or now_s - kept.written_s >= HEARTBEAT_S:
+            since_s = now_s - kept.written_s
+            if since_s >= HEARTBEAT_S or (since_s >= AT_MOST_S and said(status) != said(node.status)):
                 known: Value = {"resourceVersion": node.version}
                 patch = {"metadata": known, "status": status}
                 node = await self._client.merge(NODES, node.place, patch, "status")

@@ -101,6 +101,7 @@ class Edge:
         """The line is there: documents and values are exchanged."""
         async with self.rig.hub.change(self.name) as turn:
             turn.state.session, turn.state.online, turn.state.heard_at = "s-1", True, turn.now_ms
+            turn.state.session_run = turn.state.runs[-1].id
             theirs = await turn.tx.documents()
             for ref in {*self.rows, *theirs}:
                 mine = self.rows.get(ref, DocumentRow(unknown(ref), None))

@@ -1,5 +1,6 @@
 """The bridge between a cluster and a cloud, against the tests' API server."""
 
+import asyncio
 import contextlib
 from pathlib import Path
 
@@ -242,3 +243,16 @@ async def test_one_gateway_whose_pods_wait_does_not_let_the_leases_of_others_run
         await until(lambda: refused.struck)
         await until(lambda: world.ready("gw-1") == "True")
         await until(lambda: server.get("leases", "gw-1", "kube-node-lease"))
+
+
+async def test_a_line_that_comes_and_goes_all_the_time_costs_the_cluster_little(world):
+    edge = world.rig.edge("gw-1")
+    await edge.sync()
+    async with world.rig.bridge(world.client):
+        await until(lambda: world.ready("gw-1") == "True")
+        for _ in range(30):
+            await edge.leave()
+            await edge.sync()
+            await asyncio.sleep(0.02)
+        await until(lambda: world.ready("gw-1") == "True")
+    assert len([one for one in world.server.requests if one[:2] == ("patch", "nodes/status")]) <= 3

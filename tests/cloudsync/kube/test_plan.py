@@ -289,5 +289,7 @@ def test_a_mirror_takes_a_listing_and_events_in_any_order_of_repetition():
     assert mirror.take_event(Event(changed.version, changed)) == []
     assert mirror.take_event(Event("9", second, gone=True)) == [(second, None)]
     assert mirror.take_listing(Listing((second,), "10")) == [(changed, None), (None, second)]
+    later = pod("b", uid="2", status={"phase": "Running"})
+    assert mirror.take_listing(Listing((later,), "11")) == [(second, later)]
     assert not mirror.take_written(pod("never", uid="3"))
     assert [one.place.name for one in mirror] == ["b"]
