@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from cloudsync.kube.marks import marked
 from cloudsync.kube.objects import KubeObject, part, parts, text
 from twin.manifest.document import Document
-from twin.manifest.kube_rules import HOST
+from twin.manifest.kube_engine import is_of_gateway
 from twin.manifest.problems import InvalidManifest, KeyPath, Problem, path_text
 from twin.manifest.read import read_parsed
 from twin.manifest.yaml import Parsed
@@ -45,7 +45,7 @@ _OF_POD: Final[Mapping[str, Pure]] = {
     **dict.fromkeys(("tolerations", "schedulerName", "priority", "priorityClassName", "preemptionPolicy"), _any),
     **dict.fromkeys(("nodeSelector", "affinity", "topologySpreadConstraints", "overhead", "resourceClaims"), _any),
     "schedulingGates": _any,
-    # a gateway has no API server to log in to, and pulls no images
+    # a gateway has no API server to log in to, and no logins of registries but its own
     **dict.fromkeys(("serviceAccountName", "serviceAccount", "automountServiceAccountToken"), _any),
     "imagePullSecrets": _any,
     # what a gateway does anyway
@@ -117,8 +117,7 @@ def _volume(pod: KubeObject, volume: Said, path: KeyPath, problems: list[Problem
 
 def _container(container: Said, tokens: set[str]) -> Value:
     made = _without(container, _OF_CONTAINER)
-    image = text(made, "image")
-    if image == HOST or image.startswith("file:///"):
+    if is_of_gateway(text(made, "image")):
         made.pop("imagePullPolicy", None)  # of an image without a tag an API server says Always; this one is not pulled
     mounts = [one for one in parts(made, "volumeMounts") if not _is_token_mount(one, tokens)]
     if "volumeMounts" in made:

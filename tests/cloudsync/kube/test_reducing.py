@@ -113,7 +113,7 @@ def _with_requests(spec, raw):
         ({"activeDeadlineSeconds": 9}, "spec.activeDeadlineSeconds"),
         ({"hostAliases": [{"ip": "192.0.2.1"}]}, "spec.hostAliases"),
         ({"initContainers": [container("side", restartPolicy="Always")]}, "spec.initContainers[0].restartPolicy"),
-        ({"containers": [container(image="nginx:1.27")]}, "spec.containers[0].image"),
+        ({"runtimeClassName": "process", "containers": [container(image="nginx:1.27")]}, "spec.containers[0].image"),
         ({"runtimeClassName": "gvisor"}, "spec.runtimeClassName"),
     ],
 )
