@@ -20,7 +20,7 @@ async def take_digests(turn: Turn, message: DocumentDigests) -> None:
     """Compare all documents, send those that the edge lacks, and ask for the others."""
     mine = await turn.tx.documents()
     if message.summary:
-        agree = message.summary == summary(row.state for row in mine.values())
+        agree = turn.state.agreed = message.summary == summary(row.state for row in mine.values())
         await remove_undocumented(turn, frozenset(message.own))
         turn.send(Documents(turn.state.session) if agree else Ask(turn.state.session, documents=True))
         return
@@ -74,6 +74,7 @@ async def take_documents(turn: Turn, message: Documents) -> None:
 
 def send_changed(turn: Turn, rows: list[DocumentRow]) -> None:
     """Tell the gateway of documents that were changed here."""
+    turn.state.agreed = turn.state.agreed and not rows
     if turn.state.session:
         _send(turn, rows, ())
 

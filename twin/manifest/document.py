@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from twin.manifest.kinds import Spec
 from twin.manifest.kube import ConfigMap, PodSpec, Secret
 from twin.manifest.problems import KeyPath, Problem
+from twin.manifest.workloads import DeploymentSpec, GatewaySpec
 from twin.manifest.yaml import Parsed
 from twin.model import Value
 
@@ -23,6 +25,12 @@ class DocumentKind(StrEnum):
     POD = "Pod"
     CONFIG_MAP = "ConfigMap"
     SECRET = "Secret"
+    DEPLOYMENT = "Deployment"
+    GATEWAY = "Gateway"
+
+
+CLOUD_ONLY: Final = (DocumentKind.DEPLOYMENT, DocumentKind.GATEWAY)
+"""Kinds that a gateway has no use for: the cloud's scheduler reads them."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,7 +55,7 @@ class Document:
     api_version: str
     ref: Ref
     labels: Mapping[str, str]
-    spec: Spec | PodSpec | ConfigMap | Secret
+    spec: Spec | PodSpec | ConfigMap | Secret | DeploymentSpec | GatewaySpec
     raw: dict[str, Value]
     origin: Parsed = field(compare=False, repr=False)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from twin.manifest import kube, v1alpha2
+from twin.manifest import kube, v1alpha2, workloads
 from twin.manifest.document import Document, DocumentKind, Manifest, Ref
 from twin.manifest.explain import explained
 from twin.manifest.fields import shown_value
@@ -23,6 +23,7 @@ from twin.model import Value
 _KINDS: Final[Mapping[tuple[str, str], type[Envelope[Any]] | type[Flat]]] = {
     **KINDS,
     **kube.KINDS,
+    **workloads.KINDS,
     (v1alpha2.VERSION, "DeviceModel"): Envelope[AlphaModelSpec],
     (v1alpha2.VERSION, "Device"): Envelope[AlphaDeviceSpec],
 }
