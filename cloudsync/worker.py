@@ -14,6 +14,7 @@ from typing import Final
 
 from cloudsync.api.server import Api
 from cloudsync.identity.directory import Directory
+from cloudsync.scheduler.keeper import scheduling
 from cloudsync.serving import WorkerOptions, serving
 from cloudsync.setup import WorkerSetup, read_setup
 from cloudsync.store.opening import open_store
@@ -67,6 +68,7 @@ async def _serve(setup: WorkerSetup) -> None:
             known=directory.known,
             worker=options.name,
         ),
+        scheduling(hub, store, options.name, known=directory.known, clock=clock),
     ):
         await ended.wait()
 

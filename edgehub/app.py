@@ -28,6 +28,7 @@ from edgehub.documents import Documents, open_documents
 from edgehub.health import HealthFile
 from edgehub.history import HistoryKeeper
 from edgehub.local_broker import BrokerAccess, open_broker
+from edgehub.machine import Machine
 from edgehub.mapper_hosts import MapperHosts, client_id
 from edgehub.pods.home import Place, Pods
 from edgehub.settings import Settings
@@ -77,6 +78,7 @@ class Gateway:
         self._applying = Applying(parts.documents, parts.engine, self._follow_documents)
         self._cloud = Cloud(settings, parts.keys, parts.engine, parts.drain, parts.executor, self._applying, clock)
         self._version = version("edgetwin")
+        self._machine = Machine.here()
         self._started_at = clock.now_us() // 1000
         self._twins = twins = LocalTwins(parts.engine, parts.link, clock, settings.gateway_name)
         self._hosts = MapperHosts(
@@ -219,6 +221,7 @@ class Gateway:
             "version": self._version,
             "broker": f"{self.access.host}:{self.access.port}",
             "started_at": self._started_at,
+            **self._machine.reported(),
             **self._cloud.reported(self._parts.documents.refused()),
         }
         self._engine.report(self._own_key(), own, {}, at=self._clock.now_us() // 1000, by=accounts.HUB)
@@ -227,7 +230,8 @@ class Gateway:
         return TwinKey(Kind.GATEWAY, DEFAULT_NAMESPACE, self._settings.gateway_name)
 
     def _own_spec(self) -> TwinSpec:
-        types = {"version": ValueType.STRING, "broker": ValueType.STRING, "started_at": ValueType.INT, **Cloud.TYPES}
+        types = {"version": ValueType.STRING, "broker": ValueType.STRING, "started_at": ValueType.INT}
+        types |= {**Machine.TYPES, **Cloud.TYPES}
         properties = {name: PropertySpec(name, type_) for name, type_ in types.items()}
         return TwinSpec(self._own_key(), uid="", gateway=self._settings.gateway_name, properties=properties)
 

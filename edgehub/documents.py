@@ -17,7 +17,8 @@ from mappers.sdk.config import HostSettings
 from mappers.sdk.registry import Registry as Mappers
 from twin.exchange import DocumentRow, DocumentState
 from twin.manifest.catalog import Applied, RegistryView
-from twin.manifest.document import DocumentKind
+from twin.manifest.document import CLOUD_ONLY, Document, DocumentKind
+from twin.manifest.problems import InvalidManifest, Problem
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
 from twin.model import Kind, TwinKey, TwinSpec
@@ -108,6 +109,8 @@ class Documents:
 
     def _apply(self, request: ApplyRequest) -> ApplyReply:
         manifest = read_documents([Source(one.name, one.text.encode()) for one in request.sources])
+        if problems := [_not_here(one) for one in manifest.documents if one.kind in CLOUD_ONLY]:
+            raise InvalidManifest(problems)
         documents = self.sealer.sealed(manifest.documents)
         warnings = [str(warning) for warning in manifest.warnings]
         if request.mode is ApplyMode.DIFF:
@@ -123,6 +126,11 @@ class Documents:
         if self.refused() and not request.dry_run:
             self._registry.agree(())  # what was refused may fit now
         return ApplyReply(changes=_changes(outcome), warnings=warnings)
+
+
+def _not_here(document: Document) -> Problem:
+    text = f"a {document.kind} is for the cloud, which makes of it what gateways are to have"
+    return document.problem(("kind",), text, "Apply it there: edgetwin cloud apply -f FILE.")
 
 
 def _changes(outcome: Applied) -> list[DocumentChange]:

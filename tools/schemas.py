@@ -17,7 +17,7 @@ from pydantic_core import core_schema
 from cloudsync.settings import CloudSettings
 from edgehub.settings import Settings
 from mappers.sdk.config import HostSettings
-from twin.manifest import kube
+from twin.manifest import kube, workloads
 from twin.manifest.fields import Deadband
 from twin.manifest.kinds import KINDS, OURS
 from twin.model import NAME, PROPERTY, Drop, Keep
@@ -54,6 +54,8 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
     cloud_api.KeepWatchRequest,
     cloud_api.AuditRequest,
     cloud_api.AuditReply,
+    cloud_api.WorkloadsRequest,
+    cloud_api.WorkloadsReply,
     sync_bodies.SyncHello,
     sync_bodies.SyncWelcome,
     sync_bodies.SyncRefusal,
@@ -129,7 +131,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     for (version, kind), envelope in KINDS.items():
         if version == OURS:
             found[f"{_kebab(kind)}-document.json"] = _document(kind, envelope)
-    for (_, kind), envelope in kube.KINDS.items():
+    for (_, kind), envelope in {**kube.KINDS, **workloads.KINDS}.items():
         found[f"{_kebab(kind)}-document.json"] = _document(kind, envelope)
     found["settings.json"] = _titled(Settings.model_json_schema(), Settings)
     found["cloud-settings.json"] = _titled(CloudSettings.model_json_schema(), CloudSettings)
@@ -156,7 +158,7 @@ def _document(kind: str, envelope: type[BaseModel]) -> dict[str, Any]:
     schema = _titled(envelope.model_json_schema(schema_generator=WrittenSchema), envelope)
     schema["title"] = kind
     schema["properties"]["kind"] = {"const": kind}
-    versions = [version for version, known in (*KINDS, *kube.KINDS) if known == kind]
+    versions = [version for version, known in (*KINDS, *kube.KINDS, *workloads.KINDS) if known == kind]
     schema["properties"]["apiVersion"] = {"enum": versions}
     return schema
 

@@ -15,6 +15,7 @@ from cloudsync.api.following import Follower
 from cloudsync.api.peers import Peers
 from cloudsync.api.verbs import CloudVerbs
 from cloudsync.api.watching import Watches
+from cloudsync.api.workloads import WorkloadsVerb
 from cloudsync.applying import Applying
 from cloudsync.hub import Hub
 from cloudsync.identity.roles import Role
@@ -68,6 +69,7 @@ class Api:
                 **CloudVerbs(store, hub, clock, new_id=new_id, version=version).verbs(),
                 **BulkSet(store, hub, link, clock).verbs(),
                 **self._watches.verbs(),
+                **WorkloadsVerb(store, clock).verbs(),
                 Verb.APPLY: Served(ApplyRequest, self._apply),
             },
             door=cloud_door(role_of, self._on_denied),

@@ -9,11 +9,14 @@ Each step may be the last one of this worker: what is written down is carried ou
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
+from cloudsync.hub import Hub
 from cloudsync.placing import Part, Placing
 from cloudsync.scheduler.carrying import Errand, errand, placed_raw
 from cloudsync.scheduler.catalog import pod_ref
@@ -24,14 +27,13 @@ from cloudsync.scheduler.reading import document_of, pod_raw
 from cloudsync.scheduler.replicas import Ids
 from cloudsync.sessions import is_online
 from cloudsync.store import AuditEntry, CloudStore
-from cloudsync.store.workloads import Placement, PlacementState, Presence, Workload
+from cloudsync.store.workloads import Placement, PlacementState, Workload
 from twin.clock import Clock
-from twin.errors import EdgetwinError, StoreError
+from twin.errors import StoreError
 from twin.exchange import DocumentRef
 from twin.manifest.catalog import content_hash
 from twin.manifest.document import Document, DocumentKind, Ref
 from twin.manifest.problems import InvalidManifest
-from twin.model import Value
 from twin.wire.api import ApplyMode
 
 log = logging.getLogger(__name__)
@@ -48,14 +50,27 @@ CLOCK_STEP_MS: Final = 5_000
 AT_ONCE: Final = 8
 """Gateways whose sets are changed at the same time."""
 
-Sealed = Callable[[Workload, str, Mapping[str, Value]], Mapping[str, Value] | None]
-"""The document of a Secret for one gateway, by what that reports of itself; None if it cannot have it yet."""
+
+@contextlib.asynccontextmanager
+async def scheduling(
+    hub: Hub, store: CloudStore, worker: str, *, known: Callable[[str], Awaitable[bool]], clock: Clock
+) -> AsyncIterator[None]:
+    """Let this worker schedule, whenever it is the one, while the block runs."""
+    ids = Ids(lambda: secrets.token_hex(3), lambda: secrets.token_hex(8))
+    placing = Placing(hub, store, new_uid=ids.uid)
+    scheduler = Scheduler(store, placing, worker, known=known, clock=clock, ids=ids)
+    task = asyncio.create_task(scheduler.run(), name="scheduler")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        with contextlib.suppress(StoreError):
+            await scheduler.release()
 
 
-class Changed(EdgetwinError):
+class Changed(Exception):
     """Something else was changed while a plan was made; it is made anew."""
-
-    code = "changed"
 
 
 class Scheduler:
@@ -124,12 +139,12 @@ class Scheduler:
         seen = (revision, online, frozenset(one.gateway for one in presences if one.agreed))
         if seen == self._seen and now < self._look_at:
             return
-        await self.round(presences, revision, now)
+        await self.round(revision, now)
         self._seen = seen
 
-    async def round(self, presences: Sequence[Presence], revision: int, now: int) -> Plan:
+    async def round(self, revision: int, now: int) -> Plan:
         """Look, decide, write down, carry out. Raises StoreError; what was written down by then stands."""
-        seen = await self._looking.look(presences, revision, now, self._listening)
+        seen = await self._looking.look(revision, now, self._listening)
         made = plan(seen.world, now, self._ids)
         self._look_at = min(now + LOOK_MS, made.look_at or now + LOOK_MS)
         try:
@@ -175,8 +190,7 @@ class Scheduler:
         placements |= {(one.gateway, pod_ref(one.pod)): self._placement(one, seen) for one in made.place}
         async with self._store.workloads.transaction() as tx:
             if tx.revision != seen.revision + 1:
-                message = "something else was changed meanwhile"
-                raise Changed(message)
+                raise Changed
             await tx.put(made_now)
             await tx.delete([pod_ref(name) for name in made.drop])
             await tx.place(list(placements.values()))

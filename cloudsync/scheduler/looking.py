@@ -55,7 +55,7 @@ class Looking:
         """What was written down last of what keeps each pod from having a gateway."""
         return self._catalog.whys
 
-    async def look(self, presences: Sequence[Presence], revision: int, now: int, listening: int) -> Seen:
+    async def look(self, revision: int, now: int, listening: int) -> Seen:
         """``listening``: since when somebody would have heard a gateway. Raises StoreError."""
         workloads = await self._catalog.workloads()
         placements: dict[str, dict[DocumentRef, Placement]] = defaultdict(dict)
@@ -73,12 +73,19 @@ class Looking:
         adopted = tuple(_adopted(strangers, workloads, placements, now))
         for one in adopted:
             placements[one.gateway][one.ref] = one
+        # Read after the sets: a gateway that agrees then agrees to what was removed by then.
+        presences = await self._store.workloads.presences()
         gateways = await self._gateways(presences, workloads, strangers, adopted, now, listening)
         pods = {one.meaning.name: one.meaning for one in workloads.values() if isinstance(one.meaning, Pod)}
         deployments = {
             one.meaning.uid: one.meaning for one in workloads.values() if isinstance(one.meaning, Deployment)
         }
-        placed = tuple(_placed(one) for of in placements.values() for one in of.values() if _is_pod(one.ref))
+        placed = tuple(
+            _placed(one, removed=one.ref not in there.get(one.gateway, {}))
+            for of in placements.values()
+            for one in of.values()
+            if one.ref.kind == DocumentKind.POD
+        )
         pods = await self._with_readiness(pods, deployments, placements)
         return Seen(revision, World(pods, deployments, gateways, placed), workloads, placements, there, adopted)
 
@@ -175,16 +182,14 @@ def _adopted(
     return found
 
 
-def _placed(one: Placement) -> Placed:
-    return Placed(pod_name(one.ref), one.gateway, one.uid, one.owner, one.state, one.since, one.grace_s)
+def _placed(one: Placement, *, removed: bool) -> Placed:
+    return Placed(
+        pod_name(one.ref), one.gateway, one.uid, one.owner, one.state, one.since, one.grace_s, removed=removed
+    )
 
 
 def _plain(value: SlotValue) -> Value:
     return None if isinstance(value, Tombstone) else value
-
-
-def _is_pod(ref: DocumentRef) -> bool:
-    return ref.kind == DocumentKind.POD
 
 
 def _sum(amounts: Iterable[Amounts]) -> Amounts:

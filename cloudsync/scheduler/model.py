@@ -162,6 +162,8 @@ class Placed:
     state: PlacementState = PlacementState.BOUND
     since: int = 0
     grace_s: int = 30
+    removed: bool = True
+    """Of one that is to go: whether its document is out of the gateway's set."""
 
     @property
     def place(self) -> tuple[str, PodName]:

@@ -70,7 +70,7 @@ class _Planning:
         if placed.state is ENDING and self._now >= ends_at:
             self._forget.add(placed.place)
             return
-        if placed.state is LEAVING and gateway is not None and gateway.agreed:
+        if placed.state is LEAVING and placed.removed and gateway is not None and gateway.agreed:
             placed = self._changed[placed.place] = replace(placed, state=ENDING, since=self._now)
             ends_at = self._now + placed.grace_s * 1000
         if placed.state is ENDING:

@@ -151,6 +151,12 @@ class SqlWorkloads:
         async with self._database.reading() as connection:
             return [_workload(row) for row in await connection.fetch(sql, *parameters)]
 
+    async def owned(self, owner: str, *, limit: int) -> list[Workload]:
+        """The pods that were made for a Deployment, by name."""
+        sql = f"SELECT {listed(_WORKLOAD)} FROM workload WHERE owner = $1 AND owner <> '' ORDER BY name LIMIT $2"
+        async with self._database.reading() as connection:
+            return [_workload(row) for row in await connection.fetch(sql, escaped(owner), limit)]
+
     async def placements(self, refs: Collection[DocumentRef] | None = None) -> list[Placement]:
         """All of them, or those of some documents."""
         sql, parameters = f"SELECT {listed(_PLACEMENT)} FROM placement", list[Any]()

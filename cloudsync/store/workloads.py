@@ -166,6 +166,10 @@ class WorkloadStore(Protocol):
         """A page of one kind by namespace and name; ``after`` is ``namespace/name``."""
         ...
 
+    async def owned(self, owner: str, *, limit: int) -> list[Workload]:
+        """The pods that were made for a Deployment, by name."""
+        ...
+
     async def placements(self, refs: Collection[DocumentRef] | None = None) -> list[Placement]:
         """All of them, or those of some documents."""
         ...

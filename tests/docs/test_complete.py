@@ -46,6 +46,15 @@ from twin.manifest.kinds import (
 from twin.manifest.kinds import History as HistoryKeys
 from twin.manifest.kinds import Report as ReportKeys
 from twin.manifest.kube import ConfigMap, Container, ContainerPort, PodSpec, Probe, Secret, Volume, VolumeMount
+from twin.manifest.workloads import (
+    Capacity,
+    DeploymentSpec,
+    GatewaySpec,
+    RollingUpdate,
+    Selector,
+    Strategy,
+    Taint,
+)
 from twin.model import DEFAULT_NAMESPACE, Kind, Reason, TwinKey
 from twin.wire import topics
 from twin.wire.api import Verb
@@ -185,7 +194,7 @@ def test_every_message_of_the_wire_has_a_schema(schemas):
     }
     parts = {"Mark", "ErrorBody", "RefusedReport", "DesiredValue", "LeafBody", "TwinBody", "SlotBody", "DocumentSource"}
     parts |= {"DocumentChange", "ChildStatus", "ConnectionStatus", "ReadingBody", "GapBody"}
-    parts |= {"RefusedTwin", "GatewayBody", "AuditBody"}
+    parts |= {"RefusedTwin", "GatewayBody", "AuditBody", "CloudPodBody", "CloudDeploymentBody"}
     parts |= {
         "SyncBody",
         "StandingBody",
@@ -223,6 +232,7 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
                 MapperSpec,
             ),
         ),
+        ("docs/workloads.md", (DeploymentSpec, GatewaySpec, Taint, Capacity, Strategy, RollingUpdate, Selector)),
         ("docs/pods.md", (PodSpec, Container, Volume, Probe, VolumeMount, ContainerPort, ConfigMap, Secret)),
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),
         ("docs/ble.md", (BleConnection, BleDevice, BlePoint, BleScan)),

@@ -133,7 +133,13 @@ class GatewaySpec(Part):
     unschedulable: StrictBool = Field(False, examples=["true"])
 
 
+class GatewayDocument(Envelope[GatewaySpec]):
+    """A Gateway may say nothing but its labels."""
+
+    spec: GatewaySpec = GatewaySpec()
+
+
 KINDS: Final[dict[tuple[str, str], type[Envelope[Any]]]] = {
     (APPS, "Deployment"): Envelope[DeploymentSpec],
-    (OURS, "Gateway"): Envelope[GatewaySpec],
+    (OURS, "Gateway"): GatewayDocument,
 }

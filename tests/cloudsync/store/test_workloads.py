@@ -33,6 +33,8 @@ async def test_workloads_are_kept_by_kind_namespace_and_name(store):
     web = workload(owner="d1", made="t1", why="0/0 gateways\0", at=17)
     await put(store, web, workload(SHOP))
     assert await store.workloads.get([WEB]) == [web]
+    assert await store.workloads.owned("d1", limit=2) == [web]
+    assert await store.workloads.owned("", limit=2) == []
     newer = workload(generation=2, hash="h2", raw={})
     await put(store, newer)
     assert await store.workloads.get([WEB, ENV]) == [newer]
