@@ -186,7 +186,12 @@ class Cloud:
     # -- children ------------------------------------------------------------------------------------------------
 
     def _worker(self, name: str) -> Child:
-        setup = WorkerSetup(**self._setup(name, WORKER), sync=self._settings.sync, audit=self._settings.audit)
+        setup = WorkerSetup(
+            **self._setup(name, WORKER),
+            sync=self._settings.sync,
+            audit=self._settings.audit,
+            secrets_key=str(self._folder.secrets_key),
+        )
         return self._child(name, "cloudsync.worker", setup)
 
     def _web(self) -> Child:

@@ -23,6 +23,7 @@ from twin.manifest.problems import InvalidManifest, Problem
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
 from twin.model import Kind, TwinKey
+from twin.sealing import Sealer
 from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, DocumentChange
 
 
@@ -30,11 +31,17 @@ class Applying:
     """Puts documents into the sets of gateways."""
 
     def __init__(
-        self, hub: Hub, store: CloudStore, *, known: Callable[[str], Awaitable[bool]], new_uid: Callable[[], str]
+        self,
+        hub: Hub,
+        store: CloudStore,
+        *,
+        known: Callable[[str], Awaitable[bool]],
+        new_uid: Callable[[], str],
+        sealer: Sealer,
     ) -> None:
         self._hub = hub
         self._placing = Placing(hub, store, new_uid=new_uid)
-        self._workloads = Workloads(store, new_uid=new_uid)
+        self._workloads = Workloads(store, sealer, new_uid=new_uid)
         self._store = store
         self._known = known
 

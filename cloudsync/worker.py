@@ -9,6 +9,7 @@ import secrets
 import signal
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -21,6 +22,7 @@ from cloudsync.store.opening import open_store
 from twin.clock import SystemClock
 from twin.errors import EdgetwinError
 from twin.parent import die_with_parent
+from twin.sealing import Sealer
 
 FAILED: Final = 5
 
@@ -50,6 +52,7 @@ async def _serve(setup: WorkerSetup) -> None:
         history_days=setup.sync.history_days,
         audit_days=setup.audit.days,
     )
+    sealer = Sealer(Path(setup.secrets_key), credentials=os.environ.get("CREDENTIALS_DIRECTORY", ""))
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
@@ -67,8 +70,9 @@ async def _serve(setup: WorkerSetup) -> None:
             version=version("edgetwin"),
             known=directory.known,
             worker=options.name,
+            sealer=sealer,
         ),
-        scheduling(hub, store, options.name, known=directory.known, clock=clock),
+        scheduling(hub, store, sealer, options.name, known=directory.known, clock=clock),
     ):
         await ended.wait()
 

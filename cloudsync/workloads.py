@@ -16,6 +16,7 @@ from twin.manifest.catalog import Action, Applied, RegistryView, Stored, applied
 from twin.manifest.differences import difference
 from twin.manifest.document import Document, DocumentKind, Ref
 from twin.manifest.problems import InvalidManifest
+from twin.sealing import Sealer
 from twin.wire.api import ApplyMode, DocumentChange
 
 KINDS: Final = frozenset(
@@ -31,10 +32,11 @@ KINDS: Final = frozenset(
 
 
 class Workloads:
-    """Changes the documents of the cloud's own, all of a request or none."""
+    """Changes the documents of the cloud's own, all of a request or none; Secrets are kept encrypted."""
 
-    def __init__(self, store: CloudStore, *, new_uid: Callable[[], str]) -> None:
+    def __init__(self, store: CloudStore, sealer: Sealer, *, new_uid: Callable[[], str]) -> None:
         self._store = store
+        self._sealer = sealer
         self._new_uid = new_uid
 
     async def known(self, refs: Iterable[Ref]) -> frozenset[Ref]:
@@ -46,6 +48,7 @@ class Workloads:
         """What would come of it; nothing is changed. Raises InvalidManifest with every problem."""
         if not documents:
             return []
+        documents = self._sealer.sealed(documents)
         found = await self._store.workloads.get([_wide(one.ref) for one in documents])
         return _told(*self._outcome(found, documents, mode), documents, mode)
 
@@ -53,6 +56,7 @@ class Workloads:
         """Change them. Raises InvalidManifest with every problem; then nothing has changed."""
         if not documents:
             return []
+        documents = self._sealer.sealed(documents)
         async with self._store.workloads.transaction() as tx:
             found = await tx.get([_wide(one.ref) for one in documents])
             base, outcome = self._outcome(found, documents, mode)

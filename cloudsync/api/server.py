@@ -24,6 +24,7 @@ from twin.api import ApiServer, Caller, Served
 from twin.clock import Clock
 from twin.errors import StoreError
 from twin.link import Link
+from twin.sealing import Sealer
 from twin.wire.api import ApplyReply, ApplyRequest, Verb
 
 DENIED_EVERY_S: Final = 60.0
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 class Api:
     """All that apps may ask a worker, by our verbs and by AWS's topics.
 
-    ``known`` says whether a gateway has joined; ``worker`` is a name that no other worker has.
+    ``known`` says whether a gateway has joined; ``worker`` is a name that no other worker has; ``sealer`` for Secrets.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Api:
         version: str,
         known: Callable[[str], Awaitable[bool]],
         worker: str,
+        sealer: Sealer,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -62,7 +64,7 @@ class Api:
         self._denied: dict[tuple[str, str], float] = {}
         self._audits: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
-        self._applying = Applying(hub, store, known=known, new_uid=new_id)
+        self._applying = Applying(hub, store, known=known, new_uid=new_id, sealer=sealer)
         self._server = ApiServer(
             link,
             {

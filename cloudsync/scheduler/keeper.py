@@ -29,11 +29,13 @@ from cloudsync.sessions import is_online
 from cloudsync.store import AuditEntry, CloudStore
 from cloudsync.store.workloads import Placement, PlacementState, Workload
 from twin.clock import Clock
+from twin.envelope import EnvelopeError
 from twin.errors import StoreError
 from twin.exchange import DocumentRef
 from twin.manifest.catalog import content_hash
 from twin.manifest.document import Document, DocumentKind, Ref
 from twin.manifest.problems import InvalidManifest
+from twin.sealing import Sealer, SecretKeyError
 from twin.wire.api import ApplyMode
 
 log = logging.getLogger(__name__)
@@ -53,12 +55,12 @@ AT_ONCE: Final = 8
 
 @contextlib.asynccontextmanager
 async def scheduling(
-    hub: Hub, store: CloudStore, worker: str, *, known: Callable[[str], Awaitable[bool]], clock: Clock
+    hub: Hub, store: CloudStore, sealer: Sealer, worker: str, *, known: Callable[[str], Awaitable[bool]], clock: Clock
 ) -> AsyncIterator[None]:
     """Let this worker schedule, whenever it is the one, while the block runs."""
     ids = Ids(lambda: secrets.token_hex(3), lambda: secrets.token_hex(8))
     placing = Placing(hub, store, new_uid=ids.uid)
-    scheduler = Scheduler(store, placing, worker, known=known, clock=clock, ids=ids)
+    scheduler = Scheduler(store, placing, sealer, worker, known=known, clock=clock, ids=ids)
     task = asyncio.create_task(scheduler.run(), name="scheduler")
     try:
         yield
@@ -80,6 +82,7 @@ class Scheduler:
         self,
         store: CloudStore,
         placing: Placing,
+        sealer: Sealer,
         worker: str,
         *,
         known: Callable[[str], Awaitable[bool]],
@@ -88,6 +91,7 @@ class Scheduler:
     ) -> None:
         self._store = store
         self._placing = placing
+        self._sealer = sealer
         self._worker = worker
         self._known = known
         self._clock = clock
@@ -255,9 +259,12 @@ class Scheduler:
             if known is None or not is_here or known.workload.uid != placement.uid:
                 continue
             for needed in (ref, *known.needs):
-                if needed in seen.workloads:
-                    one = seen.workloads[needed].workload
-                    wanted[needed] = f"{one.uid}:{one.generation}"
+                if needed not in seen.workloads:
+                    continue
+                one = seen.workloads[needed].workload
+                wanted[needed] = f"{one.uid}:{one.generation}"
+                if needed.kind == DocumentKind.SECRET:  # encrypted anew for another key
+                    wanted[needed] += f":{seen.readers.get(gateway, '')[:16]}"
         return errand(gateway, placements, seen.there.get(gateway, {}), wanted, now)
 
     async def _run(self, one: Errand, seen: Seen) -> list[Placement]:
@@ -265,7 +272,7 @@ class Scheduler:
         documents = {
             ref: document
             for ref in one.put
-            if (document := self._document(seen.workloads[ref].workload, one.gateway)) is not None
+            if (document := self._document(seen.workloads[ref].workload, one.gateway, seen)) is not None
         }
         try:
             if documents:
@@ -277,11 +284,24 @@ class Scheduler:
         except InvalidManifest as error:
             self._tell(one.gateway, str(error))
             return []
-        self._refused.pop(one.gateway, None)
+        if len(documents) == len(one.put):
+            self._refused.pop(one.gateway, None)
         return [replace(one.put[ref], hash=content_hash(document.raw)) for ref, document in documents.items()]
 
-    def _document(self, workload: Workload, gateway: str) -> Document | None:
-        return document_of(workload.ref, placed_raw(workload, gateway))
+    def _document(self, workload: Workload, gateway: str, seen: Seen) -> Document | None:
+        """The document as the gateway gets it; None: not now."""
+        document = document_of(workload.ref, placed_raw(workload, gateway))
+        if document.kind is not DocumentKind.SECRET:
+            return document
+        reader = seen.readers.get(gateway)
+        if reader is None:
+            self._tell(gateway, f"it has not told the key that {document.ref} is to be encrypted with")
+            return None
+        try:
+            return document_of(workload.ref, self._sealer.sealed_for(reader, document))
+        except (SecretKeyError, EnvelopeError) as error:
+            self._tell(gateway, str(error))
+            return None
 
     def _tell(self, gateway: str, text: str) -> None:
         if self._refused.get(gateway) != text:

@@ -34,6 +34,8 @@ class Seen:
     workloads: Mapping[DocumentRef, Known]
     placements: Mapping[str, Mapping[DocumentRef, Placement]]
     """By gateway."""
+    readers: Mapping[str, str]
+    """The public key of each gateway that reads Secrets."""
     there: Mapping[str, Mapping[DocumentRef, str]]
     """What each gateway has of the kinds that are carried, by its hash."""
     adopted: tuple[Placement, ...]
@@ -62,7 +64,7 @@ class Looking:
         for one in await self._store.workloads.placements():
             placements[one.gateway][one.ref] = one
         if not workloads and not placements:
-            return Seen(revision, World({}, {}, {}, ()), {}, {}, {}, ())
+            return Seen(revision, World({}, {}, {}, ()), {}, {}, {}, {}, ())
         there: dict[str, dict[DocumentRef, str]] = defaultdict(dict)
         unnamed: dict[str, set[Identity]] = defaultdict(set)
         for gateway, identity, hash_ in await self._store.workloads.in_sets(CARRIED):
@@ -87,7 +89,9 @@ class Looking:
             if one.ref.kind == DocumentKind.POD
         )
         pods = await self._with_readiness(pods, deployments, placements)
-        return Seen(revision, World(pods, deployments, gateways, placed), workloads, placements, there, adopted)
+        readers = {name: key for name, said in self._facts.items() if isinstance(key := said.get("secrets_key"), str)}
+        world = World(pods, deployments, gateways, placed)
+        return Seen(revision, world, workloads, placements, readers, there, adopted)
 
     async def _gateways(
         self,

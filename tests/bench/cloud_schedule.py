@@ -47,8 +47,8 @@ async def figures(scale: Scale) -> list[Figure]:
             "cloud.schedule.store",
             stored,
             "s",
-            f"{GATEWAYS // part} gateways, {pods // part} pods: from the moment that the silence is long enough until it"
-            " is read, decided, on disk, and out of the gateway's set and in the others', SQLite",
+            f"{GATEWAYS // part} gateways, {pods // part} pods: from the moment that the silence is long enough until"
+            " it is read, decided, on disk, and in the sets of gateways, SQLite",
         ),
         Figure(
             "cloud.schedule",

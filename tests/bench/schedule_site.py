@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 from typing import Final
 
 from cloudsync.applying import Applying
@@ -19,6 +20,7 @@ from twin.exchange import Row
 from twin.manifest.workloads import CutOff
 from twin.model import Kind, Section, TwinKey
 from twin.model import Site as Origin
+from twin.sealing import Sealer
 from twin.wire.api import ApplyRequest, DocumentSource
 
 _FACTS: Final = {"version": "1", "cpu": 4, "memory": 2**31}
@@ -46,6 +48,7 @@ class Site:
     def __init__(self, store: CloudStore, gateways: int, deployments: int, replicas: int, rule: CutOff) -> None:
         numbers = itertools.count(1)
         self.clock = Time()
+        self._sealer = Sealer(Path("nowhere"))
         self._store = store
         self._names = [f"gw-{number:04}" for number in range(gateways)]
         self._deployments, self._replicas, self._rule = deployments, replicas, rule
@@ -60,7 +63,9 @@ class Site:
             pacing=Pacing(rate_hz=1000, burst=1000, max_wait_s=1),
         )
         placing = Placing(self._hub, store, new_uid=self._ids.uid)
-        self.scheduler = Scheduler(store, placing, "w", known=self._known, clock=self.clock, ids=self._ids)
+        self.scheduler = Scheduler(
+            store, placing, self._sealer, "w", known=self._known, clock=self.clock, ids=self._ids
+        )
 
     async def _known(self, _: str) -> bool:
         return True
@@ -78,7 +83,7 @@ class Site:
                 await turn.define_undocumented(rows, newest=True)
         documents = [self._deployment(number) for number in range(self._deployments)]
         text = "\n---\n".join(map(json.dumps, documents))
-        applying = Applying(self._hub, self._store, known=self._known, new_uid=self._ids.uid)
+        applying = Applying(self._hub, self._store, known=self._known, new_uid=self._ids.uid, sealer=self._sealer)
         await applying.apply(ApplyRequest(sources=[DocumentSource(name="f", text=text)]), by="ann")
 
     async def settle(self) -> None:

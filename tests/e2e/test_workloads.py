@@ -1,10 +1,13 @@
 """The cloud's own pods on two real gateways: placed, moved or kept when one is lost, never twice when it is back."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import signal
+import stat
 import time
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from twin.errors import LinkError, RequestTimeout
 from twin.wire.cloud_api import WorkloadsRequest
 
 GATEWAYS = ("gw-1", "gw-2")
+CANARY = "c4n4ry-of-the-clouds-secret"
 SHOP = """
 apiVersion: apps/v1
 kind: Deployment
@@ -30,13 +34,23 @@ spec:
     metadata: {labels: {app: shop}}
     spec:
       terminationGracePeriodSeconds: 1
-      containers: [{name: app, image: host, command: [sh, -c, 'echo $LEVEL $WORD; exec sleep 1000'], envFrom: [FROM]}]
+      containers:
+        - name: app
+          image: host
+          command: [sh, -c, 'echo $LEVEL $(printf %s "$WORD" | sha256sum | cut -c1-8); exec sleep 1000']
+          envFrom: [{configMapRef: {name: env}}, {secretRef: {name: word}}]
 ---
 apiVersion: v1
 kind: ConfigMap
 metadata: {namespace: plant, name: env}
 data: {LEVEL: debug}
-""".replace("FROM", "{configMapRef: {name: env}}")
+---
+apiVersion: v1
+kind: Secret
+metadata: {namespace: plant, name: word}
+stringData: {WORD: CANARY}
+""".replace("CANARY", CANARY)
+SECRET = SHOP.rpartition("---")[2]
 SINGLE = """
 apiVersion: v1
 kind: Pod
@@ -172,9 +186,20 @@ def test_replicas_run_on_both_gateways_with_what_they_need(plant):
     assert plant.running() == {name: [there] for name, there in shops(found).items()}
     for name, there in shops(found).items():
         said = plant.hubs[there].run("logs", f"plant/{name}").stdout
-        assert said.startswith(b"debug" if isinstance(said, bytes) else "debug")
+        assert said == f"debug {hashlib.sha256(CANARY.encode()).hexdigest()[:8]}\n"
     (deployment,) = plant.cloud.json("cloud", "deployments")["deployments"]
     assert (deployment["replicas"], deployment["ready"], deployment["placed"]) == (2, 2, 2)
+
+
+def test_the_secret_is_in_plain_in_no_file_of_the_cloud_or_of_a_gateway(plant):
+    plain = (CANARY.encode(), base64.b64encode(CANARY.encode()))
+    (plant.folder / "apply.yaml").unlink()
+    files = [path for path in plant.folder.rglob("*") if path.is_file()]
+    assert {"registry.json", "cloud.db", "gw-1.log", "cloud.log", "secrets.key"} <= {path.name for path in files}
+    assert [str(path) for path in files if any(one in path.read_bytes() for one in plain)] == []
+    assert stat.S_IMODE((plant.cloud.folder / "secrets.key").stat().st_mode) == 0o600
+    refused = plant.hubs["gw-1"].run("delete", "-f", "-", stdin=SECRET.encode())
+    assert "was given by the cloud" in refused.stderr
 
 
 def test_a_pod_that_fits_nowhere_says_why_and_a_deployment_is_refused_at_a_gateway(plant):

@@ -13,6 +13,7 @@ from twin.document import Slot
 from twin.errors import StoreError
 from twin.exchange import Row
 from twin.model import Kind, Section, Site, TwinKey
+from twin.sealing import Sealer
 from twin.wire.api import ApplyMode, ApplyRequest, DocumentSource
 
 
@@ -54,6 +55,7 @@ class SchedulerSite(Cloud):
         self.numbers = itertools.count(1)
         self.ids = Ids(lambda: f"{next(self.numbers):04}", lambda: f"uid-{next(self.numbers)}")
         self.there = {}
+        self.sealer = Sealer(folder / "secrets.key")
         self.gateways_hub = self.hub
         self.scheduler = self.new_scheduler()
         for name in gateways:
@@ -63,7 +65,9 @@ class SchedulerSite(Cloud):
         """Another worker takes over; the one before is dead."""
         placing = Placing(self.worker(store=self.faulty), self.faulty, new_uid=self.ids.uid)
         name = f"w{next(self.names)}"
-        self.scheduler = Scheduler(self.faulty, placing, name, known=self._known, clock=self.clock, ids=self.ids)
+        self.scheduler = Scheduler(
+            self.faulty, placing, self.sealer, name, known=self._known, clock=self.clock, ids=self.ids
+        )
         return self.scheduler
 
     def join(self, name, **facts):
@@ -113,6 +117,20 @@ class SchedulerSite(Cloud):
 
         self.run(report())
 
+    def report_own(self, gateway, **values):
+        """Let a gateway report something of itself."""
+        key = TwinKey(Kind.GATEWAY, "default", gateway)
+
+        async def report():
+            async with self.gateways_hub.change(gateway) as turn:
+                rows = [
+                    Row(key, "", Section.REPORTED, name, Site.EDGE, Slot(value, 77, 0, "hub", 1))
+                    for name, value in values.items()
+                ]
+                await turn.merge(rows)
+
+        self.run(report())
+
     def tick(self):
         self.run(self.scheduler.tick())
 
@@ -125,7 +143,9 @@ class SchedulerSite(Cloud):
             self.tick()
 
     def apply(self, *documents, mode=ApplyMode.APPLY, dry_run=False, known=None):
-        applying = Applying(self.gateways_hub, self.store, known=known or self._known, new_uid=self.ids.uid)
+        applying = Applying(
+            self.gateways_hub, self.store, known=known or self._known, new_uid=self.ids.uid, sealer=self.sealer
+        )
         text = "\n---\n".join(one if isinstance(one, str) else json.dumps(one) for one in documents)
         request = ApplyRequest(sources=[DocumentSource(name="f.yaml", text=text)], mode=mode, dry_run=dry_run)
         return self.run(applying.apply(request, by="ann"))
@@ -192,6 +212,10 @@ def deployment(replicas=2, *, name="shop", command="9", annotations=None, grace=
 
 def config(name="env", **data):
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "plant", "name": name}, "data": data}
+
+
+def secret(name="word", **data):
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "plant", "name": name}, "stringData": data}
 
 
 def gateway(name, labels=None, **spec):

@@ -1,8 +1,11 @@
 """The scheduler on a real store: what it writes down, what gateways get, and what happens when it is killed."""
 
+import base64
+
 import pytest
 
-from tests.cloudsync.scheduler.site import config, deployment, gateway, open_site, pod
+from tests.cloudsync.scheduler.site import config, deployment, gateway, open_site, pod, secret
+from twin.envelope import Reader
 from twin.errors import InvalidDocuments, StoreError
 from twin.exchange import DocumentRow, DocumentState
 from twin.manifest.problems import InvalidManifest
@@ -52,6 +55,39 @@ def test_what_nobody_needs_any_more_is_taken_away(site):
     site.settle(60)
     assert site.documents(there) == {}
     assert site.stays() == []
+
+
+CANARY = "c4n4ry-of-a-workload"
+
+
+def test_a_secret_is_kept_encrypted_and_goes_encrypted_for_the_one_gateway_that_needs_it(site, tmp_path):
+    readers = {name: Reader(tmp_path / name) for name in ("gw-1", "gw-2")}
+    site.apply(pod(containers={"envFrom": [{"secretRef": {"name": "word"}}]}), secret(word=CANARY))
+    site.settle(3)
+    (there,) = site.where()["plant/web"]
+    assert "Secret plant/word" not in site.documents(there)  # it has told no key yet
+    for name, reader in readers.items():
+        site.report_own(name, secrets_key=reader.public())
+    site.settle(70)
+    (there,) = site.where()["plant/web"]
+    row = site.documents(there)["Secret plant/word"]
+    text = row.raw["data"]["word"]
+    assert readers[there].opened(text, [b"plant", b"word", b"word"]) == CANARY.encode()
+    site.settle(70)
+    assert site.documents(there)["Secret plant/word"] == row  # it is not encrypted again for nothing
+    assert [one.action for one in site.apply(secret(word=CANARY)).changes] == ["unchanged"]
+    site.apply(secret(word="other"))
+    site.settle(3)
+    text = site.documents(there)["Secret plant/word"].raw["data"]["word"]
+    assert readers[there].opened(text, [b"plant", b"word", b"word"]) == b"other"
+    (other,) = {"gw-1", "gw-2"} - {there}
+    assert "Secret plant/word" not in site.documents(other)
+    site.apply(pod())
+    site.settle(3)
+    assert set(site.documents(there)) == {"Pod plant/web"}
+    plain = (CANARY.encode(), base64.b64encode(CANARY.encode()))
+    kept = b"".join(path.read_bytes() for path in tmp_path.glob("cloud.db*"))
+    assert not any(one in kept for one in plain)
 
 
 def test_a_gateways_own_documents_are_left_as_they_are(site):

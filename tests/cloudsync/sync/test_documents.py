@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from twin.manifest.agreement import summary
 from twin.manifest.catalog import content_hash
 from twin.manifest.problems import InvalidManifest
 from twin.model import Kind, TwinKey
+from twin.sealing import Sealer
 from twin.wire.api import ApplyMode, ApplyRequest, DocumentSource
 
 pytestmark = pytest.mark.fast
@@ -156,7 +158,8 @@ def yaml_of(*documents):
 
 def apply(cloud, *documents, mode=ApplyMode.APPLY, dry_run=False):
     numbers = itertools.count(1)
-    applying = Applying(cloud.hub, cloud.store, known=cloud._known, new_uid=lambda: f"a{next(numbers)}")
+    sealer = Sealer(Path("nowhere"))
+    applying = Applying(cloud.hub, cloud.store, known=cloud._known, new_uid=lambda: f"a{next(numbers)}", sealer=sealer)
     source = DocumentSource(name="plant.yaml", text=yaml_of(*documents))
     request = ApplyRequest(sources=[source], mode=mode, dry_run=dry_run)
     began = len(cloud.sent)

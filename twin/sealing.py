@@ -1,7 +1,7 @@
-"""Secrets in the registry: encrypted value by value with a key that is kept apart from it.
+"""Secrets where they are kept, a gateway's registry or the cloud's store: encrypted value by value, the key kept apart.
 
 The same text under the same name gives the same sealed text, so that an unchanged Secret stays unchanged; that and
-the length are all that a copy of the registry shows. It protects copies and backups of the registry, and not a stolen
+the length are all that a copy shows. It protects copies and backups of registry and store, and not a stolen
 disk that has the key as well.
 """
 
@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from twin.envelope import Reader, sealed_for
 from twin.errors import EdgetwinError
 from twin.manifest.document import Document
 from twin.manifest.kube import Secret
-from twin.manifest.kube_fields import SEALED
+from twin.manifest.kube_fields import SEALED, SENT
 from twin.model import Value
 from twin.private_file import write_private
 
@@ -39,7 +40,9 @@ class SecretKeyError(EdgetwinError):
 class Sealer:
     """Encrypts and decrypts the values of Secrets; the key is read, or made, when it is first needed."""
 
-    def __init__(self, key_file: Path, *, credentials: str = "") -> None:
+    def __init__(self, key_file: Path, *, credentials: str = "", reader: Reader | None = None) -> None:
+        self.reader = reader
+        """Opens what the cloud has encrypted for this gateway."""
         self._key_file = key_file
         self._credentials = credentials
         self._cipher: AESSIV | None = None
@@ -51,11 +54,25 @@ class Sealer:
     def opened(self, document: Document) -> dict[str, bytes]:
         """The values of a Secret in plain. Raises SecretKeyError."""
         assert isinstance(document.spec, Secret)
-        plain = {
-            key: self._open(text, document, key) if text.startswith(SEALED) else base64.b64decode(text)
-            for key, text in document.spec.data.items()
-        }
+        plain = {key: self._plain(text, document, key) for key, text in document.spec.data.items()}
         return plain | {key: text.encode() for key, text in document.spec.string_data.items()}
+
+    def sealed_for(self, public: str, document: Document) -> dict[str, Value]:
+        """A Secret with its values encrypted for the reader of a public key. Raises SecretKeyError, EnvelopeError."""
+        values = self.opened(document)
+        data: dict[str, Value] = {
+            key: sealed_for(public, value, _bound_to(document, key)) for key, value in sorted(values.items())
+        }
+        kept: dict[str, Value] = {key: one for key, one in document.raw.items() if key not in ("data", "stringData")}
+        return {**kept, "data": data} if data else kept
+
+    def _plain(self, text: str, document: Document, key: str) -> bytes:
+        if text.startswith(SENT):
+            if self.reader is None:
+                message = f"{document.ref}: the value of {key} is for a gateway"
+                raise SecretKeyError(message, remedy="Apply the Secret with its plain value.")
+            return self.reader.opened(text, _bound_to(document, key))
+        return self._open(text, document, key) if text.startswith(SEALED) else base64.b64decode(text)
 
     def _sealed(self, document: Document) -> Document:
         spec = document.spec
@@ -63,7 +80,7 @@ class Sealer:
             return document
         data: dict[str, str] = {}
         for key, text in spec.data.items():
-            data[key] = text if text.startswith(SEALED) else self._seal(base64.b64decode(text), document, key)
+            data[key] = text if text.startswith((SEALED, SENT)) else self._seal(base64.b64decode(text), document, key)
         for key, text in spec.string_data.items():
             data[key] = self._seal(text.encode(), document, key)
         kept: dict[str, Value] = {key: one for key, one in document.raw.items() if key not in ("data", "stringData")}
@@ -83,7 +100,7 @@ class Sealer:
             sealed = base64.b64decode(text.removeprefix(SEALED), validate=True)
             return self._ready(make=False).decrypt(sealed, _bound_to(document, key))[1:]
         except (InvalidTag, ValueError, binascii.Error):
-            message = f"{document.ref}: the value of {key} was not encrypted with the key of this gateway"
+            message = f"{document.ref}: the value of {key} was not encrypted with the key that is here"
             raise SecretKeyError(message, remedy=f"Apply the Secret again, or restore {self._key_file}.") from None
 
     def _ready(self, *, make: bool) -> AESSIV:
