@@ -6,7 +6,7 @@ Documents ────────> agreement per document ──> kept; sent ba
 
 from __future__ import annotations
 
-from cloudsync.definitions import define_devices, remove_undocumented
+from cloudsync.definitions import define_devices, remove_ghosts, remove_undocumented
 from cloudsync.turn import Turn
 from twin.exchange import Ask, DocumentDigests, DocumentRef, DocumentRow, Documents
 from twin.manifest.agreement import Take, joined, summary, unknown
@@ -22,6 +22,8 @@ async def take_digests(turn: Turn, message: DocumentDigests) -> None:
     if message.summary:
         agree = turn.state.agreed = message.summary == summary(row.state for row in mine.values())
         await remove_undocumented(turn, frozenset(message.own))
+        if agree:
+            await remove_ghosts(turn)
         turn.send(Documents(turn.state.session) if agree else Ask(turn.state.session, documents=True))
         return
     theirs = {state.ref: state for state in message.states}

@@ -52,7 +52,8 @@ async def _serve(setup: WorkerSetup) -> None:
         history_days=setup.sync.history_days,
         audit_days=setup.audit.days,
     )
-    sealer = Sealer(Path(setup.secrets_key), credentials=os.environ.get("CREDENTIALS_DIRECTORY", ""))
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    sealer = Sealer(Path(setup.secrets_key), credentials=credentials, makes=False)  # several have one key
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from twin.envelope import Reader, sealed_for
+from twin.envelope import EnvelopeError, Reader, sealed_for
 from twin.errors import EdgetwinError
 from twin.manifest.document import Document
 from twin.manifest.kube import Secret
@@ -38,14 +38,21 @@ class SecretKeyError(EdgetwinError):
 
 
 class Sealer:
-    """Encrypts and decrypts the values of Secrets; the key is read, or made, when it is first needed."""
+    """Encrypts and decrypts the values of Secrets; the key is read when it is first needed, or made, if ``makes``."""
 
-    def __init__(self, key_file: Path, *, credentials: str = "", reader: Reader | None = None) -> None:
+    def __init__(
+        self, key_file: Path, *, credentials: str = "", reader: Reader | None = None, makes: bool = True
+    ) -> None:
+        self._makes = makes
         self.reader = reader
         """Opens what the cloud has encrypted for this gateway."""
         self._key_file = key_file
         self._credentials = credentials
         self._cipher: AESSIV | None = None
+
+    def keep_key(self) -> None:
+        """Make the key now, if there is none. Raises SecretKeyError."""
+        self._key(make=True)
 
     def sealed(self, documents: Iterable[Document]) -> list[Document]:
         """The documents, with every Secret's values encrypted. Raises SecretKeyError."""
@@ -71,7 +78,11 @@ class Sealer:
             if self.reader is None:
                 message = f"{document.ref}: the value of {key} is for a gateway"
                 raise SecretKeyError(message, remedy="Apply the Secret with its plain value.")
-            return self.reader.opened(text, _bound_to(document, key))
+            try:
+                return self.reader.opened(text, _bound_to(document, key))
+            except EnvelopeError as error:
+                message = f"{document.ref}: the value of {key}: {error.message}"
+                raise SecretKeyError(message, remedy=error.remedy) from None
         return self._open(text, document, key) if text.startswith(SEALED) else base64.b64decode(text)
 
     def _sealed(self, document: Document) -> Document:
@@ -90,7 +101,7 @@ class Sealer:
 
     def _seal(self, plain: bytes, document: Document, key: str) -> str:
         # The library refuses to encrypt nothing, hence the byte before.
-        sealed = self._ready(make=True).encrypt(b"\0" + plain, _bound_to(document, key))
+        sealed = self._ready(make=self._makes).encrypt(b"\0" + plain, _bound_to(document, key))
         return SEALED + base64.b64encode(sealed).decode()
 
     def _open(self, text: str, document: Document, key: str) -> bytes:

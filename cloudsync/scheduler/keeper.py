@@ -49,6 +49,7 @@ GAP_MS: Final = 30_000
 LOOK_MS: Final = 10_000
 """When to look if nothing is known to have changed."""
 CLOCK_STEP_MS: Final = 5_000
+_IN_A_ROW: Final = 4
 AT_ONCE: Final = 8
 """Gateways whose sets are changed at the same time."""
 
@@ -143,11 +144,17 @@ class Scheduler:
         seen = (revision, online, frozenset(one.gateway for one in presences if one.agreed))
         if seen == self._seen and now < self._look_at:
             return
-        await self.round(revision, now)
+        for _ in range(_IN_A_ROW):  # what was written down is carried out at once
+            if not await self.round(revision, now):
+                break
+            revision = await self._store.workloads.revision()
         self._seen = seen
 
-    async def round(self, revision: int, now: int) -> Plan:
-        """Look, decide, write down, carry out. Raises StoreError; what was written down by then stands."""
+    async def round(self, revision: int, now: int) -> bool:
+        """Look, decide, and write down; or, if there is nothing to be written, carry out. Whether it is to go on.
+
+        Raises StoreError; what was written down by then stands.
+        """
         seen = await self._looking.look(revision, now, self._listening)
         made = plan(seen.world, now, self._ids)
         self._look_at = min(now + LOOK_MS, made.look_at or now + LOOK_MS)
@@ -155,10 +162,10 @@ class Scheduler:
             wrote = await self._write(seen, made, now)
         except Changed:
             self._look_at = now
-            return made
+            return True
         if not wrote:
             await self._carry_out(seen, now)
-        return made
+        return wrote
 
     # -- whose turn it is ----------------------------------------------------------------------------------------
 

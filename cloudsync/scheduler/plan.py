@@ -114,7 +114,7 @@ class _Planning:
                 held[placed.owner].append(placed)
         for uid, deployment in self._world.deployments.items():
             pods = of.get(uid, [])
-            where = {one.name: self._where(one.name) for one in pods}
+            where = {one.name: self._where(one.name, deployment.template.cut_off) for one in pods}
             waits = sum(not self._released(one, deployment.template.cut_off) for one in held[uid])
             wanted = change(deployment, pods, where, waits)
             self._dropped(wanted.drop, "its Deployment wants it no more")
@@ -124,10 +124,12 @@ class _Planning:
             for pod in made_pods(deployment, wanted.make, taken.__contains__, self._ids):
                 self._make[pod.name] = self._pods[pod.name] = pod
 
-    def _where(self, name: PodName) -> Where:
+    def _where(self, name: PodName, rule: CutOff) -> Where:
         placed = self._bound.get(name)
-        gateway = self._gateways.get(placed.gateway) if placed else None
-        return Where(placed.gateway if placed else "", gateway is not None and gateway.online)
+        if placed is None:
+            return Where("", there=False)
+        gateway = self._gateways[placed.gateway]
+        return Where(placed.gateway, gateway.online, holds=not self._released(placed, rule))
 
     def _taken_names(self, namespace: str) -> set[PodName]:
         names = {name for name in self._pods if name.namespace == namespace}

@@ -59,7 +59,7 @@ class Site:
         await store.open()
         stack.push_async_callback(store.close)
         await store.begin_run("run-1")
-        self.cloud = Cloud(store, MemoryBroker())
+        self.cloud = Cloud(store, MemoryBroker(), folder)
         await self.cloud.add_worker(stack)
         link = await stack.enter_async_context(self.cloud.broker.link())
         await link.connected(5)
