@@ -1,6 +1,7 @@
 """The scheduler on a real store: what it writes down, what gateways get, and what happens when it is killed."""
 
 import base64
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from twin.wire.api import ApplyMode
 
 pytestmark = pytest.mark.fast
 
+EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "workloads.yaml"
 MOVES = {"edgetwin.dev/move-after": "30s"}
 USES_ENV = {"envFrom": [{"configMapRef": {"name": "env"}}]}
 
@@ -233,6 +235,18 @@ def test_a_dry_run_changes_nothing_and_a_delete_of_what_is_not_there_is_refused(
     site.apply(deployment())
     assert [one.action for one in site.apply(deployment()).changes] == ["unchanged"]
     assert [one.action for one in site.apply(deployment(3)).changes] == ["updated"]
+
+
+def test_the_example_of_the_page_is_placed_where_the_page_says(site):
+    site.join("hall-1")
+    site.apply(EXAMPLE.read_text(encoding="utf-8"))
+    site.settle()
+    assert [there for there in site.where().values()] == [["hall-1"], ["hall-1"]]
+    assert "ConfigMap plant/press-watch" in site.documents("hall-1")
+    site.apply(deployment(1, name="other"))
+    site.settle(3)
+    (other,) = [there for name, there in site.where().items() if name.startswith("plant/other-")]
+    assert other != ["hall-1"]  # it is for those that tolerate it
 
 
 def test_a_restored_store_takes_back_the_pods_that_it_remembers(site, tmp_path):
