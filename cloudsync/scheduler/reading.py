@@ -23,6 +23,8 @@ from twin.exchange import DocumentRef
 from twin.manifest.catalog import content_hash
 from twin.manifest.document import Document, DocumentKind
 from twin.manifest.kube import Container, PodSpec, Toleration
+from twin.manifest.kube_engine import engine_of
+from twin.manifest.kube_fields import Engine
 from twin.manifest.kube_rules import annotations_of
 from twin.manifest.read import read_parsed
 from twin.manifest.workloads import DeploymentSpec, GatewaySpec, RollingUpdate, cut_off_rule, share_of
@@ -125,7 +127,7 @@ def needs_of(spec: PodSpec) -> Needs:
     return Needs(
         cpu,
         memory,
-        frozenset(Port(port.protocol, port.container_port) for one in spec.containers for port in one.ports),
+        _ports(spec),
         tuple(sorted(spec.node_selector.items())),
         tuple(map(_tolerated, spec.tolerations)),
         spec.node_name or "",
@@ -137,6 +139,14 @@ def used_by(specs: Iterable[PodSpec]) -> Amounts:
     needs = [needs_of(spec) for spec in specs]
     ports = frozenset(port for one in needs for port in one.ports)
     return Amounts(sum(one.cpu_milli for one in needs), sum(one.memory_bytes for one in needs), len(needs), ports)
+
+
+def _ports(spec: PodSpec) -> frozenset[Port]:
+    """The ports of the gateway's own network that a pod uses."""
+    ports = [port for one in spec.containers for port in one.ports]
+    if engine_of(spec) is Engine.PODMAN and not spec.host_network:  # it has a network of its own
+        return frozenset(Port(port.protocol, port.host_port) for port in ports if port.host_port)
+    return frozenset(Port(port.protocol, port.container_port) for port in ports)
 
 
 def _cpu(container: Container) -> int:

@@ -241,7 +241,7 @@ def test_the_example_of_the_page_is_placed_where_the_page_says(site):
     site.join("hall-1")
     site.apply(EXAMPLE.read_text(encoding="utf-8"))
     site.settle()
-    assert [there for there in site.where().values()] == [["hall-1"], ["hall-1"]]
+    assert list(site.where().values()) == [["hall-1"], ["hall-1"]]
     assert "ConfigMap plant/press-watch" in site.documents("hall-1")
     site.apply(deployment(1, name="other"))
     site.settle(3)
