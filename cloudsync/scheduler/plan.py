@@ -109,13 +109,16 @@ class _Planning:
         for owner in of.keys() - self._world.deployments.keys():
             self._dropped(of[owner], "its Deployment was deleted")
         held: dict[str, list[Placed]] = defaultdict(list)
+        leaving: dict[PodName, list[Placed]] = defaultdict(list)
         for placed in self._going.values():
+            leaving[placed.pod].append(placed)
             if placed.owner and placed.pod not in self._pods:
                 held[placed.owner].append(placed)
         for uid, deployment in self._world.deployments.items():
             pods = of.get(uid, [])
-            where = {one.name: self._where(one.name, deployment.template.cut_off) for one in pods}
-            waits = sum(not self._released(one, deployment.template.cut_off) for one in held[uid])
+            rule = deployment.template.cut_off
+            where = {one.name: self._where(one.name, rule, leaving.get(one.name, ())) for one in pods}
+            waits = sum(not self._released(one, rule) for one in held[uid])
             wanted = change(deployment, pods, where, waits)
             self._dropped(wanted.drop, "its Deployment wants it no more")
             if not wanted.make:
@@ -124,12 +127,12 @@ class _Planning:
             for pod in made_pods(deployment, wanted.make, taken.__contains__, self._ids):
                 self._make[pod.name] = self._pods[pod.name] = pod
 
-    def _where(self, name: PodName, rule: CutOff) -> Where:
+    def _where(self, name: PodName, rule: CutOff, leaving: Iterable[Placed]) -> Where:
         placed = self._bound.get(name)
+        holds = any(not self._released(one, rule) for one in (*leaving, *([placed] if placed else ())))
         if placed is None:
-            return Where("", there=False)
-        gateway = self._gateways[placed.gateway]
-        return Where(placed.gateway, gateway.online, holds=not self._released(placed, rule))
+            return Where("", there=False, holds=holds)
+        return Where(placed.gateway, self._gateways[placed.gateway].online, holds)
 
     def _taken_names(self, namespace: str) -> set[PodName]:
         names = {name for name in self._pods if name.namespace == namespace}

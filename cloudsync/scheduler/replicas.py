@@ -23,8 +23,8 @@ class Where(NamedTuple):
     """Empty: it has none."""
     there: bool
     """Whether that gateway is heard of."""
-    holds: bool = True
-    """Whether others would have to wait for it to end there."""
+    holds: bool
+    """Whether others would have to wait for it to end, where it is or has to leave."""
 
 
 class Change(NamedTuple):
@@ -40,10 +40,10 @@ def change(deployment: Deployment, pods: Sequence[Pod], where: Mapping[PodName, 
     old = [one for one in pods if one.made != deployment.template.made]
     wanted = deployment.replicas
     if deployment.recreate:
-        drop, most = old, 0 if held or any(_holds(one, where) for one in old) else wanted
+        drop, most = old, 0 if held or any(where[one.name].holds for one in old) else wanted
     else:
         drop, most = _replaced(deployment, current, old, where), wanted + (deployment.surge if old or held else 0)
-    lasting = len(pods) + held - sum(not _holds(one, where) for one in drop)
+    lasting = len(pods) + held - sum(not where[one.name].holds for one in drop)
     make = max(0, min(wanted - len(current), most - lasting))
     crowd = Counter(where[one.name].gateway for one in pods)
     by_worth = sorted(current, key=lambda one: _worth(one, where, crowd))
@@ -64,10 +64,6 @@ def _replaced(
 
 def _serves(pod: Pod, where: Mapping[PodName, Where]) -> bool:
     return pod.ready and where[pod.name].there
-
-
-def _holds(pod: Pod, where: Mapping[PodName, Where]) -> bool:
-    return bool(where[pod.name].gateway) and where[pod.name].holds
 
 
 def _worth(pod: Pod, where: Mapping[PodName, Where], crowd: Mapping[str, int]) -> tuple[bool, bool, int, int, PodName]:
