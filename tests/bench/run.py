@@ -83,7 +83,7 @@ BENCHES: Final = (
     Bench("sync.lost", sync_lost.lost),
     Bench("sync.fencing", sync_fencing.fencing),
     Bench("cloud.query", cloud_query.queries),
-    Bench("cloud.schedule", cloud_schedule.figures, long=True),
+    Bench("cloud.schedule", cloud_schedule.figures),
     Bench("cloud.revoke", cloud_revoke.revocation),
     Bench("cloud.cost", cloud_cost.cost, long=True),
     Bench("cloud.ingest", cloud_ingest.ingest),
