@@ -44,7 +44,8 @@ async def figures(scale: Scale) -> list[Figure]:
             "cloud.schedule.store",
             stored,
             "s",
-            "the same on SQLite: from the moment that the silence is long enough until it is read, decided, on disk, and in the sets of gateways, SQLite",
+            "the same on SQLite, from the moment that the silence is long enough: read, decided, on disk, and in the"
+            " sets of the gateways",
         ),
         Figure(
             "cloud.schedule",
