@@ -42,6 +42,7 @@ from twin.clock import Clock
 from twin.errors import EdgetwinError, StoreError
 from twin.link.backoff import Backoff
 from twin.mosquitto import CANDIDATES, choose_port, find_mosquitto
+from twin.sealing import Sealer
 from twin.supervisor import Child, Supervisor
 
 APPS: Final = "apps"
@@ -126,6 +127,9 @@ class Cloud:
         settings = self._settings
         if settings.broker.gateways or settings.broker.apps or settings.web.listen:
             keep_server_certificate(self._folder, hosts_to_serve(settings), self._now())
+        if self._folder.has_authority():
+            credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+            Sealer(self._folder.secrets_key, credentials=credentials).keep_key()
         await self._reach_store(stack, rng)
         await self._place_brokers()
         self._guard = Guard(
@@ -190,7 +194,12 @@ class Cloud:
     # -- children ------------------------------------------------------------------------------------------------
 
     def _worker(self, name: str) -> Child:
-        setup = WorkerSetup(**self._setup(name, WORKER), sync=self._settings.sync, audit=self._settings.audit)
+        setup = WorkerSetup(
+            **self._setup(name, WORKER),
+            sync=self._settings.sync,
+            audit=self._settings.audit,
+            secrets_key=str(self._folder.secrets_key),
+        )
         return self._child(name, "cloudsync.worker", setup)
 
     def _web(self) -> Child:

@@ -5,7 +5,7 @@ apply, scheduler, Kubernetes ──> Part ──> checked ──> rows, twins, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from cloudsync.definitions import define_devices
@@ -51,6 +51,18 @@ class Placing:
             outcome, changes = await _planned(turn, part, mode, self._new_uid)
             await _write(turn, part, outcome, by)
         return changes
+
+    async def remove(self, gateway: str, refs: Iterable[Ref], *, by: str) -> None:
+        """Take documents out of the set of one gateway; one that is not in it is as wanted already.
+
+        Raises InvalidManifest if others need them; then nothing has changed.
+        """
+        async with self._hub.change(gateway) as turn:
+            base = read_set(await turn.tx.documents())
+            after, outcome = deleted(base, [ref for ref in refs if ref in base.stored])
+            if problems := list(broken_references(after)):
+                raise InvalidManifest(problems)
+            await _write(turn, Part(gateway), outcome, by)
 
 
 async def _planned(

@@ -79,6 +79,8 @@ class WorkerSetup(ChildSetup):
 
     sync: SyncSettings = SyncSettings()
     audit: AuditSettings = AuditSettings()
+    secrets_key: str
+    """Path of the key that Secrets are kept with."""
 
 
 class KubeSetup(ChildSetup):

@@ -35,12 +35,14 @@ from edgehub.settings import Settings
 from edgehub.state import CliAccess, StateFolder
 from edgehub.state_store import copier, keep_copies, open_state
 from edgehub.sync.cloud import Cloud
+from edgehub.sync.states import SyncState
 from edgehub.system import system
 from edgehub.twins import LocalTwins
 from twin.api import ApiServer, Caller, Served, TwinVerbs
 from twin.clock import Clock
 from twin.dialects.aws_names import device_of
 from twin.engine import TwinEngine
+from twin.envelope import EnvelopeError
 from twin.errors import EdgetwinError, StoreError
 from twin.history_verb import HistoryVerb
 from twin.link import LinkState, Message
@@ -236,16 +238,27 @@ class Gateway:
             "system": self._system,
             "pods": {"seen": self._parts.documents.seen_pods(), "there": self._parts.pods.there()},
             **self._cloud.reported(self._parts.documents.refused()),
+            **self._reader_key(),
         }
         self._engine.report(self._own_key(), own, {}, at=self._clock.now_us() // 1000, by=accounts.HUB)
+
+    def _reader_key(self) -> dict[str, Value]:
+        """The public key for the cloud's Secrets, once there is a cloud."""
+        reader, session = self._parts.documents.sealer.reader, self._cloud.session
+        if reader is None or session is None or session.state is SyncState.OFF:
+            return {}
+        try:
+            return {"secrets_key": reader.public()}
+        except EnvelopeError as error:
+            log.error("%s", error)
+            return {}
 
     def _own_key(self) -> TwinKey:
         return TwinKey(Kind.GATEWAY, DEFAULT_NAMESPACE, self._settings.gateway_name)
 
     def _own_spec(self) -> TwinSpec:
-        properties = {
-            name: PropertySpec(name, type_) for name, type_ in {**_OWN_TYPES, **Machine.TYPES, **Cloud.TYPES}.items()
-        }
+        types = {**_OWN_TYPES, "secrets_key": ValueType.STRING, **Machine.TYPES, **Cloud.TYPES}
+        properties = {name: PropertySpec(name, type_) for name, type_ in types.items()}
         return TwinSpec(self._own_key(), uid="", gateway=self._settings.gateway_name, properties=properties)
 
     # -- what happens --------------------------------------------------------------------------------------------

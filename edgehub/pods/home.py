@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgehub.pods.model import LogLimits, PodId, PodPlan
-from edgehub.pods.sealing import Sealer
 from edgehub.pods.spec import Surroundings, pod_plans, pod_specs
 from edgehub.settings import PodSettings
 from twin.clock import Clock
@@ -22,6 +21,7 @@ from twin.engine import TwinEngine
 from twin.manifest.catalog import RegistryView
 from twin.manifest.kube_fields import Engine
 from twin.model import Kind, TwinKey, TwinSpec, Value
+from twin.sealing import Sealer
 
 if TYPE_CHECKING:
     from edgehub.pods.kubelet import Kubelet

@@ -55,6 +55,15 @@ from twin.manifest.kube_network import (
     ServiceSpec,
     Subset,
 )
+from twin.manifest.workloads import (
+    Capacity,
+    DeploymentSpec,
+    GatewaySpec,
+    RollingUpdate,
+    Selector,
+    Strategy,
+    Taint,
+)
 from twin.model import DEFAULT_NAMESPACE, Kind, Reason, TwinKey
 from twin.wire import topics
 from twin.wire.api import Verb
@@ -194,7 +203,7 @@ def test_every_message_of_the_wire_has_a_schema(schemas):
     }
     parts = {"Mark", "ErrorBody", "RefusedReport", "DesiredValue", "LeafBody", "TwinBody", "SlotBody", "DocumentSource"}
     parts |= {"DocumentChange", "ChildStatus", "ConnectionStatus", "ReadingBody", "GapBody"}
-    parts |= {"RefusedTwin", "GatewayBody", "AuditBody"}
+    parts |= {"RefusedTwin", "GatewayBody", "AuditBody", "CloudPodBody", "CloudDeploymentBody"}
     parts |= {
         "SyncBody",
         "StandingBody",
@@ -232,6 +241,7 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
                 MapperSpec,
             ),
         ),
+        ("docs/workloads.md", (DeploymentSpec, GatewaySpec, Taint, Capacity, Strategy, RollingUpdate, Selector)),
         ("docs/pods.md", (PodSpec, Container, Volume, Probe, VolumeMount, ContainerPort, ConfigMap, Secret)),
         ("docs/services.md", (ServiceSpec, ServicePort, EndpointSlice, Endpoint, Endpoints, Subset, EndpointAddress)),
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),

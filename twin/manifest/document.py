@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from twin.manifest.kinds import Spec
 from twin.manifest.kube import ConfigMap, PodSpec, Secret
 from twin.manifest.kube_network import Endpoints, EndpointSlice, ServiceSpec
 from twin.manifest.problems import KeyPath, Problem
+from twin.manifest.workloads import DeploymentSpec, GatewaySpec
 from twin.manifest.yaml import Parsed
 from twin.model import Value
 
@@ -27,6 +29,12 @@ class DocumentKind(StrEnum):
     SERVICE = "Service"
     ENDPOINTS = "Endpoints"
     ENDPOINT_SLICE = "EndpointSlice"
+    DEPLOYMENT = "Deployment"
+    GATEWAY = "Gateway"
+
+
+CLOUD_ONLY: Final = (DocumentKind.DEPLOYMENT, DocumentKind.GATEWAY)
+"""Kinds that a gateway has no use for: the cloud's scheduler reads them."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,7 +59,7 @@ class Document:
     api_version: str
     ref: Ref
     labels: Mapping[str, str]
-    spec: Spec | PodSpec | ConfigMap | Secret | ServiceSpec | Endpoints | EndpointSlice
+    spec: Spec | PodSpec | ConfigMap | Secret | ServiceSpec | Endpoints | EndpointSlice | DeploymentSpec | GatewaySpec
     raw: dict[str, Value]
     origin: Parsed = field(compare=False, repr=False)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from twin.manifest import kube, kube_network, v1alpha2
+from twin.manifest import kube, kube_network, v1alpha2, workloads
 from twin.manifest.document import Document, DocumentKind, Manifest, Ref
 from twin.manifest.explain import explained
 from twin.manifest.fields import shown_value
@@ -24,6 +24,7 @@ _KINDS: Final[Mapping[tuple[str, str], type[Envelope[Any]] | type[Flat]]] = {
     **KINDS,
     **kube.KINDS,
     **kube_network.KINDS,
+    **workloads.KINDS,
     (v1alpha2.VERSION, "DeviceModel"): Envelope[AlphaModelSpec],
     (v1alpha2.VERSION, "Device"): Envelope[AlphaDeviceSpec],
 }
