@@ -14,6 +14,7 @@ from cloudsync.kube.client import KubeClient
 from cloudsync.kube.errors import Absent, Conflict
 from cloudsync.kube.objects import PODS, KubeObject, part, text
 from cloudsync.kube.plan import Plan, planned
+from cloudsync.kube.secrets import sealed
 from cloudsync.kube.view import ClusterView, Desired
 from cloudsync.placing import Part, Placing
 from cloudsync.sets import read_set
@@ -60,7 +61,9 @@ class Settling:
         rows = await self._rows(gateway)
         desired = self._view.desired(gateway, self._cluster)
         gone = {Ref(DocumentKind(ref.kind), ref.namespace, ref.name): row.state.gone for ref, row in _known(rows)}
-        plan = planned(read_set(rows), desired.wanted, self._cluster, gone)
+        base = read_set(rows)
+        desired.refused |= sealed(desired.wanted, base, text(await self._said(gateway), "secrets_key"))
+        plan = planned(base, desired.wanted, self._cluster, gone)
         self._refused[gateway] = desired.refused | dict(plan.refused)
         kept = [ref for ref in plan.delete if ref not in desired.refused]  # what was there of it stays
         put = [one for one in plan.put if not await self._elsewhere(one.ref, gateway)]
@@ -81,7 +84,7 @@ class Settling:
         if not leaving:
             return
         rows = await self._rows(gateway)
-        said = await self._said(gateway)
+        said = part(await self._said(gateway), "pods")
         for pod in leaving:
             if is_gone(pod, rows, said):
                 try:
@@ -110,14 +113,12 @@ class Settling:
             return False
 
     async def _said(self, gateway: str) -> Mapping[str, Value]:
-        """What the gateway says of its pods."""
+        """What the gateway's own twin says."""
         try:
             twin = await self._store.twin(TwinKey(Kind.GATEWAY, DEFAULT_NAMESPACE, gateway))
         except UnknownTwin:
             return {}
-        slot = live(twin.reported).get("pods")
-        value = value_of(slot) if slot is not None else None
-        return value if isinstance(value, dict) else {}
+        return {name: value_of(slot) for name, slot in live(twin.reported).items()}
 
 
 def is_gone(pod: KubeObject, rows: Rows, said: Mapping[str, Value]) -> bool:

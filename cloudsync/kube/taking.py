@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from cloudsync.kube.marks import marked
-from cloudsync.kube.objects import CONFIG_MAPS, SECRETS, KubeObject, Place, Resource
+from cloudsync.kube.objects import CONFIG_MAPS, SECRETS, KubeObject, Place, Resource, part
 from cloudsync.kube.reducing import read
+from cloudsync.kube.secrets import VERSION
 from twin.manifest.document import Document
 from twin.manifest.kube import PodSpec
 from twin.model import Value
@@ -27,7 +28,10 @@ _OUTSIDE: Final = (
 
 def taken(one: KubeObject, cluster: str) -> Document:
     """The document of an object. Raises InvalidManifest for one that a gateway has no use for."""
-    body: dict[str, Value] = {"metadata": marked(one.metadata, cluster)}
+    about = marked(one.metadata, cluster)
+    if one.raw["kind"] == "Secret":
+        about["annotations"] = {**part(about, "annotations"), VERSION: f"{one.uid}/{one.version}"}
+    body: dict[str, Value] = {"metadata": about}
     body |= {name: one.raw[name] for name in _CONTENT[str(one.raw["kind"])] if one.raw.get(name) is not None}
     if one.raw["kind"] == "Service":
         body["spec"] = _inside(one)

@@ -78,8 +78,12 @@ def test_a_gateway_is_a_node_with_a_lease(site):
 def test_a_pod_runs_with_its_config_is_made_anew_and_goes(site):
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"}, "data": {"WORD": "hello"}}
     site.cluster.create(config)
-    wanted = pod("web", 'test "$WORD" = hello && exec sleep 100000')
-    wanted["spec"]["containers"][0]["envFrom"] = [{"configMapRef": {"name": "app"}}]
+    site.cluster.create(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "stringData": {"KEY": "s3cret"}}
+    )
+    wanted = pod("web", 'test "$WORD$KEY" = hellos3cret && exec sleep 100000')
+    source = [{"configMapRef": {"name": "app"}}, {"secretRef": {"name": "key"}}]
+    wanted["spec"]["containers"][0]["envFrom"] = source
     made = site.run(wanted)
     status = site.pod_is("web", phase="Running")["status"]
     uid = made["metadata"]["uid"]

@@ -15,6 +15,7 @@ from cloudsync.pacing import Pacing
 from cloudsync.placing import Placing
 from cloudsync.settings import KubeSettings
 from twin.document import Slot
+from twin.envelope import Reader
 from twin.exchange import DocumentRow, Documents, Row
 from twin.link.memory import MemoryBroker
 from twin.manifest.agreement import Take, joined, summary, unknown
@@ -92,6 +93,7 @@ class Edge:
         self.ran = {}
         """Every life that it ever ran, with what it was started from."""
         self.restarts = 0
+        self.reader = Reader(rig.folder / f"{name}.key")
 
     def pods(self):
         """The uid of each pod that runs, by name."""
@@ -137,7 +139,7 @@ class Edge:
         pods = {ref: row for ref, row in self.rows.items() if ref.kind == "Pod"}
         there = {f"{ref.namespace}/{ref.name}": row.state.uid for ref, row in pods.items() if row.state.uid}
         said = {"seen": summary(row.state for row in pods.values()), "there": there}
-        own = {**SAID, "pods": said}
+        own = {**SAID, "secrets_key": self.reader.public(), "pods": said}
         yield from self._rows(TwinKey(Kind.GATEWAY, "default", self.name), "", own)
         for ref, row in pods.items():
             if row.state.uid:

@@ -143,6 +143,16 @@ async def test_what_pods_need_goes_with_them_and_goes_when_nobody_needs_it(world
         await synced(edge, lambda: world.set_of(edge) == everything)
         server.merge("configmaps", "app", {"data": {"x": "2"}})
         await synced(edge, lambda: _data(edge, "app") == {"x": "2"})
+        first = _data(edge, "key")
+        assert edge.reader.opened(first["k"], [b"default", b"key", b"k"]) == b"s"
+        server.merge("secrets", "key", {"data": {"k": "bmV3"}})  # new
+        await synced(edge, lambda: _data(edge, "key") != first)
+        again = _data(edge, "key")
+        assert edge.reader.opened(again["k"], [b"default", b"key", b"k"]) == b"new"
+    async with world.rig.bridge(world.client):
+        server.merge("configmaps", "app", {"data": {"x": "3"}})
+        await synced(edge, lambda: _data(edge, "app") == {"x": "3"})
+        assert _data(edge, "key") == again, "the same Secret is not encrypted anew"
         server.delete("pods", "web")
         await synced(edge, lambda: world.set_of(edge) == set())
 
