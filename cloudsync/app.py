@@ -3,7 +3,8 @@
 parent ─┬─ mosquitto-gateways ── gateways, by certificate
         ├─ mosquitto-apps ────── users, by certificate
         ├─ worker-1 .. N ─────── store
-        └─ web ───────────────── joining, renewal, REST
+        ├─ web ───────────────── joining, renewal, REST
+        └─ kube ──────────────── Kubernetes, if there is one
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ from cloudsync.identity.model import AccountKind
 from cloudsync.identity.sql_store import identity_store
 from cloudsync.server_certificate import hosts_to_serve, keep_server_certificate
 from cloudsync.settings import MQTT_PORT, MQTTS_PORT, CloudSettings, address
-from cloudsync.setup import BrokerLogin, ChildSetup, WebSetup, WorkerSetup, child_environment
+from cloudsync.setup import BrokerLogin, ChildSetup, KubeSetup, WebSetup, WorkerSetup, child_environment
 from twin.certificates import life
 from twin.clock import Clock
 from twin.errors import EdgetwinError, StoreError
 from twin.link.backoff import Backoff
 from twin.mosquitto import CANDIDATES, choose_port, find_mosquitto
+from twin.sealing import Sealer
 from twin.supervisor import Child, Supervisor
 
 APPS: Final = "apps"
@@ -125,6 +127,9 @@ class Cloud:
         settings = self._settings
         if settings.broker.gateways or settings.broker.apps or settings.web.listen:
             keep_server_certificate(self._folder, hosts_to_serve(settings), self._now())
+        if self._folder.has_authority():
+            credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+            Sealer(self._folder.secrets_key, credentials=credentials).keep_key()
         await self._reach_store(stack, rng)
         await self._place_brokers()
         self._guard = Guard(
@@ -143,6 +148,9 @@ class Cloud:
             await self._add(self._worker(f"worker-{number}"))
         if settings.web.listen:
             await self._add(self._web())
+        if settings.kube.wanted:
+            setup = KubeSetup(**self._setup("kube", WORKER), kube=settings.kube)
+            await self._add(self._child("kube", "cloudsync.kube.child", setup))
         health = HealthFile(self._folder, self.status)
         stack.callback(self._folder.health.unlink, missing_ok=True)
         self._keep(stack, health.keep(), "health file")
@@ -186,7 +194,12 @@ class Cloud:
     # -- children ------------------------------------------------------------------------------------------------
 
     def _worker(self, name: str) -> Child:
-        setup = WorkerSetup(**self._setup(name, WORKER), sync=self._settings.sync, audit=self._settings.audit)
+        setup = WorkerSetup(
+            **self._setup(name, WORKER),
+            sync=self._settings.sync,
+            audit=self._settings.audit,
+            secrets_key=str(self._folder.secrets_key),
+        )
         return self._child(name, "cloudsync.worker", setup)
 
     def _web(self) -> Child:
@@ -294,10 +307,12 @@ def child_level(line: str) -> int:
 def _check_libraries(settings: CloudSettings) -> None:
     """Raise MissingExtra before any child is started that could not run."""
     wanted = {"fastapi": settings.web.listen, "uvicorn": settings.web.listen, "asyncpg": settings.store.postgres}
+    wanted |= {"lightkube": settings.kube.wanted}
     missing = [name for name, used in wanted.items() if used and importlib.util.find_spec(name) is None]
     if missing:
         message = f"a cloud with these settings needs {', '.join(missing)}, not installed here"
-        raise MissingExtra(message, remedy="Install edgetwin[cloud].")
+        extras = "cloud,kube" if settings.kube.wanted else "cloud"
+        raise MissingExtra(message, remedy=f"Install edgetwin[{extras}].")
 
 
 def _raise_file_limit(connections: int) -> None:

@@ -1,7 +1,8 @@
 """The verb apply in the cloud: files of documents in, each gateway's set changed as a whole or not at all.
 
-    Device ──> the set of the gateway that it names, with copies of the model and the connection that it uses
-    others ──> every set that uses them
+    Device ──────────────────> the set of the gateway that it names, with copies of the model and connection it uses
+    Pod, Deployment, ... ────> the cloud's own documents, for the scheduler
+    others ──────────────────> every set that uses them
 
 Every set is checked before the first is changed; a change in between makes that one gateway's part fail as a whole.
 """
@@ -13,14 +14,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from cloudsync.hub import Hub
 from cloudsync.placing import Part, Placing
 from cloudsync.store import CloudStore
+from cloudsync.workloads import KINDS, Workloads
 from twin.errors import UnknownTwin
 from twin.exchange import DocumentRef
-from twin.manifest.document import Document, DocumentKind, Manifest, Ref
+from twin.manifest.document import CLOUD_ONLY, Document, DocumentKind, Manifest, Ref
 from twin.manifest.kinds import DeviceSpec
 from twin.manifest.problems import InvalidManifest, Problem
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
 from twin.model import Kind, TwinKey
+from twin.sealing import Sealer
 from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, DocumentChange
 
 
@@ -28,9 +31,17 @@ class Applying:
     """Puts documents into the sets of gateways."""
 
     def __init__(
-        self, hub: Hub, store: CloudStore, *, known: Callable[[str], Awaitable[bool]], new_uid: Callable[[], str]
+        self,
+        hub: Hub,
+        store: CloudStore,
+        *,
+        known: Callable[[str], Awaitable[bool]],
+        new_uid: Callable[[], str],
+        sealer: Sealer,
     ) -> None:
+        self._hub = hub
         self._placing = Placing(hub, store, new_uid=new_uid)
+        self._workloads = Workloads(store, sealer, new_uid=new_uid)
         self._store = store
         self._known = known
 
@@ -38,7 +49,10 @@ class Applying:
         """Do as the request says. Raises InvalidManifest with every problem; then nothing has changed."""
         manifest = read_documents([Source(one.name, one.text.encode()) for one in request.sources])
         remove = request.mode is ApplyMode.DELETE
-        parts, unused = await self._parts(manifest, remove=remove)
+        ours = await self._ours(manifest, remove=remove)
+        own = {one.ref for one in ours}
+        rest = [one for one in manifest.documents if one.ref not in own]
+        parts, unused = await self._parts(rest, remove=remove)
         changes: list[DocumentChange] = []
         problems: list[Problem] = []
         writes = not request.dry_run and request.mode is not ApplyMode.DIFF
@@ -53,17 +67,33 @@ class Applying:
                     )
                 except InvalidManifest as error:
                     problems += error.problems
+            try:
+                changes += (
+                    await self._workloads.planned(ours, request.mode)
+                    if rehearsal
+                    else await self._workloads.change(ours, request.mode, by=by, at=self._hub.now_ms)
+                )
+            except InvalidManifest as error:
+                problems += error.problems
             if problems:
                 raise InvalidManifest(problems)
         warnings = [*map(str, manifest.warnings), *map(str, unused)]
         return ApplyReply(changes=changes, warnings=warnings)
 
-    async def _parts(self, manifest: Manifest, *, remove: bool) -> tuple[list[Part], list[Problem]]:
+    async def _ours(self, manifest: Manifest, *, remove: bool) -> list[Document]:
+        """The documents that the cloud keeps for itself; what only gateways have of these kinds is deleted there."""
+        found = [one for one in manifest.documents if one.kind in KINDS]
+        if not remove or not found:
+            return found
+        known = await self._workloads.known([one.ref for one in found])
+        return [one for one in found if one.ref in known or one.kind in CLOUD_ONLY]
+
+    async def _parts(self, documents: Sequence[Document], *, remove: bool) -> tuple[list[Part], list[Problem]]:
         """The documents by the gateways that they are for, and those that no gateway uses."""
         parts: dict[str, Part] = {}
         problems: list[Problem] = []
-        others = {one.ref: one for one in manifest.documents if one.kind is not DocumentKind.DEVICE}
-        for device in manifest.documents:
+        others = {one.ref: one for one in documents if one.kind is not DocumentKind.DEVICE}
+        for device in documents:
             if not isinstance(device.spec, DeviceSpec):
                 continue
             gateway = device.spec.gateway_name

@@ -60,6 +60,33 @@ async def remove_undocumented(turn: Turn, own: frozenset[Place]) -> None:
                 await turn.remove(key)
 
 
+async def remove_ghosts(turn: Turn) -> None:
+    """Remove the twins of pods that are in nobody's documents any more, once both sites have the same documents.
+
+    Their rows came late, from a gateway that did not know yet; and a pod that moved has its twin elsewhere.
+    """
+    documents = await turn.tx.documents()
+    lives = {
+        (TwinKey(Kind.POD, ref.namespace, ref.name), row.state.uid)
+        for ref, row in documents.items()
+        if ref.kind == DocumentKind.POD and row.state.uid
+    }
+    after, upto = (TwinKey(Kind.POD, "", ""), ""), (TwinKey(Kind.POD, "~", ""), "")  # '~' comes after every name
+    found = await turn.tx.digests(after=after, upto=upto, limit=MAX_UNDOCUMENTED, waiting=True)
+    gone = {key for key, uid, _ in found if (key, uid) not in lives}
+    reported = {(key, uid) for key, uid, _ in found}
+    for key in sorted(gone):
+        document = await turn.tx.document(key)
+        if document is not None and (key, document.spec.uid) not in lives:
+            await turn.remove(key)
+    for key, uid in sorted(lives & reported):
+        if await turn.tx.document(key) is None:
+            try:
+                await turn.define(TwinSpec(key, uid, gateway=turn.state.gateway))
+            except Refused as error:
+                log.warning("%s: %s", turn.state.gateway, error.message)
+
+
 def _made(
     row: DocumentRow, documents: Mapping[DocumentRef, DocumentRow], models: dict[DocumentRef, Document | None]
 ) -> DeviceTwin | None:

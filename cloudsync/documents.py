@@ -6,7 +6,7 @@ Documents ────────> agreement per document ──> kept; sent ba
 
 from __future__ import annotations
 
-from cloudsync.definitions import define_devices, remove_undocumented
+from cloudsync.definitions import define_devices, remove_ghosts, remove_undocumented
 from cloudsync.turn import Turn
 from twin.exchange import Ask, DocumentDigests, DocumentRef, DocumentRow, Documents
 from twin.manifest.agreement import Take, joined, summary, unknown
@@ -20,8 +20,10 @@ async def take_digests(turn: Turn, message: DocumentDigests) -> None:
     """Compare all documents, send those that the edge lacks, and ask for the others."""
     mine = await turn.tx.documents()
     if message.summary:
-        agree = message.summary == summary(row.state for row in mine.values())
+        agree = turn.state.agreed = message.summary == summary(row.state for row in mine.values())
         await remove_undocumented(turn, frozenset(message.own))
+        if agree:
+            await remove_ghosts(turn)
         turn.send(Documents(turn.state.session) if agree else Ask(turn.state.session, documents=True))
         return
     theirs = {state.ref: state for state in message.states}
@@ -74,6 +76,7 @@ async def take_documents(turn: Turn, message: Documents) -> None:
 
 def send_changed(turn: Turn, rows: list[DocumentRow]) -> None:
     """Tell the gateway of documents that were changed here."""
+    turn.state.agreed = turn.state.agreed and not rows
     if turn.state.session:
         _send(turn, rows, ())
 

@@ -115,6 +115,11 @@ class Hub:
         elif not box.put(message):
             self.dropped += 1
 
+    @property
+    def now_ms(self) -> int:
+        """The time in milliseconds since 1970."""
+        return self._clock.now_us() // 1000
+
     # -- for others in the cloud ---------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager

@@ -5,7 +5,7 @@ apply, scheduler, Kubernetes ──> Part ──> checked ──> rows, twins, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from cloudsync.definitions import define_devices
@@ -25,10 +25,11 @@ from twin.wire.api import ApplyMode, DocumentChange
 
 @dataclass(slots=True)
 class Part:
-    """What goes to one gateway."""
+    """What goes to one gateway. ``uids`` of documents whose life begins elsewhere."""
 
     gateway: str
     documents: dict[Ref, Document] = field(default_factory=dict)
+    uids: dict[Ref, str] = field(default_factory=dict)
 
 
 class Placing:
@@ -51,6 +52,18 @@ class Placing:
             await _write(turn, part, outcome, by)
         return changes
 
+    async def remove(self, gateway: str, refs: Iterable[Ref], *, by: str) -> None:
+        """Take documents out of the set of one gateway; one that is not in it is as wanted already.
+
+        Raises InvalidManifest if others need them; then nothing has changed.
+        """
+        async with self._hub.change(gateway) as turn:
+            base = read_set(await turn.tx.documents())
+            after, outcome = deleted(base, [ref for ref in refs if ref in base.stored])
+            if problems := list(broken_references(after)):
+                raise InvalidManifest(problems)
+            await _write(turn, Part(gateway), outcome, by)
+
 
 async def _planned(
     turn: Turn, part: Part, mode: ApplyMode, new_uid: Callable[[], str]
@@ -60,7 +73,7 @@ async def _planned(
     if mode is ApplyMode.DELETE:
         after, outcome = deleted(base, part.documents)
     else:
-        after, outcome = applied(base, list(part.documents.values()), new_uid)
+        after, outcome = applied(base, list(part.documents.values()), new_uid, part.uids)
     if problems := list(broken_references(after)):
         raise InvalidManifest(problems)
     texts = {}

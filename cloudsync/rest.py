@@ -5,7 +5,7 @@ request ──> user of the API token ──> TwinClient of that account ──>
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -30,7 +30,15 @@ from twin.wire.api import (
     TwinBody,
     TwinList,
 )
-from twin.wire.cloud_api import AuditReply, AuditRequest, CloudStatusReply, SetWhereReply, SetWhereRequest
+from twin.wire.cloud_api import (
+    AuditReply,
+    AuditRequest,
+    CloudStatusReply,
+    SetWhereReply,
+    SetWhereRequest,
+    WorkloadsReply,
+    WorkloadsRequest,
+)
 from twin.wire.codec import MAX_REQUEST_BYTES, decode, encode
 from twin.wire.messages import ErrorBody, Wire
 
@@ -158,6 +166,17 @@ def rest_router(client_of: ClientOf, bearer: Bearer) -> APIRouter:  # noqa: C901
         caller: user, gateway: str = "", after: _After = "", limit: Annotated[int, Query(ge=1, le=1000)] = 100
     ) -> CloudStatusReply:
         return await (await client_of(caller.name)).cloud_status(gateway=gateway, after=after, limit=limit)
+
+    @made.get("/workloads", summary="What the cloud itself is to have run, and where it is, a page.")
+    async def workloads(
+        caller: user,
+        kind: Literal["pods", "deployments"] = "pods",
+        namespace: str = "",
+        after: _After = "",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    ) -> WorkloadsReply:
+        asked = WorkloadsRequest(kind=kind, namespace=namespace, after=after, limit=limit)
+        return await (await client_of(caller.name)).workloads(asked)
 
     @made.get("/audit", summary="Who changed what, the newest entries.")
     async def audit(

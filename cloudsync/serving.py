@@ -73,7 +73,7 @@ async def serving(
 
     Raises StoreTooNew and StoreCorrupt, for which waiting is no remedy.
     """
-    await _opened(store, options.run, rng)
+    await opened(store, options.run, rng)
     line = _Line(link)
     hub = Hub(
         store,
@@ -110,6 +110,11 @@ async def serving(
         with contextlib.suppress(StoreError):
             await leases.release()
         await store.close()
+
+
+def sender(link: Link) -> Callable[[str, SyncMessage], None]:
+    """The way down to gateways, for a hub that takes nothing from them."""
+    return _Line(link).send
 
 
 class _Line:
@@ -150,7 +155,8 @@ class _Line:
         log.log(logging.WARNING if first else logging.DEBUG, "dropped: %s", error)
 
 
-async def _opened(store: CloudStore, run: str, rng: random.Random) -> None:
+async def opened(store: CloudStore, run: str, rng: random.Random) -> None:
+    """Open the store, as soon as it lets itself be opened. Raises StoreTooNew and StoreCorrupt."""
     backoff = Backoff(_RETRY_BASE_S, _RETRY_CAP_S, rng)
     told = False
     while True:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from cloudsync.store import GatewayState
+from cloudsync.store.workloads import Presence
 from twin.exchange import Hello, Run, Standing
 
 LEASE_MS: Final = 6_000
@@ -47,6 +48,7 @@ def begin(state: GatewayState, hello: Hello, session: str, now_ms: int) -> int |
     state.heard_at = now_ms
     state.online = True
     state.compared = None
+    state.agreed = False
     rewind(state, peer.cursor)
     state.tick = max(state.tick, peer.top)
     first = first_unmet(state.runs, peer.met)
@@ -91,6 +93,6 @@ def heard(state: GatewayState, now_ms: int) -> None:
         state.online = True
 
 
-def is_online(state: GatewayState, now_ms: int) -> bool:
+def is_online(state: GatewayState | Presence, now_ms: int) -> bool:
     """Whether the gateway is there: its will has not come, and it was heard of lately."""
     return state.online and abs(now_ms - state.heard_at) < 2 * LEASE_MS

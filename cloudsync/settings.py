@@ -148,6 +148,42 @@ class WebSettings(Section):
         return listen
 
 
+class KubeSettings(Section):
+    """Kubernetes as the source of truth: gateways are nodes of a cluster."""
+
+    kubeconfig: Annotated[str, Field(description="path of a kubeconfig; empty: none")] = ""
+    context: Annotated[str, Field(description="of the kubeconfig; empty: its current one")] = ""
+    in_cluster: Annotated[bool, Field(description="use the service account of the pod that the cloud runs in")] = False
+    namespaces: Annotated[tuple[str, ...], Field(description="that gateways take part in; none named: all")] = ()
+    node_prefix: Annotated[
+        str, Field(pattern=r"^([a-z0-9][a-z0-9.-]{0,30})?$", description="before a gateway's name in that of its node")
+    ] = ""
+    taint: Annotated[bool, Field(description="keep pods away that do not tolerate node-role.kubernetes.io/edge")] = True
+    secrets: Annotated[bool, Field(description="read the Secrets that pods name, and send them to their gateways")] = (
+        True
+    )
+    writes_per_second: Annotated[
+        float, Field(gt=0, le=1000, description="of pod and device status, at most; leases come on top")
+    ] = 8.0
+
+    @field_validator("namespaces", mode="before")
+    @classmethod
+    def _is_json_in_the_environment(cls, namespaces: object) -> object:
+        return json.loads(namespaces) if isinstance(namespaces, str) else namespaces
+
+    @model_validator(mode="after")
+    def _is_one_cluster(self) -> Self:
+        if self.kubeconfig and self.in_cluster:
+            message = "kube.kubeconfig and kube.in_cluster name two clusters; keep one of them"
+            raise ValueError(message)
+        return self
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a cluster."""
+        return bool(self.kubeconfig) or self.in_cluster
+
+
 class IdentitySettings(Section):
     """For how long certificates are good."""
 
@@ -180,6 +216,7 @@ class CloudSettings(Section):
     audit: AuditSettings = AuditSettings()
     web: WebSettings = WebSettings()
     identity: IdentitySettings = IdentitySettings()
+    kube: KubeSettings = KubeSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cloudsync.identity.credentials import Servers
 from cloudsync.links import CloudLinks
-from cloudsync.settings import AuditSettings, IdentitySettings, SyncSettings
+from cloudsync.settings import AuditSettings, IdentitySettings, KubeSettings, SyncSettings
 from twin.errors import EdgetwinError
 from twin.link import Link
 from twin.link.mqtt import MqttLink
@@ -79,6 +79,14 @@ class WorkerSetup(ChildSetup):
 
     sync: SyncSettings = SyncSettings()
     audit: AuditSettings = AuditSettings()
+    secrets_key: str
+    """Path of the key that Secrets are kept with."""
+
+
+class KubeSetup(ChildSetup):
+    """What the process that speaks with Kubernetes is told."""
+
+    kube: KubeSettings
 
 
 class WebSetup(ChildSetup):

@@ -9,17 +9,20 @@ import secrets
 import signal
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from random import Random
 from typing import Final
 
 from cloudsync.api.server import Api
 from cloudsync.identity.directory import Directory
+from cloudsync.scheduler.keeper import scheduling
 from cloudsync.serving import WorkerOptions, serving
 from cloudsync.setup import WorkerSetup, read_setup
 from cloudsync.store.opening import open_store
 from twin.clock import SystemClock
 from twin.errors import EdgetwinError
 from twin.parent import die_with_parent
+from twin.sealing import Sealer
 
 FAILED: Final = 5
 
@@ -49,6 +52,8 @@ async def _serve(setup: WorkerSetup) -> None:
         history_days=setup.sync.history_days,
         audit_days=setup.audit.days,
     )
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    sealer = Sealer(Path(setup.secrets_key), credentials=credentials, makes=False)  # several have one key
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
@@ -66,7 +71,9 @@ async def _serve(setup: WorkerSetup) -> None:
             version=version("edgetwin"),
             known=directory.known,
             worker=options.name,
+            sealer=sealer,
         ),
+        scheduling(hub, store, sealer, options.name, known=directory.known, clock=clock),
     ):
         await ended.wait()
 

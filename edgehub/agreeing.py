@@ -23,8 +23,10 @@ from twin.model import Site, Value
 NOT_OURS: Final = ""
 """Why a document of a kind that this release has no use for is kept aside."""
 
-_STAYS_HERE: Final = DocumentKind.SECRET
-"""Secrets are not told to the other site, and none are taken from it: each gateway seals its own."""
+MADE_HERE: Final = "a Secret of this name was made at this gateway, and is used in its place"
+_GUARDED: Final = DocumentKind.SECRET
+"""Secrets that were made here are not told to the other site; those of the cloud, which are encrypted for this gateway
+alone, are told as they came, and only the cloud changes them."""
 _ORDER: Final = (
     *(DocumentKind.DEVICE_MODEL, DocumentKind.MAPPER, DocumentKind.CONNECTION, DocumentKind.DEVICE),
     *(DocumentKind.CONFIG_MAP, DocumentKind.SECRET, DocumentKind.POD),
@@ -63,8 +65,12 @@ class Books:
     known: Mapping[DocumentRef, Known] = field(default_factory=dict)
 
     def refs(self) -> list[DocumentRef]:
-        """Every document that was ever heard of, but for those that stay here."""
-        return sorted(ref for ref in {*map(wide, self.view.stored), *self.known} if ref.kind != _STAYS_HERE)
+        """Every document that was ever heard of, but for Secrets that were made here."""
+        return sorted(ref for ref in {*map(wide, self.view.stored), *self.known} if not self._is_secret_of_here(ref))
+
+    def _is_secret_of_here(self, ref: DocumentRef) -> bool:
+        known = self.known.get(ref, Known())
+        return ref.kind == _GUARDED and not known.by_cloud and known.aside is None
 
     def state(self, ref: DocumentRef) -> DocumentState:
         """What this site holds of one document, as it tells the other."""
@@ -75,7 +81,7 @@ class Books:
                 return DocumentState(ref, "", 0, "", known.gone)
             return DocumentState(ref, aside.uid, aside.generation, aside.hash, known.gone)
         stored = self.stored(ref)
-        if stored is None:
+        if stored is None or self._is_secret_of_here(ref):
             return unknown(ref)._replace(gone=known.gone)
         return DocumentState(ref, stored.uid, stored.generation, stored.hash, known.gone)
 
@@ -142,8 +148,6 @@ def agreed(books: Books, rows: Iterable[DocumentRow], problems: Problems) -> Agr
     wanted: list[DocumentRef] = []
     for row in rows:
         ref = row.state.ref
-        if ref.kind == _STAYS_HERE:
-            continue
         now = Books(books.view, known)
         own = now.state(ref)
         found = joined(own, row.state, site=Site.EDGE)
@@ -162,7 +166,7 @@ def agreed(books: Books, rows: Iterable[DocumentRow], problems: Problems) -> Agr
     for ref, why in whys.items():
         aside = known[ref].aside
         assert aside is not None
-        known[ref] = replace(known[ref], aside=replace(aside, why=why)) if why is not None else _served(known[ref])
+        known[ref] = replace(known[ref], aside=replace(aside, why=why)) if why is not None else _served(ref, known[ref])
     after = Books(view, _worth_keeping(known))
     refs = {*books.refs(), *after.refs()}
     changed = frozenset(ref for ref in refs if _differs(books, after, ref))
@@ -186,6 +190,9 @@ class _Wishes:
                 continue
             whys[ref] = None
             if narrow is None:
+                continue
+            if ref.kind == _GUARDED and not one.by_cloud and narrow in self._books.view.stored:
+                whys[ref] = NOT_OURS if aside.raw is None else MADE_HERE
                 continue
             try:
                 wishes[narrow] = None if aside.raw is None else _read(narrow, aside)
@@ -224,6 +231,11 @@ class _Wishes:
         return view
 
 
+def is_of_the_cloud(books: Books, ref: DocumentRef) -> bool:
+    """Whether it is a Secret that the cloud has given, so that only the cloud changes it."""
+    return ref.kind == _GUARDED and books.known.get(ref, Known()).by_cloud and books.stored(ref) is not None
+
+
 def refused(books: Books) -> dict[DocumentRef, str]:
     """The documents of the cloud that cannot be served here, and why."""
     return {ref: one.aside.why for ref, one in sorted(books.known.items()) if one.aside is not None and one.aside.why}
@@ -247,8 +259,10 @@ def _over(view: RegistryView, wishes: Mapping[Ref, Stored | None]) -> RegistryVi
     return RegistryView(stored)
 
 
-def _served(known: Known) -> Known:
-    return Known(known.gone, by_cloud=known.aside is not None and known.aside.raw is not None)
+def _served(ref: DocumentRef, known: Known) -> Known:
+    """That a Secret was the cloud's stays known when it is gone: the cloud goes on to be told that it is."""
+    by_cloud = known.aside is not None and (known.aside.raw is not None or ref.kind == _GUARDED)
+    return Known(known.gone, by_cloud=by_cloud)
 
 
 def _text(problems: Sequence[Problem]) -> str:

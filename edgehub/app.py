@@ -29,17 +29,21 @@ from edgehub.health import HealthFile
 from edgehub.history import HistoryKeeper
 from edgehub.kubeapi.home import KubeApi
 from edgehub.local_broker import BrokerAccess, open_broker
+from edgehub.machine import Machine
 from edgehub.mapper_hosts import MapperHosts, client_id
 from edgehub.pods.home import Place, Pods
 from edgehub.settings import Settings
 from edgehub.state import CliAccess, StateFolder
 from edgehub.state_store import copier, keep_copies, open_state
 from edgehub.sync.cloud import Cloud
+from edgehub.sync.states import SyncState
+from edgehub.system import system
 from edgehub.twins import LocalTwins
 from twin.api import ApiServer, Caller, Served, TwinVerbs
 from twin.clock import Clock
 from twin.dialects.aws_names import device_of
 from twin.engine import TwinEngine
+from twin.envelope import EnvelopeError
 from twin.errors import EdgetwinError, StoreError
 from twin.history_verb import HistoryVerb
 from twin.link import LinkState, Message
@@ -60,6 +64,14 @@ log = logging.getLogger(__name__)
 
 CONNECT_S: Final = 15.0
 _UNDOCUMENTED: Final = (Kind.ROUTE,)
+_OWN_TYPES: Final = {
+    "version": ValueType.STRING,
+    "broker": ValueType.STRING,
+    "started_at": ValueType.INT,
+    "system": ValueType.JSON,
+    "pods": ValueType.JSON,
+}
+"""What the gateway's own twin has, besides what it says of its cloud."""
 
 
 class Gateway:
@@ -75,9 +87,12 @@ class Gateway:
         self._parts = parts
         self._engine = parts.engine
         self._link = parts.link
+        parts.pods.on_removed = self._report_own
         self._applying = Applying(parts.documents, parts.engine, self._follow_documents)
         self._cloud = Cloud(settings, parts.keys, parts.engine, parts.drain, parts.executor, self._applying, clock)
         self._version = version("edgetwin")
+        self._machine = Machine.here()
+        self._system = system()
         self._started_at = clock.now_us() // 1000
         self._twins = twins = LocalTwins(parts.engine, parts.link, clock, settings.gateway_name)
         self._hosts = MapperHosts(
@@ -228,15 +243,30 @@ class Gateway:
             "version": self._version,
             "broker": f"{self.access.host}:{self.access.port}",
             "started_at": self._started_at,
+            **self._machine.reported(),
+            "system": self._system,
+            "pods": {"seen": self._parts.documents.seen_pods(), "there": self._parts.pods.there()},
             **self._cloud.reported(self._parts.documents.refused()),
+            **self._reader_key(),
         }
         self._engine.report(self._own_key(), own, {}, at=self._clock.now_us() // 1000, by=accounts.HUB)
+
+    def _reader_key(self) -> dict[str, Value]:
+        """The public key for the cloud's Secrets, once there is a cloud."""
+        reader, session = self._parts.documents.sealer.reader, self._cloud.session
+        if reader is None or session is None or session.state is SyncState.OFF:
+            return {}
+        try:
+            return {"secrets_key": reader.public()}
+        except EnvelopeError as error:
+            log.error("%s", error)
+            return {}
 
     def _own_key(self) -> TwinKey:
         return TwinKey(Kind.GATEWAY, DEFAULT_NAMESPACE, self._settings.gateway_name)
 
     def _own_spec(self) -> TwinSpec:
-        types = {"version": ValueType.STRING, "broker": ValueType.STRING, "started_at": ValueType.INT, **Cloud.TYPES}
+        types = {**_OWN_TYPES, "secrets_key": ValueType.STRING, **Machine.TYPES, **Cloud.TYPES}
         properties = {name: PropertySpec(name, type_) for name, type_ in types.items()}
         return TwinSpec(self._own_key(), uid="", gateway=self._settings.gateway_name, properties=properties)
 

@@ -48,6 +48,8 @@ CLOUD_COMMANDS: Final = {
     "apply": Entry("cloudsync.ask.admin:apply", "Apply documents at the gateways that they name."),
     "delete": Entry("cloudsync.ask.admin:delete", "Delete what a file of documents names."),
     "diff": Entry("cloudsync.ask.admin:diff", "Show what apply would change."),
+    "pods": Entry("cloudsync.ask.workloads:pods", "Show the cloud's pods, where they are and how."),
+    "deployments": Entry("cloudsync.ask.workloads:deployments", "Show the cloud's Deployments."),
     "audit": Entry("cloudsync.ask.admin:audit", "Show who changed what."),
     "token": Entry(
         "",

@@ -7,20 +7,23 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgehub.agreeing import Agreement, Books, refused
+from edgehub.agreeing import Agreement, Books, is_of_the_cloud, refused, wide
 from edgehub.mapper_hosts import Placement, placed
 from edgehub.plugins import HubMappers
-from edgehub.pods.sealing import Sealer
 from edgehub.registry import Registry
 from edgehub.serving import foreign_devices, foreign_pods, host_settings, mapper_specs, protocol_problems, twin_specs
 from mappers.sdk.config import HostSettings
 from mappers.sdk.registry import Registry as Mappers
+from twin.envelope import Reader
 from twin.exchange import DocumentRow, DocumentState
+from twin.manifest.agreement import summary
 from twin.manifest.catalog import Applied, RegistryView
-from twin.manifest.document import DocumentKind
+from twin.manifest.document import CLOUD_ONLY, Document, DocumentKind
+from twin.manifest.problems import InvalidManifest, Problem
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
 from twin.model import Kind, TwinKey, TwinSpec
+from twin.sealing import Sealer
 from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, DocumentChange
 
 
@@ -28,7 +31,9 @@ from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest, DocumentChange
 def open_documents(path: Path, gateway: str) -> Iterator[Documents]:
     """Open the registry under its lock, checked by the mappers' own models. Raises StoreError if it is taken."""
     mappers = HubMappers(Mappers.installed())
-    sealer = Sealer(path.parent / "keys" / "secrets.key", credentials=os.environ.get("CREDENTIALS_DIRECTORY", ""))
+    keys = path.parent / "keys"
+    reader = Reader(keys / "reader.key")
+    sealer = Sealer(keys / "secrets.key", credentials=os.environ.get("CREDENTIALS_DIRECTORY", ""), reader=reader)
     registry = Registry(path, checks=[lambda view: protocol_problems(view, mappers, registry.view)])
     with registry:
         try:
@@ -81,6 +86,10 @@ class Documents:
         """What is here of every document that was ever heard of."""
         return self._registry.states()
 
+    def seen_pods(self) -> str:
+        """One hash over what is known here of all Pods: the cloud, which has the same, sees by it what was taken."""
+        return summary(state for state in self.states() if state.ref.kind == DocumentKind.POD)
+
     def agree(self, rows: Iterable[DocumentRow]) -> Agreement:
         """Take documents of the cloud, and try those again that could not be served. Raises StoreError."""
         try:
@@ -108,6 +117,10 @@ class Documents:
 
     def _apply(self, request: ApplyRequest) -> ApplyReply:
         manifest = read_documents([Source(one.name, one.text.encode()) for one in request.sources])
+        problems = [_not_here(one) for one in manifest.documents if one.kind in CLOUD_ONLY]
+        problems += [_of_the_cloud(one) for one in manifest.documents if is_of_the_cloud(self.books, wide(one.ref))]
+        if problems:
+            raise InvalidManifest(problems)
         documents = self.sealer.sealed(manifest.documents)
         warnings = [str(warning) for warning in manifest.warnings]
         if request.mode is ApplyMode.DIFF:
@@ -123,6 +136,16 @@ class Documents:
         if self.refused() and not request.dry_run:
             self._registry.agree(())  # what was refused may fit now
         return ApplyReply(changes=_changes(outcome), warnings=warnings)
+
+
+def _not_here(document: Document) -> Problem:
+    text = f"a {document.kind} is for the cloud, which makes of it what gateways are to have"
+    return document.problem(("kind",), text, "Apply it there: edgetwin cloud apply -f FILE.")
+
+
+def _of_the_cloud(document: Document) -> Problem:
+    text = f"{document.ref} was given by the cloud, which alone can read and change it"
+    return document.problem((), text, "Apply or delete it there: edgetwin cloud apply -f FILE.")
 
 
 def _changes(outcome: Applied) -> list[DocumentChange]:

@@ -50,6 +50,9 @@ if [ -n "$packages" ]; then
     # shellcheck disable=SC2086  # a list of words
     apt_install $packages || say "    They are skipped; as root install: $packages"
 fi
+if ! command -v kubectl >/dev/null; then
+    apt_install kubernetes-client || say "The tests with kubectl are skipped; Debian has it in kubernetes-client"
+fi
 packages=$(missing | tr '\n' ' ')
 [ -n "$packages" ] || exit 0
 started=$SECONDS

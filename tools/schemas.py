@@ -17,7 +17,7 @@ from pydantic_core import core_schema
 from cloudsync.settings import CloudSettings
 from edgehub.settings import Settings
 from mappers.sdk.config import HostSettings
-from twin.manifest import kube, kube_network
+from twin.manifest import kube, kube_network, workloads
 from twin.manifest.fields import Deadband
 from twin.manifest.kinds import KINDS, OURS
 from twin.model import NAME, PROPERTY, Drop, Keep
@@ -54,6 +54,8 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
     cloud_api.KeepWatchRequest,
     cloud_api.AuditRequest,
     cloud_api.AuditReply,
+    cloud_api.WorkloadsRequest,
+    cloud_api.WorkloadsReply,
     sync_bodies.SyncHello,
     sync_bodies.SyncWelcome,
     sync_bodies.SyncRefusal,
@@ -75,7 +77,7 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
     enrolment.Enrolled,
 )
 
-KUBERNETES: Final = {**kube.KINDS, **kube_network.KINDS}
+KUBERNETES: Final = {**kube.KINDS, **kube_network.KINDS, **workloads.KINDS}
 
 _DURATION: Final = {
     "description": (

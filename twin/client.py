@@ -49,6 +49,8 @@ from twin.wire.cloud_api import (
     KeepWatchRequest,
     SetWhereReply,
     SetWhereRequest,
+    WorkloadsReply,
+    WorkloadsRequest,
 )
 from twin.wire.codec import decode, encode
 from twin.wire.messages import ErrorBody
@@ -173,6 +175,10 @@ class TwinClient:
     async def audit(self, request: AuditRequest) -> AuditReply:
         """Who changed what in the cloud."""
         return await self._ask(Verb.AUDIT, request, AuditReply)
+
+    async def workloads(self, request: WorkloadsRequest) -> WorkloadsReply:
+        """What the cloud itself is to have run, and where it is, a page of it."""
+        return await self._ask(Verb.WORKLOADS, request, WorkloadsReply)
 
     @contextlib.asynccontextmanager
     async def watch(

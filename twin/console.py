@@ -69,6 +69,6 @@ _ABSENT_CODES: Final = frozenset({"not_running", "cloud_not_running"})
 _INPUT_CODES: Final = frozenset(
     {
         *("invalid_settings", "unreadable_file", "unwritable_file", "invalid_credentials", "not_joined"),
-        *("cannot_start", "no_such_container", "secret_key"),
+        *("cannot_start", "no_such_container", "secret_key", "envelope"),
     }
 )

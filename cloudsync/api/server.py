@@ -15,6 +15,7 @@ from cloudsync.api.following import Follower
 from cloudsync.api.peers import Peers
 from cloudsync.api.verbs import CloudVerbs
 from cloudsync.api.watching import Watches
+from cloudsync.api.workloads import WorkloadsVerb
 from cloudsync.applying import Applying
 from cloudsync.hub import Hub
 from cloudsync.identity.roles import Role
@@ -23,6 +24,7 @@ from twin.api import ApiServer, Caller, Served
 from twin.clock import Clock
 from twin.errors import StoreError
 from twin.link import Link
+from twin.sealing import Sealer
 from twin.wire.api import ApplyReply, ApplyRequest, Verb
 
 DENIED_EVERY_S: Final = 60.0
@@ -36,7 +38,7 @@ log = logging.getLogger(__name__)
 class Api:
     """All that apps may ask a worker, by our verbs and by AWS's topics.
 
-    ``known`` says whether a gateway has joined; ``worker`` is a name that no other worker has.
+    ``known`` says whether a gateway has joined; ``worker`` is a name that no other worker has; ``sealer`` for Secrets.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Api:
         version: str,
         known: Callable[[str], Awaitable[bool]],
         worker: str,
+        sealer: Sealer,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -61,13 +64,14 @@ class Api:
         self._denied: dict[tuple[str, str], float] = {}
         self._audits: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
-        self._applying = Applying(hub, store, known=known, new_uid=new_id)
+        self._applying = Applying(hub, store, known=known, new_uid=new_id, sealer=sealer)
         self._server = ApiServer(
             link,
             {
                 **CloudVerbs(store, hub, clock, new_id=new_id, version=version).verbs(),
                 **BulkSet(store, hub, link, clock).verbs(),
                 **self._watches.verbs(),
+                **WorkloadsVerb(store, clock).verbs(),
                 Verb.APPLY: Served(ApplyRequest, self._apply),
             },
             door=cloud_door(role_of, self._on_denied),

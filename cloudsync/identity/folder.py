@@ -40,6 +40,11 @@ class CloudFolder:
         return self.path / "admin.json"
 
     @property
+    def secrets_key(self) -> Path:
+        """The key that Secrets in the store are encrypted with; workers of other machines need the same."""
+        return self.path / "secrets.key"
+
+    @property
     def run(self) -> Path:
         """What is true only while the cloud runs."""
         return self.path / "run"

@@ -14,7 +14,7 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-_READS: Final = ("explain", "get", "history", "query", "renew", "status", "watch")
+_READS: Final = ("explain", "get", "history", "query", "renew", "status", "watch", "workloads")
 _WRITES: Final = ("set", "set-where")
 _RULES: Final = ("apply", "audit")
 

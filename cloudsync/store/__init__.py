@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from cloudsync.store.workloads import WorkloadStore
 from twin.document import TwinDocument
 from twin.exchange import Command, CommandDone, DocumentRef, DocumentRow, Row, Run, SeriesReadings, Standing
 from twin.history import HistoryPage, HistoryQuery
@@ -86,6 +87,8 @@ class GatewayState:
     raises it itself."""
     waiting: int = 0
     """Commands that have not ended."""
+    agreed: bool = False
+    """Whether the gateway has said in this session that it has all documents as they are here now."""
     compared: Place | None = None
     """How far twins were compared in this session, if this store was restored."""
 
@@ -213,6 +216,9 @@ class GatewayTransaction(Protocol):
 
 class CloudStore(Protocol):
     """The store, shared by workers that know nothing of each other. Every method raises StoreError when it fails."""
+
+    workloads: WorkloadStore
+    """What the cloud itself is to have run, and where."""
 
     async def open(self) -> None:
         """Connect and bring the schema up to date. Raises StoreTooNew for one of a later release."""

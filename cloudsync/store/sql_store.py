@@ -15,6 +15,8 @@ from cloudsync.store.schema import migrate
 from cloudsync.store.state_row import STATE, from_row
 from cloudsync.store.transaction import COMMAND, SqlTransaction, command_of, write_audit
 from cloudsync.store.twin_rows import LINES, TwinLine, documents
+from cloudsync.store.workload_sql import SqlWorkloads
+from cloudsync.store.workloads import WorkloadStore
 from twin.document import TwinDocument
 from twin.errors import UnknownTwin
 from twin.history import HistoryPage, HistoryQuery
@@ -34,6 +36,7 @@ class SqlStore:
         self._periods = periods
         self._what = what
         self._query_max_s = query_max_s
+        self.workloads: WorkloadStore = SqlWorkloads(database)
 
     async def open(self) -> None:
         """Connect and bring the schema up to date. Raises StoreError, StoreTooNew."""

@@ -10,7 +10,7 @@ from cloudsync.store import GatewayState
 from cloudsync.store.cells import escaped, unescaped
 from cloudsync.store.database import Record
 
-_COLUMNS: Final = ("tick", "cursor", "session", "heard_at", "online", "worker", "worker_until", "mended")
+_COLUMNS: Final = ("tick", "cursor", "session", "heard_at", "online", "worker", "worker_until", "mended", "agreed")
 STATE: Final = ("name", *_COLUMNS, "state")
 
 _STATE: Final = TypeAdapter(GatewayState)
@@ -31,5 +31,5 @@ def from_row(row: Record) -> GatewayState:
     rest.gateway = gateway
     for name, value in zip(_COLUMNS, columns, strict=True):
         setattr(rest, name, unescaped(value) if isinstance(value, str) else value)
-    rest.online = bool(rest.online)  # SQLite has no booleans
+    rest.online, rest.agreed = bool(rest.online), bool(rest.agreed)  # SQLite has no booleans
     return rest

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgehub.pods.model import LogLimits, PodId, PodPlan
-from edgehub.pods.sealing import Sealer
 from edgehub.pods.spec import Surroundings, pod_plans, pod_specs
 from edgehub.settings import PodSettings
 from twin.clock import Clock
@@ -22,6 +21,7 @@ from twin.engine import TwinEngine
 from twin.manifest.catalog import RegistryView
 from twin.manifest.kube_fields import Engine
 from twin.model import Kind, TwinKey, TwinSpec, Value
+from twin.sealing import Sealer
 
 if TYPE_CHECKING:
     from edgehub.kubeapi.home import PodAccess
@@ -59,6 +59,8 @@ class Pods:
         self._sealer = sealer
         self._engine = engine
         self._clock = clock
+        self.on_removed: Callable[[], None] = lambda: None
+        """Called when nothing of a pod is left."""
         self._kubelet: Kubelet | None = None
         self._told: dict[TwinKey, dict[str, Value]] = {}
         self._remembered: set[PodId] = set()
@@ -90,6 +92,14 @@ class Pods:
         """The specs of the twins of all pods that should be here."""
         return list(pod_specs(self._view(), self._place.gateway))
 
+    def there(self) -> dict[str, Value]:
+        """The uid of each pod that should be here, or of which something is still here, by namespace and name."""
+        pods = self._kubelet.there() if self._kubelet is not None else set()
+        found: dict[str, Value] = {}
+        for pod in sorted(pods):  # one that ends and one that comes may have the same name
+            found[f"{pod.namespace}/{pod.name}" if f"{pod.namespace}/{pod.name}" not in found else pod.uid] = pod.uid
+        return found
+
     def report_all(self) -> None:
         """Tell every pod's twin how the pod is, after twins were made."""
         self._told.clear()
@@ -109,7 +119,9 @@ class Pods:
             folder.mkdir(mode=0o700, exist_ok=True)
         makers = {Engine.PROCESS: self._process, Engine.PODMAN: lambda: self._podman(folders)}
         runtime, volumes = Engines(folders, makers), Volumes(folders)
-        return Kubelet(runtime, volumes, self._clock, lambda: time.clock_gettime(time.CLOCK_BOOTTIME), self._report)
+        made = Kubelet(runtime, volumes, self._clock, lambda: time.clock_gettime(time.CLOCK_BOOTTIME), self._report)
+        made.on_removed = lambda: self.on_removed()
+        return made
 
     def _process(self) -> PodRuntime:
         from edgehub.pods.process import ProcessEngine  # as above

@@ -47,6 +47,7 @@ class Kubelet:
         on_change: Callable[[PodPlan], None] = lambda _: None,
     ) -> None:
         self.on_change = on_change
+        self.on_removed: Callable[[], None] = lambda: None
         self._runtime = runtime
         self._volumes = volumes
         self._clock = clock
@@ -95,6 +96,10 @@ class Kubelet:
     def plans(self) -> list[PodPlan]:
         """All pods that should be."""
         return list(self._plans.values())
+
+    def there(self) -> set[PodId]:
+        """All pods that should be, or of which something is still there."""
+        return self._plans.keys() | self._states.keys()
 
     def status(self, pod: PodId) -> PodStatus:
         """How a pod is that should be."""
@@ -208,6 +213,7 @@ class Kubelet:
         self._addresses.pop(pod, None)
         del self._states[pod]
         self._removed.set()
+        self.on_removed()
         if pod in self._plans:
             self.on_change(self._plans[pod])
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from edgehub.pods.model import API_FOLDER, API_VOLUME, Launch, Mount, PodId, PodPlan, container_plans
-from edgehub.pods.sealing import Sealer
 from twin.errors import EdgetwinError
 from twin.manifest.catalog import RegistryView, Stored, content_hash
 from twin.manifest.document import DocumentKind
@@ -19,6 +18,7 @@ from twin.manifest.kube import ConfigMap, Container, EnvVar, Item, PodSpec, Volu
 from twin.manifest.kube_engine import engine_of
 from twin.manifest.kube_fields import Engine
 from twin.model import Kind, PropertySpec, TwinKey, TwinSpec, Value, ValueType
+from twin.sealing import Sealer
 
 if TYPE_CHECKING:
     from edgehub.kubeapi.home import PodAccess

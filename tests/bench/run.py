@@ -17,7 +17,9 @@ from tests.bench import (
     cloud_ingest,
     cloud_query,
     cloud_revoke,
+    cloud_schedule,
     gateway,
+    kube_writes,
     mapper_host,
     modbus_dead_slave,
     modbus_plan,
@@ -82,9 +84,11 @@ BENCHES: Final = (
     Bench("sync.lost", sync_lost.lost),
     Bench("sync.fencing", sync_fencing.fencing),
     Bench("cloud.query", cloud_query.queries),
+    Bench("cloud.schedule", cloud_schedule.figures),
     Bench("cloud.revoke", cloud_revoke.revocation),
     Bench("cloud.cost", cloud_cost.cost, long=True),
     Bench("cloud.ingest", cloud_ingest.ingest),
+    Bench("kube.writes", kube_writes.writes, long=True),
 )
 PAGE: Final = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 

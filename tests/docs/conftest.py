@@ -8,6 +8,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -164,10 +165,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     )
     try:
         wait_for_line(process, b"plant/tank: ")
+        assert process.stdout is not None
+        # Read all that it says: once the pipe is full, after two minutes of a slow run, it would wait for us.
+        reader = threading.Thread(target=lambda out: [None for _ in out], args=(process.stdout,))
+        reader.start()
         yield Demo(state)
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.wait(timeout=30)
+    reader.join(timeout=30)
+    process.stdout.close()
     assert process.returncode == 0
 
 

@@ -55,6 +55,15 @@ from twin.manifest.kube_network import (
     ServiceSpec,
     Subset,
 )
+from twin.manifest.workloads import (
+    Capacity,
+    DeploymentSpec,
+    GatewaySpec,
+    RollingUpdate,
+    Selector,
+    Strategy,
+    Taint,
+)
 from twin.model import DEFAULT_NAMESPACE, Kind, Reason, TwinKey
 from twin.wire import topics
 from twin.wire.api import Verb
@@ -94,7 +103,7 @@ def test_every_setting_of_a_cloud_is_on_the_page_with_its_default_and_no_other(p
             assert row[1].strip("`") == str(default), path
     sections = "|".join({path[0] for path in keys})
     shown = set(re.findall(rf"^\| `((?:{sections})(?:\.[\w.]+)?)` \|", page, re.MULTILINE))
-    assert shown - {"web"} == {".".join(path) for path in keys}  # web is also the name of a process
+    assert shown - {"web", "kube"} == {".".join(path) for path in keys}  # these are also names of processes
     loaded = load_cloud_settings(root / "docs/examples/edgetwin-cloud.yaml", {})
     assert loaded.settings == CloudSettings()
     text = (root / "docs/examples/edgetwin-cloud.yaml").read_text(encoding="utf-8")
@@ -194,7 +203,7 @@ def test_every_message_of_the_wire_has_a_schema(schemas):
     }
     parts = {"Mark", "ErrorBody", "RefusedReport", "DesiredValue", "LeafBody", "TwinBody", "SlotBody", "DocumentSource"}
     parts |= {"DocumentChange", "ChildStatus", "ConnectionStatus", "ReadingBody", "GapBody"}
-    parts |= {"RefusedTwin", "GatewayBody", "AuditBody"}
+    parts |= {"RefusedTwin", "GatewayBody", "AuditBody", "CloudPodBody", "CloudDeploymentBody"}
     parts |= {
         "SyncBody",
         "StandingBody",
@@ -232,6 +241,7 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
                 MapperSpec,
             ),
         ),
+        ("docs/workloads.md", (DeploymentSpec, GatewaySpec, Taint, Capacity, Strategy, RollingUpdate, Selector)),
         ("docs/pods.md", (PodSpec, Container, Volume, Probe, VolumeMount, ContainerPort, ConfigMap, Secret)),
         ("docs/services.md", (ServiceSpec, ServicePort, EndpointSlice, Endpoint, Endpoints, Subset, EndpointAddress)),
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),

@@ -8,9 +8,10 @@ from edgehub.documents import open_documents
 from edgehub.registry import Registry
 from twin.exchange import DocumentRef, DocumentRow, DocumentState
 from twin.manifest.catalog import content_hash
+from twin.manifest.problems import InvalidManifest
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
-from twin.wire.api import ApplyRequest, DocumentSource
+from twin.wire.api import ApplyMode, ApplyRequest, DocumentSource
 
 pytestmark = pytest.mark.fast
 
@@ -245,3 +246,70 @@ def test_apply_tries_again_what_was_refused(path):
         assert opened.refused() == {}
         assert [str(spec.key) for spec in opened.specs()] == ["device/default/v1"]
         assert [str(key) for key in opened.by_cloud()] == ["device/default/v1"]
+
+
+# -- Secrets -----------------------------------------------------------------------------------------------------
+
+SECRET = """
+apiVersion: v1
+kind: Secret
+metadata: {name: word}
+data: {word: VALUE}
+"""
+OF_CLOUD = SECRET.replace("VALUE", "'sealed:2:AAAA'")
+OF_HERE = SECRET.replace("VALUE", "aGVyZQ==")
+WORD = DocumentRef("Secret", "default", "word")
+
+
+def test_a_secret_that_was_made_here_is_told_to_nobody_whatever_becomes_of_it(registry):
+    registry.apply(documents(OF_HERE))
+    assert registry.states() == []
+    assert registry.books.row(WORD).raw is None
+    registry.apply(documents(OF_HERE.replace("aGVyZQ", "bm93")))
+    registry.delete([one.ref for one in documents(OF_HERE)])
+    assert registry.states() == []
+
+
+def test_a_secret_of_the_cloud_is_told_back_as_it_came_and_its_end_too(registry, path):
+    came = row(OF_CLOUD, "s")
+    agreement = registry.agree([came])
+    assert agreement.answer == ()
+    assert registry.states() == [came.state]
+    assert registry.books.stored(WORD).document.spec.data == {"word": "sealed:2:AAAA"}
+    registry.close()
+    with Registry(path) as again:
+        assert again.states() == [came.state]
+        assert again.agree([gone(WORD, "s")]).answer == ()
+        assert again.books.stored(WORD) is None
+        assert again.states() == [gone(WORD, "s").state]
+        again.close()
+    with Registry(path) as last:
+        assert last.states() == [gone(WORD, "s").state]
+        assert last.agree([row(OF_CLOUD, "t", gone=["s"])]).answer == ()
+        assert last.books.stored(WORD).uid == "t"
+
+
+def test_a_secret_of_the_cloud_does_not_take_the_place_of_one_that_was_made_here(registry, path):
+    registry.apply(documents(OF_HERE))
+    came = row(OF_CLOUD, "s")
+    assert registry.agree([came]).answer == ()
+    assert registry.books.stored(WORD).document.spec.data == {"word": "aGVyZQ=="}
+    assert documents_refused(registry) == {
+        WORD: "a Secret of this name was made at this gateway, and is used in its place"
+    }
+    assert registry.states() == [came.state]
+    assert registry.books.row(WORD).raw == came.raw
+    registry.agree([gone(WORD, "s")])
+    assert registry.books.stored(WORD).document.spec.data == {"word": "aGVyZQ=="}
+    assert registry.states() == [gone(WORD, "s").state]
+    assert documents_refused(registry) == {}
+
+
+def test_here_nobody_changes_a_secret_of_the_cloud(path):
+    with Registry(path) as opened:
+        opened.agree([row(OF_CLOUD, "s")])
+    with open_documents(path, "gw-1") as found:
+        sources = [DocumentSource(name="s.yaml", text=OF_HERE)]
+        for mode in (ApplyMode.APPLY, ApplyMode.DELETE):
+            with pytest.raises(InvalidManifest, match="was given by the cloud"):
+                found.apply(ApplyRequest(sources=sources, mode=mode))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from pathlib import Path
 
 from cloudsync.applying import Applying
 from cloudsync.hub import Hub
@@ -12,6 +13,7 @@ from cloudsync.pacing import Pacing
 from cloudsync.writing import set_desired
 from tests.sim.virtual import SimClock
 from twin.errors import InvalidDocuments, Refused, StoreError
+from twin.sealing import Sealer
 
 FRAME_ROWS = 3
 
@@ -57,7 +59,10 @@ class Worker:
 
     async def apply(self, request):
         """Put documents into sets."""
-        applying = Applying(self.hub, self.cloud.store, known=self.cloud.known, new_uid=self.cloud.world.nonce)
+        sealer = Sealer(Path("nowhere"))  # nobody applies a Secret here
+        applying = Applying(
+            self.hub, self.cloud.store, known=self.cloud.known, new_uid=self.cloud.world.nonce, sealer=sealer
+        )
         await self._alone(applying.apply(request, by="sim"))
 
     async def _alone(self, work):

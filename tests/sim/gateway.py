@@ -7,7 +7,6 @@ import random
 from edgehub.applying import Applying
 from edgehub.documents import Documents
 from edgehub.plugins import HubMappers
-from edgehub.pods.sealing import Sealer
 from edgehub.registry import Registry
 from edgehub.sync.history import HistoryStream
 from edgehub.sync.session import CloudPlace, CloudSession
@@ -18,6 +17,7 @@ from twin.api import Caller
 from twin.engine import TwinEngine
 from twin.errors import InvalidDocuments, Refused, StoreError
 from twin.model import Site
+from twin.sealing import Sealer
 from twin.sqlite_drain import SqliteDrain
 from twin.sqlite_store import SqliteStore
 from twin.wire.api import ApplyRequest

@@ -102,9 +102,15 @@ class RegistryView:
 
 
 def applied(
-    base: RegistryView, documents: Sequence[Document], new_uid: Callable[[], str]
+    base: RegistryView,
+    documents: Sequence[Document],
+    new_uid: Callable[[], str],
+    uids: Mapping[Ref, str] | None = None,
 ) -> tuple[RegistryView, Applied]:
-    """Put the documents over the base. Raises InvalidManifest if one of them is given twice."""
+    """Put the documents over the base. ``uids`` of those whose life begins elsewhere: another uid is another document.
+
+    Raises InvalidManifest if one of them is given twice.
+    """
     stored = dict(base.stored)
     changes: dict[Ref, Change] = {}
     twice: list[Problem] = []
@@ -113,7 +119,7 @@ def applied(
         if ref in changes:
             twice.append(document.problem(("metadata", "name"), f"{ref} is given twice", "Keep one of the two."))
             continue
-        stored[ref], action = _placed(base.stored.get(ref), document, new_uid)
+        stored[ref], action = _placed(base.stored.get(ref), document, new_uid, uids.get(ref) if uids else None)
         changes[ref] = Change(ref, action, stored[ref].uid, stored[ref].generation)
     if twice:
         raise InvalidManifest(twice)
@@ -155,10 +161,12 @@ def content_hash(value: Value) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _placed(old: Stored | None, document: Document, new_uid: Callable[[], str]) -> tuple[Stored, Action]:
+def _placed(
+    old: Stored | None, document: Document, new_uid: Callable[[], str], uid: str | None
+) -> tuple[Stored, Action]:
     new_hash = content_hash(document.raw)
-    if old is None:
-        return Stored(document, new_uid(), 1, new_hash), Action.CREATED
+    if old is None or (uid is not None and uid != old.uid):
+        return Stored(document, uid or new_uid(), 1, new_hash), Action.CREATED
     if new_hash == old.hash:
         return Stored(document, old.uid, old.generation, new_hash), Action.UNCHANGED
     # With labels too, unlike Kubernetes: two sites tell by it whose change of one life came later.

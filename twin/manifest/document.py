@@ -15,6 +15,7 @@ from twin.model import Value
 
 if TYPE_CHECKING:
     from twin.manifest.kube_network import Endpoints, EndpointSlice, ServiceSpec
+    from twin.manifest.workloads import DeploymentSpec, GatewaySpec
 
 
 class DocumentKind(StrEnum):
@@ -30,8 +31,12 @@ class DocumentKind(StrEnum):
     SERVICE = "Service"
     ENDPOINTS = "Endpoints"
     ENDPOINT_SLICE = "EndpointSlice"
+    DEPLOYMENT = "Deployment"
+    GATEWAY = "Gateway"
 
 
+CLOUD_ONLY: Final = (DocumentKind.DEPLOYMENT, DocumentKind.GATEWAY)
+"""Kinds that a gateway has no use for: the cloud's scheduler reads them."""
 NETWORK: Final = (DocumentKind.SERVICE, DocumentKind.ENDPOINTS, DocumentKind.ENDPOINT_SLICE)
 """The kinds that say where something is reached."""
 
@@ -58,7 +63,7 @@ class Document:
     api_version: str
     ref: Ref
     labels: Mapping[str, str]
-    spec: Spec | PodSpec | ConfigMap | Secret | ServiceSpec | Endpoints | EndpointSlice
+    spec: Spec | PodSpec | ConfigMap | Secret | ServiceSpec | Endpoints | EndpointSlice | DeploymentSpec | GatewaySpec
     raw: dict[str, Value]
     origin: Parsed = field(compare=False, repr=False)
 

@@ -229,6 +229,16 @@ class Volume(Part):
     secret: SecretVolume | None = None
 
 
+class Toleration(Part):
+    """A taint that the pod does not mind; for the cloud's scheduler."""
+
+    key: str = Field("", examples=["dedicated"])
+    operator: Literal["Equal", "Exists"] = Field("Equal", examples=["Exists"])
+    value: str = Field("", examples=["press"])
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field("", examples=["NoSchedule"])
+    toleration_seconds: Seconds | None = None
+
+
 class PodSpec(Part):
     """What a gateway runs as one: containers that start, share volumes and end together."""
 
@@ -241,6 +251,8 @@ class PodSpec(Part):
     node_name: Name | None = None
     host_network: StrictBool | None = Field(None, examples=["true"])
     automount_service_account_token: StrictBool = Field(False, examples=["true"])
+    node_selector: dict[str, str] = Field({}, examples=["{hall: north}"])
+    tolerations: tuple[Toleration, ...] = Field((), examples=["[{key: dedicated, operator: Exists}]"])
 
     @property
     def all_containers(self) -> tuple[Container, ...]:

@@ -19,7 +19,9 @@ MAX_BYTES: Final = 1024 * 1024
 """Of one ConfigMap or Secret, as in Kubernetes."""
 
 SEALED: Final = "sealed:1:"
-"""Begins a value of a Secret that is encrypted with the gateway's key; ``:`` is no letter of base64."""
+"""Begins a value of a Secret that is encrypted with the key of where it is kept; ``:`` is no letter of base64."""
+SENT: Final = "sealed:2:"
+"""Begins one that the cloud has encrypted for the one gateway that is to read it."""
 
 _ENV_NAME: Final = re.compile(r"[A-Za-z_.-][A-Za-z0-9_.-]*")
 _KEY: Final = re.compile(r"(?!\.\.)[A-Za-z0-9_.-]{1,253}")
@@ -138,7 +140,7 @@ def _probe_port(value: object) -> object:
 
 
 def _secret_text(value: object) -> object:
-    sealed = isinstance(value, str) and value.startswith(SEALED)
+    sealed = isinstance(value, str) and value.startswith((SEALED, SENT))
     return value if sealed else _base64(value)
 
 

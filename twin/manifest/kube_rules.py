@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
-from twin.manifest.document import NETWORK, Document
+from twin.manifest.document import NETWORK, Document, DocumentKind
 from twin.manifest.kinds import Part
 from twin.manifest.kube import ConfigMap, Container, EnvVar, PodSpec, Probe, Secret
 from twin.manifest.kube_engine import HOST, engine_of, full_reference, has_own_network, is_of_gateway, is_root_folder
@@ -21,23 +21,52 @@ RESERVED_PREFIX: Final = "edgetwin-"
 def broken_kube_rules(document: Document) -> Iterator[Problem]:
     """Find what is wrong inside one document of Kubernetes' kinds; nothing for other kinds."""
     spec = document.spec
-    if not isinstance(spec, PodSpec | ConfigMap | Secret) and document.kind not in NETWORK:
+    if document.kind is DocumentKind.GATEWAY:
+        yield from _gateway(document)
+        return
+    if not isinstance(spec, PodSpec | ConfigMap | Secret) and document.kind not in (*NETWORK, DocumentKind.DEPLOYMENT):
         return
     if document.name in RESERVED_NAMES or document.name.startswith(RESERVED_PREFIX):
         text = f"the name {document.name} is reserved"
         remedy = f"Names that begin with {RESERVED_PREFIX} are the gateway's, {RESERVED_NAMES[0]} is Kubernetes' own."
         yield document.problem(("metadata", "name"), text, remedy)
     if isinstance(spec, PodSpec):
-        yield from _pod(document, spec)
+        yield from _pod(document, spec, ("spec",))
+        from twin.manifest.placement_rules import broken_placement  # what few documents need is loaded with the first
+
+        yield from broken_placement(document, annotations_of(document), spec.tolerations, (), ("spec",))
+    elif document.kind is DocumentKind.DEPLOYMENT:
+        yield from _deployment(document)
     elif isinstance(spec, ConfigMap):
         yield from _too_large(document, "data", [*spec.data.values(), *spec.binary_data.values()])
         yield from _twice(document, ("binaryData",), [key for key in spec.binary_data if key in spec.data])
     elif isinstance(spec, Secret):
         yield from _too_large(document, "data", [*spec.data.values(), *spec.string_data.values()])
     else:
-        from twin.manifest.kube_network_rules import broken_network_rules  # loaded with the models of these kinds
+        from twin.manifest.kube_network_rules import broken_network_rules
 
         yield from broken_network_rules(document)
+
+
+def _deployment(document: Document) -> Iterator[Problem]:
+    from twin.manifest.placement_rules import broken_deployment, broken_placement
+    from twin.manifest.workloads import DeploymentSpec
+
+    spec = document.spec
+    assert isinstance(spec, DeploymentSpec)
+    template: KeyPath = ("spec", "template")
+    yield from broken_deployment(document, spec)
+    yield from _pod(document, spec.template.spec, (*template, "spec"))
+    said = spec.template.metadata.annotations
+    yield from broken_placement(document, said, spec.template.spec.tolerations, template, (*template, "spec"))
+
+
+def _gateway(document: Document) -> Iterator[Problem]:
+    from twin.manifest.placement_rules import broken_gateway
+    from twin.manifest.workloads import GatewaySpec
+
+    assert isinstance(document.spec, GatewaySpec)
+    yield from broken_gateway(document, document.spec)
 
 
 def _too_large(document: Document, path: str, texts: Sequence[str]) -> Iterator[Problem]:
@@ -52,8 +81,14 @@ def _twice(document: Document, path: KeyPath, keys: Sequence[str]) -> Iterator[P
         yield document.problem((*path, key), f"the key {key} is in data too", "Keep one of the two.")
 
 
-def _pod(document: Document, spec: PodSpec) -> Iterator[Problem]:
-    at: KeyPath = ("spec",)
+def annotations_of(document: Document) -> Mapping[str, str]:
+    """What the annotations of a document say."""
+    metadata = document.raw.get("metadata")
+    found = metadata.get("annotations") if isinstance(metadata, dict) else None
+    return {name: str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _pod(document: Document, spec: PodSpec, at: KeyPath) -> Iterator[Problem]:
     if spec.runtime_class_name not in ("", *ENGINES):
         text = f"there is no engine {spec.runtime_class_name}"
         remedy = suggestion(spec.runtime_class_name, ENGINES, what="Leave it out, or use")
@@ -69,9 +104,9 @@ def _pod(document: Document, spec: PodSpec) -> Iterator[Problem]:
         yield document.problem((*at, "containers"), "a pod has one container or more", "Add one.")
     places = [("initContainers", index) for index in range(len(spec.init_containers))]
     places += [("containers", index) for index in range(len(spec.containers))]
-    yield from _unique(document, places, [one.name for one in spec.all_containers], "container")
+    yield from _unique(document, at, places, [one.name for one in spec.all_containers], "container")
     volumes = [("volumes", index) for index in range(len(spec.volumes))]
-    yield from _unique(document, volumes, [one.name for one in spec.volumes], "volume")
+    yield from _unique(document, at, volumes, [one.name for one in spec.volumes], "volume")
     for index, volume in enumerate(spec.volumes):
         if volume.name.startswith(RESERVED_PREFIX):
             text = f"the name {volume.name} is reserved"
@@ -84,14 +119,14 @@ def _pod(document: Document, spec: PodSpec) -> Iterator[Problem]:
 
 
 def _unique(
-    document: Document, places: Sequence[tuple[str, int]], names: Iterable[str], what: str
+    document: Document, at: KeyPath, places: Sequence[tuple[str, int]], names: Iterable[str], what: str
 ) -> Iterator[Problem]:
     seen: dict[str, tuple[str, int]] = {}
     for place, name in zip(places, names, strict=True):
         first = seen.setdefault(name, place)
         if first != place:
             text = f"the {what} {name} is already {first[0]}[{first[1]}]"
-            yield document.problem(("spec", *place, "name"), text, "Keep one of the two, or rename one.")
+            yield document.problem((*at, *place, "name"), text, "Keep one of the two, or rename one.")
 
 
 def _one_of(document: Document, path: KeyPath, part: Part, keys: Sequence[str]) -> Iterator[Problem]:

@@ -27,7 +27,9 @@ _KINDS: Final[Mapping[tuple[str, str], type[Envelope[Any]] | type[Flat]]] = {
     (v1alpha2.VERSION, "Device"): Envelope[AlphaDeviceSpec],
 }
 _NETWORK: Final = ((V1, "Service"), (V1, "Endpoints"), ("discovery.k8s.io/v1", "EndpointSlice"))
-"""Kinds whose models are loaded with the first of them: memory that only sites with Services should pay."""
+_WORKLOADS: Final = (("apps/v1", "Deployment"), (OURS, "Gateway"))
+_LATER: Final = (*_NETWORK, *_WORKLOADS)
+"""Kinds whose models are loaded with the first of them: memory that only sites with such documents should pay."""
 
 
 def read_documents(sources: Sequence[Source]) -> Manifest:
@@ -99,12 +101,12 @@ def _model(parsed: Parsed, value: dict[str, Value]) -> type[Envelope[Any]] | typ
     version, kind = value.get("apiVersion"), value.get("kind")
     if not isinstance(version, str):
         raise InvalidManifest([parsed.problem(("apiVersion",), "apiVersion is missing", f"Add apiVersion: {OURS}.")])
-    versions = sorted({known for known, _ in (*_KINDS, *_NETWORK)}, reverse=True)
+    versions = sorted({known for known, _ in (*_KINDS, *_LATER)}, reverse=True)
     if version not in versions:
         remedy = suggestion(version, versions, what="Use one of")
         text = f"the apiVersion {shown_value(version)} is not known"
         raise InvalidManifest([parsed.problem(("apiVersion",), text, remedy)])
-    kinds = [known for of, known in (*_KINDS, *_NETWORK) if of == version]
+    kinds = [known for of, known in (*_KINDS, *_LATER) if of == version]
     if not isinstance(kind, str):
         remedy = f"Add one of {', '.join(kinds)}."
         raise InvalidManifest([parsed.problem(("kind",), "kind is missing", remedy)])
@@ -115,6 +117,10 @@ def _model(parsed: Parsed, value: dict[str, Value]) -> type[Envelope[Any]] | typ
         from twin.manifest.kube_network import KINDS as NETWORK_KINDS
 
         return NETWORK_KINDS[version, kind]
+    if (version, kind) in _WORKLOADS:
+        from twin.manifest.workloads import KINDS as WORKLOAD_KINDS
+
+        return WORKLOAD_KINDS[version, kind]
     return _KINDS[version, kind]
 
 

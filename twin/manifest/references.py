@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from twin.manifest.catalog import RegistryView, Stored
-from twin.manifest.document import DocumentKind
+from twin.manifest.document import DocumentKind, Ref
 from twin.manifest.kinds import DeviceSpec
+from twin.manifest.kube import PodSpec
 from twin.manifest.problems import Problem
 from twin.manifest.specs import device_twin
 
@@ -15,6 +16,31 @@ def broken_references(view: RegistryView) -> Iterator[Problem]:
     """Find every device whose model or connection is missing, or that does not fit its model."""
     for device in view.all(DocumentKind.DEVICE):
         yield from _device(view, device)
+
+
+def needed_by(namespace: str, spec: PodSpec) -> frozenset[Ref]:
+    """The ConfigMaps and Secrets that a pod names, those that it can do without included."""
+    maps: set[str] = set()
+    secrets: set[str] = set()
+    for container in spec.all_containers:
+        for variable in container.env:
+            source = variable.value_from
+            if source is not None and source.config_map_key_ref is not None:
+                maps.add(source.config_map_key_ref.name)
+            if source is not None and source.secret_key_ref is not None:
+                secrets.add(source.secret_key_ref.name)
+        for all_of in container.env_from:
+            if all_of.config_map_ref is not None:
+                maps.add(all_of.config_map_ref.name)
+            if all_of.secret_ref is not None:
+                secrets.add(all_of.secret_ref.name)
+    for volume in spec.volumes:
+        if volume.config_map is not None:
+            maps.add(volume.config_map.name)
+        if volume.secret is not None:
+            secrets.add(volume.secret.secret_name)
+    kinds = ((DocumentKind.CONFIG_MAP, maps), (DocumentKind.SECRET, secrets))
+    return frozenset(Ref(kind, namespace, name) for kind, names in kinds for name in names)
 
 
 def _device(view: RegistryView, device: Stored) -> Iterator[Problem]:

@@ -32,6 +32,7 @@ class Verb(StrEnum):
     SET_WHERE = "set-where"
     RENEW = "renew"
     AUDIT = "audit"
+    WORKLOADS = "workloads"
 
 
 class Reply(Wire):

@@ -1,8 +1,8 @@
-"""Requests and replies of the verbs that only the cloud has: set-where, renew and audit; and its own status."""
+"""Requests and replies of the verbs that only the cloud has: set-where, renew, audit, workloads; and its own status."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -89,3 +89,52 @@ class AuditReply(Wire):
     """Entries, oldest first."""
 
     entries: list[AuditBody] = Field(default_factory=list)
+
+
+class WorkloadsRequest(Wire):
+    """Ask what the cloud itself is to have run: a page of its pods, or of its Deployments."""
+
+    kind: Literal["pods", "deployments"] = "pods"
+    namespace: str = ""
+    after: Annotated[str, Field(description="the last namespace/name of the page before")] = ""
+    limit: Annotated[int, Field(ge=1, le=1000)] = 200
+
+
+class CloudPodBody(Wire):
+    """One pod: where it was put, and what its gateway reports of it."""
+
+    pod: Annotated[str, Field(description="namespace/name")]
+    deployment: Annotated[str, Field(description="the Deployment that it was made for")] = ""
+    gateway: Annotated[str, Field(description="empty: none yet, and reason says why")] = ""
+    phase: str = "Pending"
+    ready: bool = False
+    restarts: int = 0
+    reason: str = ""
+    message: str = ""
+    cut_off: Annotated[bool, Field(description="nothing is heard of the gateway: the rest is what it said last")] = (
+        False
+    )
+    may_run_at: Annotated[list[str], Field(description="gateways it was taken from that may not have ended it yet")] = (
+        Field(default_factory=list)
+    )
+    deleted: Annotated[bool, Field(description="it is only here because of may_run_at")] = False
+
+
+class CloudDeploymentBody(Wire):
+    """One Deployment: how many pods it asks for, and how many there are."""
+
+    deployment: Annotated[str, Field(description="namespace/name")]
+    replicas: int
+    pods: int = 0
+    current: Annotated[int, Field(description="of them, made from the template as it is now")] = 0
+    placed: int = 0
+    ready: int = 0
+    reason: Annotated[str, Field(description="what keeps a pod of it from having a gateway")] = ""
+
+
+class WorkloadsReply(Wire):
+    """A page by namespace and name."""
+
+    pods: list[CloudPodBody] = Field(default_factory=list)
+    deployments: list[CloudDeploymentBody] = Field(default_factory=list)
+    after: str = ""

@@ -18,6 +18,7 @@ from twin.document import Slot
 from twin.exchange import Row
 from twin.link.memory import MemoryBroker
 from twin.model import Access, Kind, PropertySpec, Section, Site, TwinKey, TwinSpec, ValueType
+from twin.sealing import Sealer
 
 ROLES = {"ann": Role.OPERATOR, "vic": Role.VIEWER, "root": Role.ADMIN}
 PROPERTIES = {
@@ -41,7 +42,8 @@ async def until(found):
 class Cloud:
     """Two workers on one store."""
 
-    def __init__(self, store, broker):
+    def __init__(self, store, broker, folder):
+        self.folder = folder
         self.store = store
         self.broker = broker
         self.clock = SystemClock()
@@ -73,6 +75,7 @@ class Cloud:
             version="0",
             known=self._known,
             worker=f"worker-{len(self.hubs)}",
+            sealer=Sealer(self.folder / "secrets.key"),
         )
         stack.push_async_callback(hub.close)
         await stack.enter_async_context(api)
@@ -107,7 +110,7 @@ async def cloud(tmp_path):
         await store.open()
         stack.push_async_callback(store.close)
         await store.begin_run("run-1")
-        made = Cloud(store, MemoryBroker())
+        made = Cloud(store, MemoryBroker(), tmp_path)
         await made.add_worker(stack)
         await made.add_worker(stack)
         yield made

@@ -59,7 +59,7 @@ class Site:
         await store.open()
         stack.push_async_callback(store.close)
         await store.begin_run("run-1")
-        self.cloud = Cloud(store, MemoryBroker())
+        self.cloud = Cloud(store, MemoryBroker(), folder)
         await self.cloud.add_worker(stack)
         link = await stack.enter_async_context(self.cloud.broker.link())
         await link.connected(5)
@@ -209,4 +209,4 @@ def test_requests_of_every_kind_are_answered_as_the_description_says(site):
 
         check()
         tried.add(operation.label)
-    assert len(tried) == 10
+    assert len(tried) == 11

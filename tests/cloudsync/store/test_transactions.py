@@ -38,6 +38,7 @@ WHOLE = GatewayState(
     history_upto="u",
     mended=13,
     waiting=14,
+    agreed=True,
     compared=(TANK, "u1"),
 )
 

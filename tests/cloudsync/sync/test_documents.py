@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from twin.manifest.agreement import summary
 from twin.manifest.catalog import content_hash
 from twin.manifest.problems import InvalidManifest
 from twin.model import Kind, TwinKey
+from twin.sealing import Sealer
 from twin.wire.api import ApplyMode, ApplyRequest, DocumentSource
 
 pytestmark = pytest.mark.fast
@@ -141,6 +143,41 @@ def test_twins_that_the_edge_makes_itself_go_when_it_names_them_no_more(cloud):
     assert gateway in twins(cloud)
 
 
+POD = TwinKey(Kind.POD, "plant", "web")
+WEB = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "plant", "name": "web"}, "spec": {}}
+
+
+def agree(cloud, session, gateway="gw"):
+    """The edge says that it has all as it is here."""
+    states = [one.state for one in kept(cloud, gateway).values()]
+    return cloud.say(DocumentDigests(session, (), summary=summary(states)), gateway=gateway)
+
+
+def test_a_gateway_agrees_until_documents_change_here(cloud):
+    session = cloud.session()
+    assert not cloud.state().agreed
+    agree(cloud, session)
+    assert cloud.state().agreed
+    apply(cloud, MODEL, device())
+    assert not cloud.state().agreed
+    agree(cloud, session)
+    assert cloud.state().agreed
+    cloud.session(runs=("e1", "e2"))
+    assert not cloud.state().agreed
+
+
+def test_a_pod_that_moved_has_its_twin_where_it_is_though_its_former_gateway_reports_it_late(cloud):
+    old, new = cloud.session(), cloud.session("gw-2", runs=("f1",))
+    cloud.say(given(new, row(WEB, "p2")), gateway="gw-2")
+    cloud.say(frame(old, 0, report(10, key=POD, uid="p1", name="phase")))
+    cloud.say(frame(new, 0, report(11, key=POD, uid="p2", name="phase")), gateway="gw-2")
+    assert cloud.document(POD).spec.gateway == "gw"
+    agree(cloud, old)
+    agree(cloud, new, "gw-2")
+    assert (cloud.document(POD).spec.gateway, cloud.document(POD).spec.uid) == ("gw-2", "p2")
+    assert cloud.document(POD).reported["phase"].value == 1
+
+
 def test_the_desired_values_of_an_edges_document_are_the_edges_to_write(cloud):
     session = cloud.session()
     cloud.say(given(session, row(MODEL, "m1"), row(device(speed=40), "d1")))
@@ -156,7 +193,8 @@ def yaml_of(*documents):
 
 def apply(cloud, *documents, mode=ApplyMode.APPLY, dry_run=False):
     numbers = itertools.count(1)
-    applying = Applying(cloud.hub, cloud.store, known=cloud._known, new_uid=lambda: f"a{next(numbers)}")
+    sealer = Sealer(Path("nowhere"))
+    applying = Applying(cloud.hub, cloud.store, known=cloud._known, new_uid=lambda: f"a{next(numbers)}", sealer=sealer)
     source = DocumentSource(name="plant.yaml", text=yaml_of(*documents))
     request = ApplyRequest(sources=[source], mode=mode, dry_run=dry_run)
     began = len(cloud.sent)

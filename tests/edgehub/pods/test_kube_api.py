@@ -12,12 +12,12 @@ from edgehub.kubeapi.home import PodAccess
 from edgehub.kubeapi.keys import Tokens
 from edgehub.pods.model import API_FOLDER, PodPlan
 from edgehub.pods.records import PodFolders
-from edgehub.pods.sealing import Sealer
 from edgehub.pods.spec import CannotStart, Surroundings, launch, pod_plans
 from edgehub.pods.volumes import Volumes
 from twin.manifest.catalog import RegistryView, applied
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
+from twin.sealing import Sealer
 
 pytestmark = pytest.mark.fast
 

@@ -14,12 +14,12 @@ from edgehub.pods.kubelet import Kubelet
 from edgehub.pods.model import ContainerState, Launch, Phase, PodId, PodPlan, PodState
 from edgehub.pods.records import PodFolders
 from edgehub.pods.runtime import Ended, ExecResult, OnEnd
-from edgehub.pods.sealing import Sealer
 from edgehub.pods.spec import CannotStart, Surroundings, Why
 from edgehub.pods.volumes import Volumes
 from twin.manifest.catalog import RegistryView, applied
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
+from twin.sealing import Sealer
 
 pytestmark = pytest.mark.fast
 

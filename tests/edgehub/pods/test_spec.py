@@ -12,13 +12,13 @@ from edgehub.documents import open_documents
 from edgehub.pods.found import record_of
 from edgehub.pods.model import PodPlan
 from edgehub.pods.records import PodFolders
-from edgehub.pods.sealing import Sealer, SecretKeyError
 from edgehub.pods.spec import CannotStart, Surroundings, environment, expanded, launch, pod_plans, pod_specs
 from edgehub.pods.volumes import Volumes
 from twin.manifest.catalog import RegistryView, applied
 from twin.manifest.kube_fields import Engine
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
+from twin.sealing import Sealer, SecretKeyError
 from twin.wire.api import ApplyRequest, DocumentSource
 
 pytestmark = pytest.mark.fast

@@ -1,0 +1,1 @@
+"""What a cluster needs beside the custom resource definitions: roles, as YAML."""

@@ -1,0 +1,1 @@
+"""The custom resource definitions of KubeEdge's group, as YAML."""
