@@ -66,9 +66,11 @@ def reported_status(pod: KubeObject, reported: Reported, address: str, now_ms: i
         "reason": reason or None,
         "message": message or None,
     }
+    own = text(values, "address") or address
     if address:
-        told |= {"hostIP": address, "podIP": address}
-        told |= {"hostIPs": [{"ip": address}], "podIPs": [{"ip": address}]}
+        told |= {"hostIP": address, "hostIPs": [{"ip": address}]}
+    if own:
+        told |= {"podIP": own, "podIPs": [{"ip": own}]}
     told["containerStatuses"] = list(_containers(pod, "containers", "containerStatuses", values, at))
     if "initContainers" in pod.spec:
         told["initContainerStatuses"] = list(_containers(pod, "initContainers", "initContainerStatuses", values, at))

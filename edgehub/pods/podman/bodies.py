@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from edgehub.pods.model import Launch, PodId
 from edgehub.pods.podman.conf import NETWORK, digest
 from twin.manifest.kube import PodSpec
-from twin.manifest.kube_engine import full_reference
+from twin.manifest.kube_engine import full_reference, has_own_network
 
 HUB: Final = "dev.edgetwin.hub"
 RUN: Final = "dev.edgetwin.run"
@@ -45,11 +45,6 @@ class Names:
     def labels(self, pod: PodId) -> dict[str, JsonValue]:
         """What is found again."""
         return {HUB: self.hub, NAMESPACE: pod.namespace, NAME: pod.name, UID: pod.uid}
-
-
-def has_own_network(spec: PodSpec) -> bool:
-    """Whether the containers of a pod share a network of their own."""
-    return spec.host_network is not True
 
 
 def network_body(hub: str, subnet: str) -> dict[str, JsonValue]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from edgehub.pods.found import Found, found_pod, made_from, record_of, state_of_end
 from edgehub.pods.model import LOST_CODE, ContainerState, Launch, LogLimits, Phase, PodId, PodPlan, PodState
-from edgehub.pods.podman.bodies import LogFile, has_own_network, run_of
+from edgehub.pods.podman.bodies import LogFile, run_of
 from edgehub.pods.podman.disk import Enter, boot_s, end_record, keep_log, seen_record, write_run, write_start
 from edgehub.pods.podman.made import TROUBLE, MadeByPodman
 from edgehub.pods.podman.networks import PodNetworks
@@ -29,6 +29,7 @@ from edgehub.pods.runtime import HERE, Ended, ExecResult, OnEnd
 from edgehub.pods.spec import CannotStart, Why
 from twin.errors import EdgetwinError
 from twin.manifest.kube import PodSpec
+from twin.manifest.kube_engine import has_own_network
 from twin.manifest.kube_fields import Engine
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,6 @@ from edgehub.pods.podman.bodies import (
     LogFile,
     Names,
     container_body,
-    has_own_network,
     network_body,
     pod_body,
 )
@@ -26,6 +25,7 @@ from edgehub.pods.podman.replies import Inspected
 from edgehub.pods.podman.service import PodmanService
 from edgehub.pods.spec import CannotStart, Why
 from twin.manifest.kube import PodSpec
+from twin.manifest.kube_engine import has_own_network
 
 log = logging.getLogger(__name__)
 

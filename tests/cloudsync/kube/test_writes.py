@@ -92,6 +92,12 @@ def test_a_running_pod_is_told_and_telling_it_again_changes_nothing():
     assert not differs(told, reported_status(told, Reported.of(later, "uid-web"), "192.0.2.7", NOW + 60_000))
 
 
+def test_a_pod_with_a_network_of_its_own_is_told_with_its_own_address():
+    twin = reported(phase="Running", containers={"app": RUNNING}, conditions=CONDITIONS, address="10.89.0.4")
+    status = reported_status(pod(), Reported.of(twin, "uid-web"), "192.0.2.7", NOW)
+    assert (status["hostIP"], status["podIP"]) == ("192.0.2.7", "10.89.0.4")
+
+
 def test_a_restart_has_another_time_and_the_conditions_of_others_stay():
     theirs = {"type": "DisruptionTarget", "status": "True"}
     before = {"containerStatuses": [{"name": "app", "restartCount": 0, "state": {"running": {"startedAt": "then"}}}]}
