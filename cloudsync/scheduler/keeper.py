@@ -13,30 +13,24 @@ import contextlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from typing import Final
 
 from cloudsync.hub import Hub
-from cloudsync.placing import Part, Placing
-from cloudsync.scheduler.carrying import Errand, errand, placed_raw
+from cloudsync.placing import Placing
 from cloudsync.scheduler.catalog import pod_ref
+from cloudsync.scheduler.errands import Carrier, Changed
 from cloudsync.scheduler.looking import Looking, Seen
 from cloudsync.scheduler.model import Placed, Plan, Pod
 from cloudsync.scheduler.plan import plan
-from cloudsync.scheduler.reading import document_of, pod_raw
+from cloudsync.scheduler.reading import pod_raw
 from cloudsync.scheduler.replicas import Ids
 from cloudsync.sessions import is_online
 from cloudsync.store import AuditEntry, CloudStore
-from cloudsync.store.workloads import Placement, PlacementState, Workload
+from cloudsync.store.workloads import Placement, Workload
 from twin.clock import Clock
-from twin.envelope import EnvelopeError
 from twin.errors import StoreError
-from twin.exchange import DocumentRef
 from twin.manifest.catalog import content_hash
-from twin.manifest.document import Document, DocumentKind, Ref
-from twin.manifest.problems import InvalidManifest
-from twin.sealing import Sealer, SecretKeyError
-from twin.wire.api import ApplyMode
+from twin.sealing import Sealer
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +44,6 @@ LOOK_MS: Final = 10_000
 """When to look if nothing is known to have changed."""
 CLOCK_STEP_MS: Final = 5_000
 _IN_A_ROW: Final = 4
-AT_ONCE: Final = 8
-"""Gateways whose sets are changed at the same time."""
 
 
 @contextlib.asynccontextmanager
@@ -72,10 +64,6 @@ async def scheduling(
             await scheduler.release()
 
 
-class Changed(Exception):
-    """Something else was changed while a plan was made; it is made anew."""
-
-
 class Scheduler:
     """``run`` until cancelled. ``worker`` is a name that no other has."""
 
@@ -91,8 +79,7 @@ class Scheduler:
         ids: Ids,
     ) -> None:
         self._store = store
-        self._placing = placing
-        self._sealer = sealer
+        self._carrier = Carrier(store, placing, sealer, by=NAME)
         self._worker = worker
         self._known = known
         self._clock = clock
@@ -105,7 +92,6 @@ class Scheduler:
         self._seen: object = None
         self._look_at = 0
         self._failing = False
-        self._refused: dict[str, str] = {}
 
     async def run(self) -> None:
         """Look twice a second, for ever."""
@@ -159,13 +145,13 @@ class Scheduler:
         made = plan(seen.world, now, self._ids)
         self._look_at = min(now + LOOK_MS, made.look_at or now + LOOK_MS)
         try:
-            wrote = await self._write(seen, made, now)
+            if await self._write(seen, made, now):
+                return True
+            await self._carrier.carry_out(seen, now)
         except Changed:
             self._look_at = now
             return True
-        if not wrote:
-            await self._carry_out(seen, now)
-        return wrote
+        return False
 
     # -- whose turn it is ----------------------------------------------------------------------------------------
 
@@ -226,94 +212,6 @@ class Scheduler:
         return Placement(
             *(placed.gateway, ref, placed.uid, placed.owner, placed.state, placed.since, placed.grace_s, source, hash_)
         )
-
-    # -- carrying out --------------------------------------------------------------------------------------------
-
-    async def _carry_out(self, seen: Seen, now: int) -> None:
-        """Have the sets of gateways follow what is written down. Raises StoreError."""
-        errands = [one for gateway in sorted(seen.placements) if not (one := self._errand(seen, gateway, now)).empty]
-        if not errands:
-            return
-        errands.sort(key=lambda one: not one.remove)  # a pod has one twin: first it goes where it is not to be
-        begin = [placement for one in errands for placement in one.begin]
-        if begin:
-            async with self._store.workloads.transaction() as tx:
-                await tx.place(begin)
-        for start in range(0, len(errands), AT_ONCE):
-            part = errands[start : start + AT_ONCE]
-            done = await asyncio.gather(*(self._run(one, seen) for one in part), return_exceptions=True)
-            placed = [placement for one in done if not isinstance(one, BaseException) for placement in one]
-            over = [
-                place
-                for one, came in zip(part, done, strict=True)
-                if not isinstance(came, BaseException)
-                for place in one.forget
-            ]
-            if placed or over:
-                async with self._store.workloads.transaction() as tx:
-                    await tx.place(placed)
-                    await tx.forget(over)
-            for came in done:
-                if isinstance(came, BaseException):
-                    raise came
-
-    def _errand(self, seen: Seen, gateway: str, now: int) -> Errand:
-        placements = seen.placements[gateway]
-        wanted: dict[DocumentRef, str] = {}
-        for ref, placement in placements.items():
-            known = seen.workloads.get(ref)
-            is_here = ref.kind == DocumentKind.POD and placement.state is PlacementState.BOUND
-            if known is None or not is_here or known.workload.uid != placement.uid:
-                continue
-            for needed in (ref, *known.needs):
-                if needed not in seen.workloads:
-                    continue
-                one = seen.workloads[needed].workload
-                wanted[needed] = f"{one.uid}:{one.generation}"
-                if needed.kind == DocumentKind.SECRET:  # encrypted anew for another key
-                    wanted[needed] += f":{seen.readers.get(gateway, '')[:16]}"
-        return errand(gateway, placements, seen.there.get(gateway, {}), wanted, now)
-
-    async def _run(self, one: Errand, seen: Seen) -> list[Placement]:
-        """Change the set of one gateway; the placements as they are now."""
-        documents = {
-            ref: document
-            for ref in one.put
-            if (document := self._document(seen.workloads[ref].workload, one.gateway, seen)) is not None
-        }
-        try:
-            if documents:
-                part = Part(one.gateway, {document.ref: document for document in documents.values()})
-                await self._placing.place(part, ApplyMode.APPLY, by=NAME)
-            if one.remove:
-                refs = [Ref(DocumentKind(ref.kind), ref.namespace, ref.name) for ref in one.remove]
-                await self._placing.remove(one.gateway, refs, by=NAME)
-        except InvalidManifest as error:
-            self._tell(one.gateway, str(error))
-            return []
-        if len(documents) == len(one.put):
-            self._refused.pop(one.gateway, None)
-        return [replace(one.put[ref], hash=content_hash(document.raw)) for ref, document in documents.items()]
-
-    def _document(self, workload: Workload, gateway: str, seen: Seen) -> Document | None:
-        """The document as the gateway gets it; None: not now."""
-        document = document_of(workload.ref, placed_raw(workload, gateway))
-        if document.kind is not DocumentKind.SECRET:
-            return document
-        reader = seen.readers.get(gateway)
-        if reader is None:
-            self._tell(gateway, f"it has not told the key that {document.ref} is to be encrypted with")
-            return None
-        try:
-            return document_of(workload.ref, self._sealer.sealed_for(reader, document))
-        except (SecretKeyError, EnvelopeError) as error:
-            self._tell(gateway, str(error))
-            return None
-
-    def _tell(self, gateway: str, text: str) -> None:
-        if self._refused.get(gateway) != text:
-            log.warning("the documents of gateway %s stay as they are: %s", gateway, text)
-            self._refused[gateway] = text
 
     def _now(self) -> int:
         return self._clock.now_us() // 1000

@@ -23,8 +23,7 @@ from twin.exchange import DocumentRef
 from twin.manifest.catalog import content_hash
 from twin.manifest.document import Document, DocumentKind
 from twin.manifest.kube import Container, PodSpec, Toleration
-from twin.manifest.kube_engine import engine_of
-from twin.manifest.kube_fields import Engine
+from twin.manifest.kube_engine import has_own_network
 from twin.manifest.kube_rules import annotations_of
 from twin.manifest.read import read_parsed
 from twin.manifest.workloads import DeploymentSpec, GatewaySpec, RollingUpdate, cut_off_rule, share_of
@@ -144,7 +143,7 @@ def used_by(specs: Iterable[PodSpec]) -> Amounts:
 def _ports(spec: PodSpec) -> frozenset[Port]:
     """The ports of the gateway's own network that a pod uses."""
     ports = [port for one in spec.containers for port in one.ports]
-    if engine_of(spec) is Engine.PODMAN and not spec.host_network:  # it has a network of its own
+    if has_own_network(spec):
         return frozenset(Port(port.protocol, port.host_port) for port in ports if port.host_port)
     return frozenset(Port(port.protocol, port.container_port) for port in ports)
 

@@ -124,6 +124,11 @@ class Plant:
         path.write_text("\n---\n".join(texts))
         return self.cloud.run("cloud", verb, "-f", str(path))
 
+    def shop(self):
+        """Have the Deployment run; the cloud's pods."""
+        self.apply(SHOP, *(NORTH.replace("NAME", name) for name in GATEWAYS))
+        return self.until(lambda found: len(shops(found)) == 2 and ready(*shops(found))(found))
+
     def pods(self):
         """The cloud's pods by name; None while nobody answers."""
 
@@ -180,8 +185,7 @@ def shops(found):
 
 
 def test_replicas_run_on_both_gateways_with_what_they_need(plant):
-    plant.apply(SHOP, *(NORTH.replace("NAME", name) for name in GATEWAYS))
-    found = plant.until(lambda found: len(shops(found)) == 2 and ready(*shops(found))(found))
+    found = plant.shop()
     assert sorted(shops(found).values()) == list(GATEWAYS)
     assert plant.running() == {name: [there] for name, there in shops(found).items()}
     for name, there in shops(found).items():
@@ -192,6 +196,7 @@ def test_replicas_run_on_both_gateways_with_what_they_need(plant):
 
 
 def test_the_secret_is_in_plain_in_no_file_of_the_cloud_or_of_a_gateway(plant):
+    plant.shop()
     plain = (CANARY.encode(), base64.b64encode(CANARY.encode()))
     (plant.folder / "apply.yaml").unlink()
     files = [path for path in plant.folder.rglob("*") if path.is_file()]
@@ -215,6 +220,7 @@ def test_a_pod_that_fits_nowhere_says_why_and_a_deployment_is_refused_at_a_gatew
 
 
 def test_a_lost_gateways_pods_move_or_stay_and_nothing_runs_twice_when_it_is_back(plant):
+    plant.shop()
     plant.apply(MOVES)
     first = plant.until(ready("moves"))["moves"]["gateway"]
     other = next(name for name in GATEWAYS if name != first)
@@ -244,7 +250,7 @@ def test_a_lost_gateways_pods_move_or_stay_and_nothing_runs_twice_when_it_is_bac
 
 @pytest.mark.torture
 def test_a_new_template_replaces_all_and_a_killed_worker_is_no_matter(plant):
-    before = shops(plant.pods())
+    before = shops(plant.shop())
     plant.apply(SHOP.replace("$LEVEL", "two"))
     worker = next(pid for name, pid in plant.cloud.children().items() if name.startswith("worker"))
     os.kill(worker, signal.SIGKILL)
@@ -254,6 +260,6 @@ def test_a_new_template_replaces_all_and_a_killed_worker_is_no_matter(plant):
         ),
         within_s=60,
     )
-    plant.apply(SHOP, MOVES, STAYS, verb="delete")
-    plant.until(lambda found: not found, within_s=60)
-    assert plant.running() == {}
+    plant.apply(SHOP, verb="delete")
+    plant.until(lambda found: not shops(found), within_s=60)
+    assert not [name for name in plant.running() if name.startswith("shop-")]

@@ -1,14 +1,17 @@
 """The scheduler on a real store: what it writes down, what gateways get, and what happens when it is killed."""
 
 import base64
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from cloudsync.scheduler.errands import Changed
+from cloudsync.store.workloads import Placement, PlacementState
 from tests.cloudsync.scheduler.site import config, deployment, gateway, open_site, pod, secret
 from twin.envelope import Reader
 from twin.errors import InvalidDocuments, StoreError
-from twin.exchange import DocumentRow, DocumentState
+from twin.exchange import DocumentRef, DocumentRow, DocumentState
 from twin.manifest.problems import InvalidManifest
 from twin.wire.api import ApplyMode
 
@@ -100,7 +103,7 @@ def test_a_gateways_own_documents_are_left_as_they_are(site):
             async with site.store.transaction(name) as tx:
                 for raw, kind in ((own, "ConfigMap"), (other, "Pod")):
                     ref = (kind, "plant", raw["metadata"]["name"])
-                    state = DocumentState(site_ref(*ref), f"e-{kind}", 1, "h", frozenset())
+                    state = DocumentState(DocumentRef(*ref), f"e-{kind}", 1, "h", frozenset())
                     await tx.put_document(DocumentRow(state, raw))
 
     site.run(made_there())
@@ -110,12 +113,6 @@ def test_a_gateways_own_documents_are_left_as_they_are(site):
     (there,) = site.where()["plant/fits"]
     assert site.documents(there)["ConfigMap plant/env"].raw["data"] == {"LEVEL": "mine"}
     assert site.documents(there)["Pod plant/web"].state.uid == "e-Pod"
-
-
-def site_ref(kind, namespace, name):
-    from twin.exchange import DocumentRef
-
-    return DocumentRef(kind, namespace, name)
 
 
 def test_a_pending_pod_says_why_and_gets_its_place_when_a_gateway_comes(site):
@@ -222,6 +219,28 @@ def test_two_schedulers_take_turns(site):
     site.wait(3)
     site.run(first.tick())
     assert "plant/c" not in site.where()
+
+
+def test_one_who_was_held_up_does_not_undo_what_another_has_written(site):
+    site.apply(pod())
+    web = DocumentRef("Pod", "plant", "web")
+    scheduler = site.scheduler
+
+    async def held_up():
+        (workload,) = await site.store.workloads.get([web])
+        bound = Placement("gw-1", web, workload.uid)
+        async with site.store.workloads.transaction() as tx:
+            await tx.place([bound])
+        seen = await scheduler._looking.look(await site.store.workloads.revision(), 1, 1)
+        async with site.store.workloads.transaction() as tx:
+            await tx.place([dataclasses.replace(bound, state=PlacementState.LEAVING)])
+        with pytest.raises(Changed):
+            await scheduler._carrier.carry_out(seen, 1)
+
+    site.run(held_up())
+    assert site.stays() == [("plant/web", "gw-1", "LEAVING")]
+    site.settle(60)
+    assert site.stays() in ([("plant/web", "gw-1", "BOUND")], [("plant/web", "gw-2", "BOUND")])
 
 
 def test_a_dry_run_changes_nothing_and_a_delete_of_what_is_not_there_is_refused(site):
