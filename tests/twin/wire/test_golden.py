@@ -195,6 +195,30 @@ MESSAGES = {
         ],
         after="gw1",
     ),
+    "workloads-request": cloud_api.WorkloadsRequest(kind="deployments", namespace="plant", after="plant/a", limit=7),
+    "workloads-reply": cloud_api.WorkloadsReply(
+        pods=[
+            cloud_api.CloudPodBody(
+                pod="plant/web-1",
+                deployment="web",
+                gateway="gw1",
+                phase="Running",
+                ready=True,
+                restarts=2,
+                reason="r",
+                message="m",
+                cut_off=True,
+                may_run_at=["gw2"],
+                deleted=True,
+            )
+        ],
+        deployments=[
+            cloud_api.CloudDeploymentBody(
+                deployment="plant/web", replicas=3, pods=2, current=2, placed=1, ready=1, reason="no gateway fits"
+            )
+        ],
+        after="plant/web-1",
+    ),
     "audit-request": cloud_api.AuditRequest(since=AT, account="ann", limit=5),
     "audit-reply": cloud_api.AuditReply(
         entries=[
@@ -236,7 +260,7 @@ def test_every_message_has_its_file_and_every_file_its_message():
         "GapBody",
         "SyncBody",
     }
-    parts |= {"RefusedTwin", "GatewayBody", "AuditBody"}
+    parts |= {"RefusedTwin", "GatewayBody", "AuditBody", "CloudPodBody", "CloudDeploymentBody"}
     parts |= {
         "SyncBody",
     }
