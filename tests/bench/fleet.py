@@ -39,6 +39,7 @@ from twin.wire.enrolment import server_name
 from twin.wire.sync import decode, encode
 
 ALIVE_S: Final = 2.0
+HELLO_S: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -126,13 +127,13 @@ class SimulatedGateway:
         match said:
             case Welcome(nonce=self._nonce):
                 self._session, self._cursor = said.session, said.standing.cursor
+                self._stop_greeting()
                 self._sent.clear()
                 self._times.sessions += 1
                 self._say(DocumentDigests(said.session, (), ((self._key, ""),)))
             case Refusal(nonce=self._nonce):
                 self._times.refusals += 1
-                wait_s = said.retry_after_s * random.uniform(1.0, 1.5)
-                self._again = asyncio.get_running_loop().call_later(wait_s, self._greet)
+                self._greet_in(said.retry_after_s * random.uniform(1.0, 1.5))
             case Ack(session=self._session):
                 now_s = time.monotonic()
                 self._cursor = max(self._cursor, said.cursor)
@@ -150,11 +151,19 @@ class SimulatedGateway:
         self._nonce = secrets.token_hex(8)
         self.link.publish(topics.sync_state(self.name), b'{"online":true}', qos=1, retain=True)
         self._say(Hello(self._nonce, Standing((self._run,), frozenset(), 0, 0)))
+        self._greet_in(HELLO_S)  # nobody may have heard it: workers may be about to connect
+
+    def _greet_in(self, wait_s: float) -> None:
+        self._stop_greeting()
+        self._again = asyncio.get_running_loop().call_later(wait_s, self._greet)
+
+    def _stop_greeting(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
 
     def _lose(self) -> None:
         self._session = ""
-        if self._again is not None:
-            self._again.cancel()
+        self._stop_greeting()
 
     def _say(self, message: SyncMessage) -> None:
         self._said_s = time.monotonic()
