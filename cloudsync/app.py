@@ -149,7 +149,9 @@ class Cloud:
         if settings.web.listen:
             await self._add(self._web())
         if settings.kube.wanted:
-            setup = KubeSetup(**self._setup("kube", WORKER), kube=settings.kube)
+            trouble = self._folder.kube_trouble
+            trouble.unlink(missing_ok=True)
+            setup = KubeSetup(**self._setup("kube", WORKER), kube=settings.kube, trouble=str(trouble))
             await self._add(self._child("kube", "cloudsync.kube.child", setup))
         health = HealthFile(self._folder, self.status)
         stack.callback(self._folder.health.unlink, missing_ok=True)
@@ -291,6 +293,10 @@ class Cloud:
                 continue
             if ends_at < now + early_ms:
                 yield f"the certificate {name} ends in {max(0, ends_at - now) // DAY_MS} days"
+        if self._settings.kube.wanted:
+            trouble = self._folder.kube_trouble
+            if trouble.exists() and (text := trouble.read_text(encoding="utf-8")):
+                yield f"Kubernetes: {text}"
         for one in self._supervisor.runners:
             if one.pid is None:
                 yield f"{one.child.name} does not run"

@@ -87,6 +87,8 @@ class KubeSetup(ChildSetup):
     """What the process that speaks with Kubernetes is told."""
 
     kube: KubeSettings
+    trouble: str
+    """Path of the file that says what is wrong with the cluster."""
 
 
 class WebSetup(ChildSetup):

@@ -55,6 +55,11 @@ class CloudFolder:
         return self.run / "health.json"
 
     @property
+    def kube_trouble(self) -> Path:
+        """What keeps the cloud from agreeing with a Kubernetes cluster, in words; empty if nothing does."""
+        return self.run / "kube-trouble.txt"
+
+    @property
     def export(self) -> Path:
         """What a broker of somebody else's needs to know: CA, revoked certificates, access rules."""
         return self.path / "export"

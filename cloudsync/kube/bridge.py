@@ -96,10 +96,22 @@ class Bridge:
             gateways=lambda: self._presence.gateways,
             refused=lambda ref, gateway: self._why(ref, gateway),
         )
+        self._unknown: KubeError | None = None
+        """Why it is not known yet which cluster this is."""
+        self._followed: list[Following] = []
+        self._waits: dict[str, KubeError | StoreError] = {}
         self._marked: set[str] = set()
         self._resync_s = 0.0
         self._for_gateways = asyncio.Event()
         self._for_nodes = asyncio.Event()
+
+    def trouble(self) -> str:
+        """What keeps it from agreeing with the cluster just now; empty if nothing does."""
+        if self._unknown is not None:
+            return f"the cluster cannot be asked yet: {self._unknown.message}"
+        wrong = [f"{one}: {one.trouble.message}" for one in self._followed if one.trouble is not None and one.needed]
+        wrong += [f"{what} wait: {error.message}" for what, error in self._waits.items()]
+        return f"{wrong[0]}{f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''}" if wrong else ""
 
     async def run(self) -> None:
         """Serve. Raises KubeError if the cluster cannot be known, OtherCluster if it becomes another."""
@@ -109,7 +121,8 @@ class Bridge:
         stop = await self._follower.listen(self._on_twins)
         try:
             async with asyncio.TaskGroup() as group:
-                for one in self._followings():
+                self._followed = self._followings()
+                for one in self._followed:
                     group.create_task(one.run(), name=f"kube: {one}")
                 group.create_task(self._telling.run(), name="kube: status")
                 group.create_task(
@@ -146,15 +159,18 @@ class Bridge:
     async def _identified(self) -> str:
         """The id of the cluster, as soon as it answers."""
         backoff = Backoff(0.5, 30.0, self._rng)
-        told = False
         while True:
             try:
-                return (await self._client.get(NAMESPACES, IDENTITY)).uid
+                uid = (await self._client.get(NAMESPACES, IDENTITY)).uid
             except KubeError as error:
-                log.log(logging.DEBUG if told else logging.ERROR, "the cluster cannot be asked yet: %s", error)
-                told = True
+                level = logging.ERROR if self._unknown is None else logging.DEBUG
+                log.log(level, "the cluster cannot be asked yet: %s", error)
+                self._unknown = error
                 wait_s = error.retry_after_s if isinstance(error, Busy) else 0.0
                 await asyncio.sleep(wait_s + backoff.next_s())
+            else:
+                self._unknown = None
+                return uid
 
     async def _check(self) -> None:
         found = (await self._client.get(NAMESPACES, IDENTITY)).uid
@@ -213,18 +229,17 @@ class Bridge:
     async def _every_round(self, what: str, work: Callable[[], Awaitable[None]], news: asyncio.Event) -> None:
         """Do it every other second, each part on its own: pods that wait must not let leases run out."""
         backoff = Backoff(0.5, 30.0, self._rng)
-        failing = False
         while True:
             if self._view.listed:
                 try:
                     await work()
                 except (KubeError, StoreError) as error:
-                    log.log(logging.DEBUG if failing else logging.WARNING, "%s wait: %s", what, error)
-                    failing = True
+                    log.log(logging.DEBUG if what in self._waits else logging.WARNING, "%s wait: %s", what, error)
+                    self._waits[what] = error
                     wait_s = error.retry_after_s if isinstance(error, Busy) else 0.0
                     await asyncio.sleep(wait_s + backoff.next_s())
                     continue
-                failing = False
+                self._waits.pop(what, None)
                 backoff.reset()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ROUND_S):

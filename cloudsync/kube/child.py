@@ -7,7 +7,9 @@ import logging
 import secrets
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from random import Random
 from typing import Final
 from uuid import uuid4
@@ -26,8 +28,12 @@ from cloudsync.store.opening import open_store
 from twin.clock import SystemClock
 from twin.errors import EdgetwinError
 from twin.parent import die_with_parent
+from twin.private_file import write_private
 
 FAILED: Final = 5
+LOOK_S: Final = 2.0
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -72,12 +78,27 @@ async def _serve(setup: KubeSetup) -> None:
         await follower.open()
         placing = Placing(hub, store, new_uid=lambda: str(uuid4()))
         bridge = Bridge(client, store, placing, follower, setup.kube, known=directory.known, clock=clock, rng=rng)
+        telling = asyncio.create_task(_keep_told(Path(setup.trouble), bridge.trouble), name="trouble")
+        stack.callback(telling.cancel)
         serving = asyncio.create_task(bridge.run(), name="kube")
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
         await asyncio.wait({serving})
         if not serving.cancelled():
             serving.result()
+
+
+async def _keep_told(place: Path, trouble: Callable[[], str]) -> None:
+    """Have the parent know what is wrong, for `edgetwin cloud status`, until cancelled."""
+    told = ""
+    while True:
+        if (now := trouble()) != told:
+            try:
+                write_private(place, now)
+                told = now
+            except OSError as error:
+                log.debug("what is wrong with the cluster was not written down: %s", error)
+        await asyncio.sleep(LOOK_S)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,11 @@ class Following:
             except KubeError as error:
                 await self._rest(error, level=logging.ERROR if isinstance(error, Denied) else logging.WARNING)
 
+    @property
+    def needed(self) -> bool:
+        """Whether the cloud is wrong about something without it; a resource that nobody has made is not."""
+        return not (self._optional and isinstance(self.trouble, Absent))
+
     def __str__(self) -> str:
         return f"{self._resource.plural} of {self._namespace or 'all namespaces'}"
 

@@ -214,6 +214,18 @@ def test_pods_are_left_alone_by_restarts_of_what_is_above_them(site):
         gone(site, name)
 
 
+def test_a_cluster_that_refuses_is_an_alarm_of_the_cloud(site):
+    def alarms():
+        return [one for one in site.cloud.json_status()["alarms"] if "Kubernetes" in one]
+
+    refused = site.cluster.faults.fail(403, 10_000, plural="services")
+    site.cluster.faults.cut_watches()
+    (alarm,) = site.until(alarms)
+    assert "services of all namespaces" in alarm
+    refused.times = 0
+    site.until(lambda: not alarms())
+
+
 def test_what_the_cluster_said_while_the_line_was_down_is_done_when_it_is_back(site):
     kept = site.run(pod("kept"))
     site.run(pod("dropped"))

@@ -67,6 +67,7 @@ class Rig:
             client, self.store, placing, follower, KubeSettings(kubeconfig="x", **settings),
             known=self._known, clock=self.clock, rng=self.rng,
         )  # fmt: skip
+        self.running = made
         task = asyncio.create_task(made.run())
         try:
             yield task

@@ -266,3 +266,12 @@ async def test_a_line_that_comes_and_goes_all_the_time_costs_the_cluster_little(
             await asyncio.sleep(0.02)
         await until(lambda: world.ready("gw-1") == "True")
     assert len([one for one in world.server.requests if one[:2] == ("patch", "nodes/status")]) <= 3
+
+
+async def test_what_keeps_it_from_following_is_told_until_it_heals(world):
+    server = world.server
+    refused = server.faults.fail(403, 1000, plural="services")
+    async with world.rig.bridge(world.client):
+        await until(lambda: "services of all namespaces: " in world.rig.running.trouble())
+        refused.times = 0
+        await until(lambda: not world.rig.running.trouble())
