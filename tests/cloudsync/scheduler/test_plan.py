@@ -155,6 +155,21 @@ def test_a_pod_that_was_made_again_under_its_name_waits_for_the_one_before():
     assert {one.uid for one in site.world.placed} == {"other"}
 
 
+def test_a_pod_that_names_another_gateway_than_before_goes_there():
+    site = Site(world(pod(), gateways=gateways("gw-1"))).settle()
+    site.world = replace(site.world, gateways=gateways("gw-1", "gw-2"))
+    named = pod(needs=Needs(node="gw-2"))
+    site.world = replace(site.world, pods={named.name: named})
+    site.settle()
+    assert site.where() == {"web": "gw-2"}
+
+
+def test_replicas_are_spread_though_one_gateway_is_fuller_than_the_other():
+    found = gateways("gw-1", used=Amounts(pods=50)) | gateways("gw-2")
+    site = Site(world(deployments=(deployment(2),), gateways=found)).settle()
+    assert Counter(site.where().values()) == {"gw-1": 1, "gw-2": 1}
+
+
 def test_replicas_are_spread_and_come_back_in_number():
     site = Site(world(deployments=[deployment(7)], gateways=gateways("gw-1", "gw-2", "gw-3"))).settle()
     assert sorted(Counter(site.where().values()).values()) == [2, 2, 3]
