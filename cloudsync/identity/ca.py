@@ -10,7 +10,7 @@ import hashlib
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from cryptography import x509
@@ -22,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cloudsync.identity.model import Issued
 from twin.certificates import UNREADABLE, instant, milliseconds, new_key, parts_of, private_key, read_certificate
 from twin.errors import InvalidMessage
+from twin.issuing import begun, named, pem, usage
 
 DAY_MS: Final = 24 * 3600 * 1000
 CA_DAYS: Final = 20 * 365
@@ -41,16 +42,16 @@ class Authority:
     def create(cls, name: str, now: int) -> Authority:
         """Make one."""
         key = new_key()
-        subject = _name(name)
+        subject = named(name)
         public = private_key(key).public_key()
         certificate = (
-            _builder(subject, subject, public, now, CA_DAYS)
+            _begun(subject, subject, public, now, CA_DAYS)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(sign=True), critical=True)
+            .add_extension(usage(signs=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .sign(private_key(key), hashes.SHA256())
         )
-        return cls(_pem(certificate), key)
+        return cls(pem(certificate), key)
 
     def issue(self, csr: str, name: str, *, now: int, days: int) -> tuple[str, Issued]:
         """Sign the key of a request for a client. The name is the caller's to check; the request's must be the same.
@@ -103,9 +104,9 @@ class Authority:
     ) -> tuple[str, Issued]:
         authority = read_certificate(self.certificate)
         builder = (
-            _builder(_name(name), authority.subject, public, now, days)
+            _begun(named(name), authority.subject, public, now, days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(sign=False), critical=True)
+            .add_extension(usage(signs=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(private_key(self.key).public_key()), critical=False
@@ -115,7 +116,7 @@ class Authority:
             builder = builder.add_extension(x509.SubjectAlternativeName(list(map(_host, hosts))), critical=False)
         made = builder.sign(private_key(self.key), hashes.SHA256())
         begins, ends = milliseconds(made.not_valid_before_utc), milliseconds(made.not_valid_after_utc)
-        return _pem(made), Issued(f"{made.serial_number:x}", name, begins, ends)
+        return pem(made), Issued(f"{made.serial_number:x}", name, begins, ends)
 
 
 def serial_of(certificate: str) -> str:
@@ -168,38 +169,11 @@ def _request(csr: str) -> x509.CertificateSigningRequest:
         raise InvalidMessage(message, remedy="It begins with -----BEGIN CERTIFICATE REQUEST-----.") from error
 
 
-def _builder(
+def _begun(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: int, days: int
 ) -> x509.CertificateBuilder:
-    begin: datetime = instant(now)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin - BACKDATED)
-        .not_valid_after(begin + timedelta(days=days))
-    )
-
-
-def _usage(*, sign: bool) -> x509.KeyUsage:
-    """What a key is for: an authority's to sign certificates and lists, anyone else's to prove who it is."""
-    return x509.KeyUsage(
-        digital_signature=not sign,
-        key_cert_sign=sign,
-        crl_sign=sign,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+    begin = instant(now)
+    return begun(subject, issuer, key, begins=begin - BACKDATED, ends=begin + timedelta(days=days))
 
 
 def _common_name(name: x509.Name) -> str:
@@ -212,7 +186,3 @@ def _host(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()

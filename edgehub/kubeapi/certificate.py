@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from twin.certificates import new_key, private_key
+from twin.issuing import begun, named, pem, usage
 from twin.private_file import write_private
 
 CA: Final = "ca.crt"
@@ -33,61 +33,27 @@ _ENDS: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 def make(folder: Path) -> None:
     """Write ``ca.crt``, and ``server.pem`` with key and certificate. Raises OSError."""
     authority, server = private_key(new_key()), new_key()
-    issuer = _name("edgetwin kubernetes api")
+    issuer = named("edgetwin kubernetes api")
     ca = (
-        _builder(issuer, issuer, authority.public_key())
+        begun(issuer, issuer, authority.public_key(), begins=_BEGINS, ends=_ENDS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs=True), critical=True)
+        .add_extension(usage(signs=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority.public_key()), critical=False)
         .sign(authority, hashes.SHA256())
     )
     names = [x509.DNSName(name) for name in _NAMES]
     addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in _ADDRESSES]
     certificate = (
-        _builder(_name("localhost"), issuer, private_key(server).public_key())
+        begun(named("localhost"), issuer, private_key(server).public_key(), begins=_BEGINS, ends=_ENDS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs=False), critical=True)
+        .add_extension(usage(signs=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName([*names, *addresses]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
         .sign(authority, hashes.SHA256())
     )
-    write_private(folder / SERVER, server + _pem(certificate))
-    write_private(folder / CA, _pem(ca))
-
-
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(_BEGINS)
-        .not_valid_after(_ENDS)
-    )
-
-
-def _usage(*, signs: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs,
-        key_cert_sign=signs,
-        crl_sign=signs,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+    write_private(folder / SERVER, server + pem(certificate))
+    write_private(folder / CA, pem(ca))
 
 
 if __name__ == "__main__":
