@@ -21,7 +21,7 @@ from twin.delta import delta
 from twin.document import DELETED, Leaf, Slot, SlotValue, TwinDocument, live
 from twin.errors import NotTheReporter, Refused, StoreError, UnknownTwin, VersionMismatch
 from twin.merge import known_tick
-from twin.model import Section, Site, TwinKey, TwinSpec, Value
+from twin.model import Site, TwinKey, TwinSpec, Value
 from twin.reading import PropertyMark, kept_readings, same_quality, unchanged
 from twin.replica import Replica
 from twin.resident import ResidentTwin, newly_said
@@ -389,17 +389,7 @@ class TwinEngine:
         waiting.end(failure)
 
     def _read_leaves(self, twins: Iterable[int] | None) -> None:
-        for place, slot, version in self._store.leaves(twins):
-            twin = self._by_id.get(place.twin)
-            if twin is None:
-                continue
-            if place.section is Section.REPORTED:
-                twin.reported[place.property] = slot
-            else:
-                leaf = twin.desired.get(place.property, Leaf())
-                twin.desired[place.property] = leaf.with_slot(place.site, slot)
-            twin.version = max(twin.version, version)
-            if place.site is self.site:  # counted too, for the stored tick may be damaged
-                self._ticker.last = max(self._ticker.last, slot.tick)
-            else:
-                self.replica.peer_last = max(self.replica.peer_last, slot.tick)
+        tops = self._residents.take(self._store.leaves(twins))
+        # Counted too, for the stored tick may be damaged.
+        self._ticker.last = max(self._ticker.last, tops[self.site])
+        self.replica.peer_last = max(self.replica.peer_last, tops[self.site.peer])

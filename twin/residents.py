@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from weakref import WeakValueDictionary
 
-from twin.model import TwinKey, TwinSpec
+from twin.document import Leaf, Slot
+from twin.model import Section, Site, TwinKey, TwinSpec
 from twin.resident import ResidentTwin, Rules
-from twin.store import Batch, NoteKey, TwinRow
+from twin.store import Batch, LeafKey, NoteKey, TwinRow
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,22 @@ class Residents:
         """Take the notes from the store, before any twin is made."""
         self._next_id = max(self._next_id, int(notes.get(_NEXT_ID, "1")))
         self._versions = {TwinKey.parse(name): int(text) for name, text in notes.items() if name != _NEXT_ID}
+
+    def take(self, leaves: Iterable[tuple[LeafKey, Slot, int]]) -> dict[Site, int]:
+        """Put slots from the store, each with its twin's version, where they belong; the greatest tick of each site."""
+        tops = dict.fromkeys(Site, 0)
+        for place, slot, version in leaves:
+            twin = self.by_id.get(place.twin)
+            if twin is None:
+                continue
+            if place.section is Section.REPORTED:
+                twin.reported[place.property] = slot
+            else:
+                leaf = twin.desired.get(place.property, Leaf())
+                twin.desired[place.property] = leaf.with_slot(place.site, slot)
+            twin.version = max(twin.version, version)
+            tops[place.site] = max(tops[place.site], slot.tick)
+        return tops
 
     def find(self, key: TwinKey, uid: str) -> ResidentTwin | None:
         """The twin with this uid, whether it is known or waits."""
