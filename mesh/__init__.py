@@ -1,1 +1,1 @@
-"""How services on gateways find each other: registry, DNS, balancing, data planes. It has no content yet."""
+"""The mesh: services find each other through registry, DNS and data planes. It imports nothing else of edgetwin."""

@@ -1,0 +1,1 @@
+"""The mesh of one gateway, bound to its documents, pods, twins and peers."""
