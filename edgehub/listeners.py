@@ -26,12 +26,12 @@ class TlsSettings(Section):
     @property
     def address(self) -> tuple[str, int]:
         """Host and port of the listener."""
-        return _address(self.listen)
+        return split_address(self.listen)
 
     @field_validator("listen")
     @classmethod
     def _is_address(cls, listen: str) -> str:
-        return _checked_address(listen, example="0.0.0.0:8883")
+        return checked_address(listen, example="0.0.0.0:8883")
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -54,7 +54,7 @@ class LegacySettings(Section):
     @property
     def address(self) -> tuple[str, int]:
         """Host and port of the listener."""
-        return _address(self.listen)
+        return split_address(self.listen)
 
     @property
     def keys(self) -> tuple[TwinKey, ...]:
@@ -64,7 +64,7 @@ class LegacySettings(Section):
     @field_validator("listen")
     @classmethod
     def _is_address(cls, listen: str) -> str:
-        return _checked_address(listen, example="127.0.0.1:1884")
+        return checked_address(listen, example="127.0.0.1:1884")
 
     @field_validator("devices", mode="before")
     @classmethod
@@ -94,14 +94,14 @@ class KubeApiSettings(Section):
     @property
     def address(self) -> tuple[str, int]:
         """Host and port of the listener, the host as a number."""
-        host, port = _address(self.listen)
+        host, port = split_address(self.listen)
         return _LOOPBACK[host], port
 
     @field_validator("listen")
     @classmethod
     def _is_address(cls, listen: str) -> str:
-        checked = _checked_address(listen, example="127.0.0.1:10550")
-        if listen and _address(listen)[0] not in _LOOPBACK:
+        checked = checked_address(listen, example="127.0.0.1:10550")
+        if listen and split_address(listen)[0] not in _LOOPBACK:
             message = f"{listen!r} is not on loopback; write 127.0.0.1:10550"
             raise ValueError(message)
         return checked
@@ -121,12 +121,14 @@ def checked_device(device: str) -> None:
 _LOOPBACK: Final = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
 
 
-def _address(listen: str) -> tuple[str, int]:
+def split_address(listen: str) -> tuple[str, int]:
+    """Host and port of a setting that was checked."""
     host, _, port = listen.rpartition(":")
     return host.strip("[]"), int(port)
 
 
-def _checked_address(listen: str, *, example: str) -> str:
+def checked_address(listen: str, *, example: str) -> str:
+    """Return the setting if it is host:port, or empty. Raises ValueError."""
     host, _, port = listen.rpartition(":")
     if listen and not (host and not host.startswith("-") and port.isdecimal() and 1 <= int(port) <= 65535):
         message = f"{listen!r} is not host:port; write {example}"

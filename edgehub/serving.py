@@ -116,9 +116,9 @@ def protocol_problems(
 
 
 def mapper_specs(view: RegistryView) -> dict[str, MapperSpec]:
-    """What the Mapper documents say, by mapper."""
+    """What the Mapper documents say of processes, by mapper; ports are no reason to start one anew."""
     return {
-        stored.document.name: stored.document.spec
+        stored.document.name: stored.document.spec.model_copy(update={"ports": ()})
         for stored in view.all(DocumentKind.MAPPER)
         if isinstance(stored.document.spec, MapperSpec)
     }

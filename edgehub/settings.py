@@ -20,6 +20,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from edgehub.accounts import DialectNames
 from edgehub.listeners import KubeApiSettings, LegacySettings, TlsSettings, checked_device
+from edgehub.mesh_settings import MeshSettings
 from twin.dialects.aws_names import THING, THING_RULE, Things
 from twin.errors import InvalidName
 from twin.history import Limits
@@ -264,6 +265,7 @@ class Settings(Section):
     cloud: CloudSettings = CloudSettings()
     pods: PodSettings = PodSettings()
     kube_api: KubeApiSettings = KubeApiSettings()
+    mesh: MeshSettings = MeshSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, model_validator
 from pydantic.alias_generators import to_camel
 
 from twin.manifest.fields import (
@@ -196,13 +196,25 @@ class ConnectionSpec(Part):
     simulate: StrictBool = Field(False, examples=["true"])
 
 
+class OfferedPort(Part):
+    """A port of this machine on which something listens; Services find it by its name or number."""
+
+    name: Name = Field(examples=["metrics"])
+    port: Annotated[StrictInt, Field(ge=1, le=65535, examples=[9200])]
+    protocol: Literal["TCP", "UDP"] = Field("TCP", examples=["TCP"])
+
+
 class MapperSpec(Part):
-    """How an installed mapper runs. A plugin has a process of its own, which these limits hold."""
+    """How an installed mapper runs. A plugin has a process of its own, which these limits hold.
+
+    ``ports`` are what it offers to Services whose selector fits the labels of the document.
+    """
 
     enabled: StrictBool = Field(True, examples=["false"])
     memory_bytes: MemoryBytes = Field(DEFAULT_MEMORY_BYTES, alias="memory")
     cpu: Cpu = Field(DEFAULT_CPU)
     watchdog_ms: DurationMs = Field(DEFAULT_WATCHDOG_MS, alias="watchdog", examples=["20s"])
+    ports: tuple[OfferedPort, ...] = Field((), examples=["[{name: metrics, port: 9200}]"])
 
 
 Spec: TypeAlias = DeviceModelSpec | DeviceSpec | ConnectionSpec | MapperSpec

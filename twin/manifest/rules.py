@@ -7,7 +7,7 @@ from typing import Final
 
 from twin.manifest.document import Document
 from twin.manifest.fields import is_nanoseconds
-from twin.manifest.kinds import DeviceModelSpec, DeviceProperty, DeviceSpec, ModelProperty
+from twin.manifest.kinds import DeviceModelSpec, DeviceProperty, DeviceSpec, MapperSpec, ModelProperty
 from twin.manifest.kube_rules import broken_kube_rules
 from twin.manifest.problems import KeyPath, Problem
 from twin.model import PropertySpec, Value, ValueType
@@ -27,6 +27,8 @@ def broken_rules(document: Document) -> Iterator[Problem]:
     elif isinstance(spec, DeviceSpec):
         yield from _duplicates(document, spec.properties)
         yield from _device(document, spec)
+    elif isinstance(spec, MapperSpec):
+        yield from _offered(document, spec)
     else:
         yield from broken_kube_rules(document)
 
@@ -34,6 +36,14 @@ def broken_rules(document: Document) -> Iterator[Problem]:
 def doubtful(document: Document) -> Iterator[Problem]:
     """Find what is legal but may not mean what its writer thinks."""
     yield from _nanoseconds(document, document.raw.get("spec"), ("spec",))
+
+
+def _offered(document: Document, spec: MapperSpec) -> Iterator[Problem]:
+    names: dict[str, int] = {}
+    for index, one in enumerate(spec.ports):
+        if (first := names.setdefault(one.name, index)) != index:
+            text = f"the port {one.name} is already ports[{first}]"
+            yield document.problem(("spec", "ports", index, "name"), text, "Keep one of the two, or rename one.")
 
 
 def _duplicates(document: Document, properties: Iterable[ModelProperty | DeviceProperty]) -> Iterator[Problem]:
