@@ -338,6 +338,9 @@ class ConnectionPool:
     max_connections: int = 0
     connect_timeout_ms: int = 250
     idle_timeout_ms: int = 60_000
+    """Of connections kept for later HTTP requests."""
+    tcp_idle_timeout_ms: int = 3_600_000
+    """Of raw connections on which nothing moves in either direction."""
     max_pending: int = 1024
     max_requests: int = 0
     max_requests_per_connection: int = 0
