@@ -495,8 +495,26 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class TableChange:
+    """What is new or other in a table, and what is gone."""
+
+    services: tuple[Service, ...] = ()
+    routes: tuple[Route, ...] = ()
+    policies: Mapping[ServiceKey, Policy] = field(default_factory=lambda: MappingProxyType({}))
+    route_policies: Mapping[RouteKey, Policy] = field(default_factory=lambda: MappingProxyType({}))
+    gone_services: tuple[ServiceKey, ...] = ()
+    gone_routes: tuple[RouteKey, ...] = ()
+    gone_policies: tuple[ServiceKey, ...] = ()
+    gone_route_policies: tuple[RouteKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class BoundRule:
-    """A rule with what it was said for."""
+    """A rule with what it was said for.
+
+    A rule of a route with several matches or host names may be here several times, for each of them has its own place
+    in the order. Buckets and counters go by ``route``, so that they are one all the same.
+    """
 
     rule: Rule
     route: RouteKey | None = None
