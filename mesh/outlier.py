@@ -49,7 +49,7 @@ def eject(rule: OutlierDetection, target: Target, now_s: float) -> None:
     """Leave it out: base time by how often it happened. Each interval without takes one off that number."""
     quiet = (now_s - target.returned_s) / (rule.interval_ms / 1000) if rule.interval_ms else math.inf
     if target.trial is Trial.NONE:
-        target.ejections = int(max(0.0, target.ejections - quiet))
+        target.ejections -= int(min(quiet, target.ejections))
     target.ejections += 1
     target.ejected_until_s = now_s + min(rule.base_ejection_ms * target.ejections, rule.max_ejection_ms) / 1000
     target.server_errors = target.gateway_errors = target.local_failures = 0
