@@ -81,6 +81,13 @@ CLOUD_COMMANDS: Final = {
 }
 
 
+HARDWARE_COMMANDS: Final = {
+    "boards": Entry("hardware.cli:boards", "List the boards that there are profiles for."),
+    "disks": Entry("hardware.cli:disks", "List disks, and why each may be written or not."),
+    "flash": Entry("hardware.cli:flash", "Write an image to a disk, and prove it."),
+}
+
+
 COMMANDS: Final = {
     "run": Entry("edgehub.commands.run:run", "Run the gateway until Ctrl-C."),
     "demo": Entry("edgehub.commands.demo:demo", "Run a gateway with a demo plant and show it live."),
@@ -103,6 +110,7 @@ COMMANDS: Final = {
     "mapper": Entry("", "Write, list and check mappers; simulate devices, look for devices.", MAPPER_COMMANDS),
     "join": Entry("edgehub.commands.join:join", "Join a cloud with a token."),
     "cloud": Entry("", "Run a cloud; its gateways, users and tokens.", CLOUD_COMMANDS),
+    "hardware": Entry("", "Boards, disks, and images onto disks.", HARDWARE_COMMANDS),
     "check-config": Entry(
         "edgehub.commands.check_config:check_config", "Check the settings and say where they are from."
     ),

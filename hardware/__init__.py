@@ -1,1 +1,1 @@
-"""Images, flashing and updates of gateway boards. It has no content yet."""
+"""From a board to a working gateway: what the boards are, how images get onto disks, and how the machine is."""

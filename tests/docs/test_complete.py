@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 import cloudsync
 import edgehub
+import hardware
 import mappers
 import twin
 from cloudsync.settings import FILE as CLOUD_FILE
@@ -25,6 +26,7 @@ from edgehub.cli import COMMANDS, Entry, application
 from edgehub.commands.session import ExitCode
 from edgehub.settings import Settings, load_settings
 from edgehub.settings import settings_keys as paths_of_settings
+from hardware.board import BoardProfile, GpioLine, Partition, SerialPort, Storage, Watchdog
 from mappers.ble.config import BleConnection, BleDevice, BleScan
 from mappers.ble.point import BlePoint
 from mappers.modbus.config import ModbusConnection, ModbusDevice
@@ -244,6 +246,7 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
         ("docs/workloads.md", (DeploymentSpec, GatewaySpec, Taint, Capacity, Strategy, RollingUpdate, Selector)),
         ("docs/pods.md", (PodSpec, Container, Volume, Probe, VolumeMount, ContainerPort, ConfigMap, Secret)),
         ("docs/services.md", (ServiceSpec, ServicePort, EndpointSlice, Endpoint, Endpoints, Subset, EndpointAddress)),
+        ("docs/hardware.md", (BoardProfile, Partition, SerialPort, GpioLine, Watchdog, Storage)),
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),
         ("docs/ble.md", (BleConnection, BleDevice, BlePoint, BleScan)),
         ("docs/opcua.md", (OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan)),
@@ -258,7 +261,7 @@ def test_every_key_of_documents_and_mappers_is_on_the_page(pages, page, models):
     assert [f"{model.__name__}.{key}" for model in models for key in keys_of(model) if f"`{key}`" not in text] == []
 
 
-OURS = ("twin", "mappers", "edgehub", "cloudsync")
+OURS = ("twin", "mappers", "edgehub", "cloudsync", "hardware")
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +291,7 @@ def leaf_words(commands: Mapping[str, Entry], above: tuple[str, ...]) -> Iterato
 
 
 def import_everything() -> None:
-    for package in (twin, mappers, edgehub, cloudsync):
+    for package in (twin, mappers, edgehub, cloudsync, hardware):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
 

@@ -1,0 +1,63 @@
+"""What goes wrong with hardware.
+
+HardwareError
+├── UnknownBoard      no profile of this name
+├── InvalidBoard      a profile that cannot be used
+├── InvalidImage      an image that cannot be flashed, or that is not what its block map says
+├── NoSuchDisk        the target is not there, or no disk
+├── DiskRefused       a disk that must not be written; nothing was
+└── FlashFailed       the disk did not take the image; it is left without a partition table
+    └── WrongReadBack     what was read back is not what was written
+"""
+
+from __future__ import annotations
+
+from twin.errors import EdgetwinError
+
+
+class HardwareError(EdgetwinError):
+    """Root of the errors of hardware."""
+
+    code = "hardware"
+
+
+class UnknownBoard(HardwareError):
+    """No profile of this name."""
+
+    code = "unknown_board"
+
+
+class InvalidBoard(HardwareError):
+    """A profile that cannot be used."""
+
+    code = "invalid_board"
+
+
+class InvalidImage(HardwareError):
+    """An image that cannot be flashed, or that is not what its block map says."""
+
+    code = "invalid_image"
+
+
+class NoSuchDisk(HardwareError):
+    """The target is not there, or no disk."""
+
+    code = "no_such_disk"
+
+
+class DiskRefused(HardwareError):
+    """A disk that must not be written; nothing was."""
+
+    code = "disk_refused"
+
+
+class FlashFailed(HardwareError):
+    """The disk did not take the image. It is left without a partition table, so that nothing boots from it."""
+
+    code = "flash_failed"
+
+
+class WrongReadBack(FlashFailed):
+    """What was read back is not what was written."""
+
+    code = "wrong_read_back"
