@@ -288,6 +288,8 @@ class Upstreams:
         self._all: dict[PortKey, Upstream] = {}
         self.on_change: Callable[[Upstream], None] | None = None
         """Given to each upstream that is made from then on."""
+        self.version = 0
+        """Another one whenever upstreams came or went: who keeps one looks it up anew then."""
 
     def get(self, key: PortKey) -> Upstream | None:
         """The upstream of a port; None: there is none (any more)."""
@@ -302,9 +304,11 @@ class Upstreams:
         for group in changed:
             known = self._all.get(group.key)
             if known is None:
+                self.version += 1
                 made = self._all[group.key] = Upstream(group, self._rng, self._here)
                 made.on_change = self.on_change
             else:
                 known.update(group)
         for key in gone:
-            self._all.pop(key, None)
+            if self._all.pop(key, None) is not None:
+                self.version += 1

@@ -49,6 +49,11 @@ class Carrier(Protocol):
     def accepted(self, sock: socket.socket, client: str, frontend: Frontend) -> None:
         """Take over a connection that has just been accepted; the socket does not block. Never raises."""
 
+    def changed(self, frontend: Frontend) -> str:
+        """Take a new or other frontend's rules; they count for open connections too, where those ask again. Returns
+        why it cannot, and goes on as before then; empty: it does.
+        """
+
     async def close(self, grace_s: float) -> None:
         """End what is open, after at most ``grace_s`` in which it may end by itself."""
 

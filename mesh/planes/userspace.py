@@ -38,6 +38,9 @@ class Userspace:
         left = {place for place, owner in self._owners.items() if owner in moving}
         problems: dict[PortKey, str] = {}
         for frontend in ours:
+            if frontend.key.transport is Transport.TCP and (why := self._carriers[frontend.app].changed(frontend)):
+                problems[frontend.key] = why
+                continue
             for place in places_of(frontend):
                 owner = self._owners.get(place)
                 if owner is not None and owner != frontend.key and place not in left:
