@@ -24,7 +24,7 @@ from mesh.model import (
     ServicePort,
     Transport,
 )
-from mesh.precedence import age, ordered
+from mesh.precedence import ordered
 from mesh.problems import Problem, Reason, Subject
 
 Statement: TypeAlias = tuple[Subject, Problem]
@@ -48,6 +48,7 @@ class Around:
     owners: tuple[tuple[Claim, PortKey], ...]
     """Its addresses, and the port that has each."""
     routes: tuple[Bound, ...]
+    """Bound to it, the oldest first."""
     beyond_kernel: tuple[tuple[ServiceKey, str], ...]
     """Of the services behind it those whose policy the kernel cannot carry out, and why."""
 
@@ -109,7 +110,7 @@ def _chosen(key: PortKey, port: ServicePort, routes: Sequence[Bound]) -> tuple[l
     first = next((kind for kind in _READS if kind in kinds), None)
     chosen: list[Bound] = []
     said: list[Statement] = []
-    for route, policy in sorted(routes, key=lambda one: age(one[0])):
+    for route, policy in routes:
         why = ""
         if port.transport is Transport.UDP:
             why = f"{key} is UDP, routes are for TCP"

@@ -35,6 +35,7 @@ from mesh.model import (
     Table,
     TableChange,
 )
+from mesh.precedence import age
 from mesh.problems import Problem, Subject
 
 __all__ = ["Compiled", "applied", "change", "compile_table", "difference", "table_difference"]
@@ -164,7 +165,7 @@ def _bound(table: Table) -> Mapping[PortKey, tuple[Bound, ...]]:
             if service := table.services.get(parent.service):
                 for port in ports_of_parent(service, parent):
                     found[port_key(service, port)][route.key] = (route, table.route_policies.get(route.key))
-    return {key: tuple(routes.values()) for key, routes in found.items()}
+    return {key: tuple(sorted(routes.values(), key=lambda one: age(one[0]))) for key, routes in found.items()}
 
 
 def _face(service: Service, port: ServicePort, around: Around, before: Compiled) -> Face:

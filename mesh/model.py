@@ -8,13 +8,18 @@ immutable; a change replaces a whole service, route or policy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
+
+from mesh.written import AsText, OneOf
 
 DEFAULT_DOMAIN: Final = "cluster.local"
+MAX_PORT: Final = 65_535
+_NAME: Final = re.compile("[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 
 
 class Transport(StrEnum):
@@ -55,23 +60,42 @@ class Origin(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class ServiceKey:
+class ServiceKey(AsText):
     """Names one service."""
 
     namespace: str
     name: str
+
+    @classmethod
+    def parse(cls, text: str) -> ServiceKey:
+        """Read ``namespace/name``. Raises ValueError."""
+        namespace, slash, name = text.partition("/")
+        if not (slash and _NAME.fullmatch(namespace) and _NAME.fullmatch(name)):
+            message = f"{text!r} is no service; write namespace/name, for example default/web"
+            raise ValueError(message)
+        return cls(namespace, name)
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class PortKey:
+class PortKey(AsText):
     """Names one port of a service."""
 
     service: ServiceKey
     port: int
     transport: Transport = Transport.TCP
+
+    @classmethod
+    def parse(cls, text: str) -> PortKey:
+        """Read ``namespace/name:port``, with ``/udp`` behind it for UDP. Raises ValueError."""
+        head, udp = (text[:-4], True) if text.endswith("/udp") else (text, False)
+        service, _, port = head.rpartition(":")
+        if not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= MAX_PORT):
+            message = f"{text!r} is no port of a service; write namespace/name:port, for example default/web:80"
+            raise ValueError(message)
+        return cls(ServiceKey.parse(service), int(port), Transport.UDP if udp else Transport.TCP)
 
     def __str__(self) -> str:
         return f"{self.service}:{self.port}" + ("/udp" if self.transport is Transport.UDP else "")
@@ -150,13 +174,26 @@ class RouteKind(StrEnum):
     TLS = "TLSRoute"
 
 
+_ROUTE_KINDS: Final = frozenset(RouteKind)
+
+
 @dataclass(frozen=True, slots=True, order=True)
-class RouteKey:
+class RouteKey(AsText):
     """Names one route."""
 
     kind: RouteKind
     namespace: str
     name: str
+
+    @classmethod
+    def parse(cls, text: str) -> RouteKey:
+        """Read ``kind namespace/name``. Raises ValueError."""
+        kind, _, name = text.partition(" ")
+        if kind not in _ROUTE_KINDS:
+            message = f"{text!r} is no route; write its kind first, for example HTTPRoute default/web"
+            raise ValueError(message)
+        key = ServiceKey.parse(name)
+        return cls(RouteKind(kind), key.namespace, key.name)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"
@@ -236,7 +273,10 @@ class Mirror:
     percent: float = 100.0
 
 
-Filter: TypeAlias = HeaderModifier | Redirect | Rewrite | Mirror
+Filter: TypeAlias = Annotated[
+    HeaderModifier | Redirect | Rewrite | Mirror,
+    OneOf(headers=HeaderModifier, redirect=Redirect, rewrite=Rewrite, mirror=Mirror),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,7 +472,10 @@ class Degrade:
     """What is answered when the service cannot."""
 
     when: When
-    then: DirectResponse | CachedResponse | Backend
+    then: Annotated[
+        DirectResponse | CachedResponse | Backend,
+        OneOf(direct_response=DirectResponse, cached_response=CachedResponse, backend=Backend),
+    ]
 
 
 @dataclass(frozen=True, slots=True)

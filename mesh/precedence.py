@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from mesh.model import BoundRule, HttpMatch, MatchType, Policy, Route, RouteKind, Rule
 
 _ALL: Final = HttpMatch()
-_Place: TypeAlias = tuple[tuple[int, int], tuple[int, int], bool, int, int, int, str, str, int, int]
+_Place: TypeAlias = tuple[tuple[int, int], tuple[int, int], bool, int, int, int, str, str, RouteKind, int, int]
 
 
 def ordered(routes: Iterable[tuple[Route, Policy | None]]) -> tuple[BoundRule, ...]:
@@ -26,9 +26,9 @@ def ordered(routes: Iterable[tuple[Route, Policy | None]]) -> tuple[BoundRule, .
     return tuple(_joined(bound for _, bound in found))
 
 
-def age(route: Route) -> tuple[int, str, str]:
+def age(route: Route) -> tuple[int, str, str, RouteKind]:
     """Of two routes that match alike the lesser counts."""
-    return route.created_ms, route.key.namespace, route.key.name
+    return route.created_ms, route.key.namespace, route.key.name, route.key.kind
 
 
 def host_matches(pattern: str, host: str) -> bool:
