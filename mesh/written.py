@@ -32,9 +32,10 @@ class AsText:
         """Pydantic's own hook."""
         from pydantic_core import core_schema
 
-        return core_schema.no_info_after_validator_function(
-            cls._read,
-            core_schema.str_schema(max_length=400),
+        read = core_schema.no_info_after_validator_function(cls._read, core_schema.str_schema(max_length=400))
+        return core_schema.json_or_python_schema(
+            json_schema=read,
+            python_schema=core_schema.is_instance_schema(cls),
             serialization=core_schema.plain_serializer_function_ser_schema(str, when_used="always"),
         )
 
@@ -59,9 +60,10 @@ class OneOf:
             for name, member in self._members.items()
         }
         form = core_schema.typed_dict_schema(fields, extra_behavior="forbid")
-        return core_schema.no_info_after_validator_function(
-            self._only,
-            form,
+        members = tuple(self._members.values())
+        return core_schema.json_or_python_schema(
+            json_schema=core_schema.no_info_after_validator_function(self._only, form),
+            python_schema=core_schema.union_schema([core_schema.is_instance_schema(one) for one in members]),
             serialization=core_schema.plain_serializer_function_ser_schema(self._named, return_schema=form),
         )
 

@@ -1,0 +1,184 @@
+"""What the mesh's process and its owner tell each other. Pure: values to bytes and back.
+
+    4 bytes length, most significant first │ JSON {"kind": "...", ...}
+
+    owner ──> mesh   begin, whole, changed, votes, reached, callers
+    mesh ──> owner   ready, programmed, health, counted, alerted, asked
+
+``begin`` comes first, then ``whole``. A table has a number, and ``programmed`` says which number is carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal, TypeAlias
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from mesh.errors import ControlError
+from mesh.model import Plane, PortKey, RouteKey, ServiceKey, TableChange
+from mesh.problems import Problem
+from mesh.settings import Settings
+from mesh.wire import Written, described
+
+MAX_FRAME_BYTES: Final = 32 * 1024 * 1024
+_LENGTH: Final = 4
+
+
+class Begin(Written):
+    """Who the owner is and what the mesh is to be; another one later ends the process, for it cannot change itself."""
+
+    kind: Literal["begin"] = "begin"
+    settings: Settings
+
+
+class Whole(Written):
+    """A table, in place of the one before."""
+
+    kind: Literal["whole"] = "whole"
+    number: int
+    table: TableChange
+
+
+class Changed(Written):
+    """A change of the table before; ``number`` is one more than that of the table it changes."""
+
+    kind: Literal["changed"] = "changed"
+    number: int
+    change: TableChange
+
+
+class Vote(Written):
+    """What someone found when it reached for an endpoint."""
+
+    port: PortKey
+    place: str
+    healthy: bool
+
+
+class Votes(Written):
+    """All that another gateway has found lately, in place of what it said before; it did so ``age_ms`` ago."""
+
+    kind: Literal["votes"] = "votes"
+    node: str
+    votes: tuple[Vote, ...]
+    age_ms: int = 0
+
+
+class Reached(Written):
+    """Who is reached right now: the cloud, and which other gateways."""
+
+    kind: Literal["reached"] = "reached"
+    cloud: bool
+    peers: tuple[str, ...] = ()
+
+
+class Callers(Written):
+    """Whose addresses are whose, for the call graph: address to ``namespace/name``."""
+
+    kind: Literal["callers"] = "callers"
+    names: dict[str, str]
+
+
+class PlaneState(Written):
+    """Whether a plane is there, and why not."""
+
+    plane: Plane
+    why_not: str = ""
+
+
+class Ready(Written):
+    """The mesh is there, and waits for its table."""
+
+    kind: Literal["ready"] = "ready"
+    pid: int
+    planes: tuple[PlaneState, ...]
+    dns: tuple[str, ...] = ()
+    """Where DNS is served."""
+    problems: tuple[str, ...] = ()
+    """What of its settings could not be carried out."""
+
+
+class Programmed(Written):
+    """The table of this number is carried out, but for the problems. ``problems`` None: those of the last time."""
+
+    kind: Literal["programmed"] = "programmed"
+    number: int
+    problems: dict[RouteKey | ServiceKey, tuple[Problem, ...]] | None = None
+
+
+class Health(Written):
+    """What the mesh's own probes found anew."""
+
+    kind: Literal["health"] = "health"
+    votes: tuple[Vote, ...]
+
+
+class Asked(Written):
+    """Services that were asked for by name or address since the last time, which may be unknown here."""
+
+    kind: Literal["asked"] = "asked"
+    services: tuple[ServiceKey, ...]
+
+
+FromOwner: TypeAlias = Begin | Whole | Changed | Votes | Reached | Callers
+FromMesh: TypeAlias = Ready | Programmed | Health | Asked
+
+_FROM_OWNER: Final = TypeAdapter[FromOwner](Annotated[FromOwner, Field(discriminator="kind")])
+_FROM_MESH: Final = TypeAdapter[FromMesh](Annotated[FromMesh, Field(discriminator="kind")])
+
+
+def encode(frame: FromOwner | FromMesh) -> bytes:
+    """A frame with its length. Raises ControlError if it is too long."""
+    text = frame.model_dump_json(exclude_defaults=True).encode()
+    text = b'{"kind":"%b"%b' % (frame.kind.encode(), b"}" if text == b"{}" else b"," + text[1:])
+    if len(text) > MAX_FRAME_BYTES:
+        message = f"a {frame.kind} frame has {len(text)} bytes, {MAX_FRAME_BYTES} are the most"
+        raise ControlError(message, remedy="Split the table")
+    return len(text).to_bytes(_LENGTH, "big") + text
+
+
+def from_owner(text: bytes) -> FromOwner:
+    """A frame of the owner. Raises ControlError."""
+    try:
+        return _FROM_OWNER.validate_json(text)
+    except ValidationError as error:
+        raise _nonsense(error) from error
+
+
+def from_mesh(text: bytes) -> FromMesh:
+    """A frame of the mesh. Raises ControlError."""
+    try:
+        return _FROM_MESH.validate_json(text)
+    except ValidationError as error:
+        raise _nonsense(error) from error
+
+
+class Cutter:
+    """Cuts what arrives into frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def take(self, chunk: bytes) -> Iterator[bytes]:
+        """The frames that are whole now. Raises ControlError if one would be too long; nothing follows that."""
+        self._buffer += chunk
+        at = 0
+        try:
+            while len(self._buffer) - at >= _LENGTH:
+                length = int.from_bytes(self._buffer[at : at + _LENGTH], "big")
+                if length > MAX_FRAME_BYTES:
+                    message = f"a frame of {length} bytes is announced, {MAX_FRAME_BYTES} are the most"
+                    raise ControlError(message, remedy="Something else than the mesh speaks here")
+                end = at + _LENGTH + length
+                if len(self._buffer) < end:
+                    return
+                frame = bytes(self._buffer[at + _LENGTH : end])
+                at = end
+                yield frame
+        finally:
+            del self._buffer[:at]
+
+
+def _nonsense(error: ValidationError) -> ControlError:
+    return ControlError(f"a frame means nothing: {described(error)}", remedy="Start the hub again")
