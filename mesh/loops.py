@@ -18,7 +18,9 @@ _LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
 def aim_of(endpoint: Endpoint, transport: Transport, claims: Mapping[Claim, PortKey]) -> PortKey | None:
-    """The frontend that an endpoint is."""
+    """The frontend that an endpoint is; what is reached from another gateway is none of ours."""
+    if endpoint.via:
+        return None
     found = claims.get((endpoint.address, endpoint.port, transport))
     if found is None and endpoint.address in _LOOPBACK:
         found = claims.get(("", endpoint.port, transport))

@@ -125,8 +125,9 @@ class Endpoint:
 
     @property
     def place(self) -> str:
-        """``address:port``, which names it within its port."""
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+        """``address:port``, which names it within its port; with ``@via``, as gateways may use the same networks."""
+        place = f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+        return f"{place}@{self.via}" if self.via else place
 
 
 @dataclass(frozen=True, slots=True)

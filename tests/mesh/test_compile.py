@@ -388,6 +388,11 @@ def test_a_circle_through_a_route_is_found():
     assert why(found, skey("b")) == [Reason.LOOP]
 
 
+def test_what_another_gateway_reaches_under_the_same_address_is_no_loop():
+    found = compiled(service("web", at("127.96.0.1:80", via="gw-2")))
+    assert ready(found) == ["127.96.0.1:80@gw-2"]
+
+
 def test_an_endpoint_that_is_another_service_is_no_loop():
     found = compiled(service("a", "127.96.0.2:80"), service("b", "10.0.0.1:80", address="127.96.0.2"))
     assert ready(found, "a") == ["127.96.0.2:80"]
