@@ -85,6 +85,7 @@ HARDWARE_COMMANDS: Final = {
     "boards": Entry("hardware.cli:boards", "List the boards that there are profiles for."),
     "disks": Entry("hardware.cli:disks", "List disks, and why each may be written or not."),
     "flash": Entry("hardware.cli:flash", "Write an image to a disk, and prove it."),
+    "provision": Entry("hardware.provision.cli:provision", "Make this machine the gateway that a file says it is."),
 }
 
 
@@ -110,7 +111,7 @@ COMMANDS: Final = {
     "mapper": Entry("", "Write, list and check mappers; simulate devices, look for devices.", MAPPER_COMMANDS),
     "join": Entry("edgehub.commands.join:join", "Join a cloud with a token."),
     "cloud": Entry("", "Run a cloud; its gateways, users and tokens.", CLOUD_COMMANDS),
-    "hardware": Entry("", "Boards, disks, and images onto disks.", HARDWARE_COMMANDS),
+    "hardware": Entry("", "Boards, images onto disks, machines made gateways.", HARDWARE_COMMANDS),
     "check-config": Entry(
         "edgehub.commands.check_config:check_config", "Check the settings and say where they are from."
     ),

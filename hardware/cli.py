@@ -21,7 +21,7 @@ from hardware.flash.refusal import refusals, size_text
 from hardware.flash.target import OpenTarget
 from hardware.flash.writer import Progress, Stage, Times, Told
 from hardware.flash.writer import flash as write_image
-from twin.console import ExitCode, print_error
+from twin.console import ExitCode, code_of, print_error
 from twin.show.table import console, plain_table
 
 Json = Annotated[bool, typer.Option("--json", help="JSON, one value.")]
@@ -95,13 +95,10 @@ def _told_errors() -> Iterator[None]:
         yield
     except HardwareError as error:
         print_error(error)
-        raise typer.Exit(ExitCode.FAILED if error.code in _FAILED else ExitCode.REFUSED) from None
+        raise typer.Exit(code_of(error)) from None
     except KeyboardInterrupt:
         typer.echo("interrupted; a disk that was being written has no partition table now and boots nothing", err=True)
         raise typer.Exit(130) from None
-
-
-_FAILED: Final = ("flash_failed", "wrong_read_back")
 
 
 def _written(work: FlashPlan, *, quiet: bool) -> Times:

@@ -6,6 +6,7 @@ HardwareError
 ├── InvalidImage      an image that cannot be flashed, or that is not what its block map says
 ├── NoSuchDisk        the target is not there, or no disk
 ├── DiskRefused       a disk that must not be written; nothing was
+├── InvalidProvisioning   a provisioning file that cannot be used; nothing was applied
 └── FlashFailed       the disk did not take the image; it is left without a partition table
     └── WrongReadBack     what was read back is not what was written
 """
@@ -49,6 +50,12 @@ class DiskRefused(HardwareError):
     """A disk that must not be written; nothing was."""
 
     code = "disk_refused"
+
+
+class InvalidProvisioning(HardwareError):
+    """A provisioning file that cannot be used; nothing was applied."""
+
+    code = "invalid_provisioning"
 
 
 class FlashFailed(HardwareError):

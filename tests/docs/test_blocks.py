@@ -15,6 +15,7 @@ import yaml
 from edgehub.cli import COMMANDS, Entry, application
 from edgehub.documents import open_documents
 from edgehub.settings import Settings
+from hardware.provision.file import read_file
 from mappers.sdk.config import HostSettings
 from twin.errors import InvalidDocuments
 from twin.manifest.read import read_documents
@@ -38,9 +39,14 @@ def test_every_kind_of_block_is_one_that_is_checked(pages):
     assert [str(block) for page in pages for block in page.blocks if block.kind not in known] == []
 
 
-def test_every_yaml_block_is_documents_or_settings(pages):
+def test_every_yaml_block_is_documents_or_settings(pages, tmp_path):
     for block in pages.blocks("yaml"):
         if "bad" in block.words:
+            continue
+        if "provisioning" in block.words:
+            path = tmp_path / "provisioning.yaml"
+            path.write_text(block.text)
+            assert read_file(path).said.version == 1
             continue
         if not block.text.lstrip("#\n ").startswith("apiVersion"):
             Settings.model_validate(yaml.safe_load(block.text) or {})

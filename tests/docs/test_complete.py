@@ -27,6 +27,7 @@ from edgehub.commands.session import ExitCode
 from edgehub.settings import Settings, load_settings
 from edgehub.settings import settings_keys as paths_of_settings
 from hardware.board import BoardProfile, GpioLine, Partition, SerialPort, Storage, Watchdog
+from hardware.provision.file import Cloud, Interface, Provisioning, Wifi
 from mappers.ble.config import BleConnection, BleDevice, BleScan
 from mappers.ble.point import BlePoint
 from mappers.modbus.config import ModbusConnection, ModbusDevice
@@ -246,7 +247,10 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
         ("docs/workloads.md", (DeploymentSpec, GatewaySpec, Taint, Capacity, Strategy, RollingUpdate, Selector)),
         ("docs/pods.md", (PodSpec, Container, Volume, Probe, VolumeMount, ContainerPort, ConfigMap, Secret)),
         ("docs/services.md", (ServiceSpec, ServicePort, EndpointSlice, Endpoint, Endpoints, Subset, EndpointAddress)),
-        ("docs/hardware.md", (BoardProfile, Partition, SerialPort, GpioLine, Watchdog, Storage)),
+        (
+            "docs/hardware.md",
+            (BoardProfile, Partition, SerialPort, GpioLine, Watchdog, Storage, Provisioning, Interface, Wifi, Cloud),
+        ),
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),
         ("docs/ble.md", (BleConnection, BleDevice, BlePoint, BleScan)),
         ("docs/opcua.md", (OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan)),
