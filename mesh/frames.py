@@ -2,7 +2,7 @@
 
     4 bytes length, most significant first │ JSON {"kind": "...", ...}
 
-    owner ──> mesh   begin, whole, changed, votes, reached, callers
+    owner ──> mesh   begin, whole, changed, votes, reached, callers, alarms
     mesh ──> owner   ready, programmed, health, counted, alerted, asked
 
 ``begin`` comes first, then ``whole``. A table has a number, and ``programmed`` says which number is carried out.
@@ -15,10 +15,12 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from mesh.alerts import Alert
 from mesh.errors import ControlError
-from mesh.model import Plane, PortKey, RouteKey, ServiceKey, TableChange
+from mesh.model import AlarmRule, Plane, PortKey, RouteKey, ServiceKey, TableChange
 from mesh.problems import Problem
 from mesh.settings import Settings
+from mesh.snapshot import Snapshot
 from mesh.wire import Written, described
 
 MAX_FRAME_BYTES: Final = 32 * 1024 * 1024
@@ -80,6 +82,13 @@ class Callers(Written):
     names: dict[str, str]
 
 
+class Alarms(Written):
+    """The alarm rules, in place of those before."""
+
+    kind: Literal["alarms"] = "alarms"
+    rules: tuple[AlarmRule, ...]
+
+
 class PlaneState(Written):
     """Whether a plane is there, and why not."""
 
@@ -114,6 +123,20 @@ class Health(Written):
     votes: tuple[Vote, ...]
 
 
+class Counted(Written):
+    """What was counted and how endpoints stand, as far as it is other than the last time; at most each second."""
+
+    kind: Literal["counted"] = "counted"
+    snapshot: Snapshot
+
+
+class Alerted(Written):
+    """Alarm rules that begin to hold, or hold no more."""
+
+    kind: Literal["alerted"] = "alerted"
+    alerts: tuple[Alert, ...]
+
+
 class Asked(Written):
     """Services that were asked for by name or address since the last time, which may be unknown here."""
 
@@ -121,8 +144,8 @@ class Asked(Written):
     services: tuple[ServiceKey, ...]
 
 
-FromOwner: TypeAlias = Begin | Whole | Changed | Votes | Reached | Callers
-FromMesh: TypeAlias = Ready | Programmed | Health | Asked
+FromOwner: TypeAlias = Begin | Whole | Changed | Votes | Reached | Callers | Alarms
+FromMesh: TypeAlias = Ready | Programmed | Health | Counted | Alerted | Asked
 
 _FROM_OWNER: Final = TypeAdapter[FromOwner](Annotated[FromOwner, Field(discriminator="kind")])
 _FROM_MESH: Final = TypeAdapter[FromMesh](Annotated[FromMesh, Field(discriminator="kind")])

@@ -4,14 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh.alerts import Alert
+from mesh.breaker import BreakerState
 from mesh.difference import table_difference
 from mesh.errors import ControlError
 from mesh.frames import (
     MAX_FRAME_BYTES,
+    Alarms,
+    Alerted,
     Asked,
     Begin,
     Callers,
     Changed,
+    Counted,
     Cutter,
     Health,
     PlaneState,
@@ -25,15 +30,25 @@ from mesh.frames import (
     from_mesh,
     from_owner,
 )
-from mesh.model import Plane, Table, TableChange
+from mesh.model import AlarmMetric, AlarmRule, Plane, Table, TableChange
 from mesh.problems import Problem, Reason
 from mesh.settings import Settings
+from mesh.snapshot import Own, PlaceView, ShareCounts, ShareKey, Snapshot, UpstreamView
+from mesh.snapshot import PlaceState as Stands
+from mesh.tally import Counts
 from tests.mesh.tables import pkey, rkey, skey
 from tests.mesh.test_wire import FULL
 
 pytestmark = pytest.mark.fast
 
 VOTE = Vote(port=pkey(), place="10.0.0.1:80", healthy=False)
+RULE = AlarmRule("default/slow", (skey(),), AlarmMetric.P99_MS, threshold=100.0)
+SHARE = ShareCounts(
+    ShareKey(pkey(), "HTTPRoute default/web", pkey()),
+    (("10.0.0.1:80", Counts(times=((3, 1),), bytes_in=7)),),
+    ((Own.NO_ROUTE, 2),),
+)
+VIEW = UpstreamView(pkey(), (PlaceView("10.0.0.1:80", Stands.EJECTED),), BreakerState.OPEN)
 OWNER = (
     Begin(settings=Settings(node="gw-1", plane=Plane.NFTABLES, dns_listen=("127.0.0.1:53",))),
     Whole(number=1, table=table_difference(Table(), FULL)),
@@ -41,6 +56,7 @@ OWNER = (
     Votes(node="gw-2", votes=(VOTE,), age_ms=10),
     Votes(node="gw-2", votes=()),
     Reached(cloud=True, peers=("gw-2",)),
+    Alarms(rules=(RULE,)),
     Callers(names={"10.0.0.9": "default/shop"}),
 )
 MESH = (
@@ -48,6 +64,8 @@ MESH = (
     Programmed(number=3, problems={skey(): (Problem(Reason.LOOP, "x"),), rkey(): ()}),
     Programmed(number=4),
     Health(votes=(VOTE,)),
+    Counted(snapshot=Snapshot(1.5, (SHARE,), upstreams=(VIEW,), gone=(pkey("old"),))),
+    Alerted(alerts=(Alert(RULE, skey(), firing=True, since_s=1.0, value=2.0, text="x"),)),
     Asked(services=(skey("other"),)),
 )
 
