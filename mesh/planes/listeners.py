@@ -21,9 +21,10 @@ log = logging.getLogger(__name__)
 
 LINGER_S: Final = 1.0
 BACKLOG: Final = 4096
+EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors of a machine or process that has nothing left to open sockets with."""
 _BATCH: Final = 64
 _PAUSE_S: Final = 0.1
-_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _WHY: Final = {
     errno.EADDRINUSE: "something else listens there; end it, or give the service another port",
     errno.EADDRNOTAVAIL: "this machine has no such address; let `edgetwin mesh doctor` look at the service addresses",
@@ -103,6 +104,10 @@ class Listeners:
     def places(self) -> Iterable[Place]:
         """Where doors are open now, those that are about to close included."""
         return self._doors.keys()
+
+    def waiting(self) -> bool:
+        """Whether clients wait at a door because no file number is free for them."""
+        return any(door.paused is not None for door in self._doors.values())
 
     def open(self, place: Place, frontend: Frontend, carrier: Carrier) -> None:
         """Let clients in for a frontend, or let an open door lead to it from now on. Raises CannotOpen."""
@@ -189,7 +194,7 @@ class Listeners:
 
     def _pause(self, door: _Door, problem: OSError) -> None:
         """Without a free file number, accept would be called for nothing all the time: clients wait in the queue."""
-        if problem.errno not in _EXHAUSTED:
+        if problem.errno not in EXHAUSTED:
             log.warning("%s of %s: cannot accept: %s", door.place, door.frontend.key, problem)
         elif not self._short:
             log.warning("%s of %s: cannot accept: %s; clients wait", door.place, door.frontend.key, problem)

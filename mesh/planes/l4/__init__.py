@@ -1,0 +1,1 @@
+"""Raw connections and datagrams, carried without reading them."""
