@@ -14,7 +14,7 @@ from typing import Final
 from twin.exchange import DocumentRef, DocumentRow, DocumentState
 from twin.manifest.agreement import Take, deleted, joined, replaced, unknown
 from twin.manifest.catalog import RegistryView, Stored, changed_refs
-from twin.manifest.document import DocumentKind, Ref
+from twin.manifest.document import MESH, DocumentKind, Ref
 from twin.manifest.problems import InvalidManifest, Problem
 from twin.manifest.read import read_parsed
 from twin.manifest.yaml import Parsed
@@ -31,6 +31,7 @@ _ORDER: Final = (
     *(DocumentKind.DEVICE_MODEL, DocumentKind.MAPPER, DocumentKind.CONNECTION, DocumentKind.DEVICE),
     *(DocumentKind.CONFIG_MAP, DocumentKind.SECRET, DocumentKind.POD),
     *(DocumentKind.SERVICE, DocumentKind.ENDPOINTS, DocumentKind.ENDPOINT_SLICE),
+    *MESH,
 )
 Problems = Callable[[RegistryView], list[Problem]]
 

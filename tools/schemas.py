@@ -20,6 +20,7 @@ from mappers.sdk.config import HostSettings
 from twin.manifest import kube, kube_network, workloads
 from twin.manifest.fields import Deadband
 from twin.manifest.kinds import KINDS, OURS
+from twin.manifest.mesh_rules import MESH_KINDS
 from twin.model import NAME, PROPERTY, Drop, Keep
 from twin.wire import api, cloud_api, enrolment, messages, sync_bodies
 
@@ -77,13 +78,16 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
     enrolment.Enrolled,
 )
 
-KUBERNETES: Final = {**kube.KINDS, **kube_network.KINDS, **workloads.KINDS}
+KUBERNETES: Final = {**kube.KINDS, **kube_network.KINDS, **workloads.KINDS, **MESH_KINDS}
 
 _DURATION: Final = {
     "description": (
-        "a duration such as 500ms, 10s, 5m, 1h, 7d; a plain number is milliseconds, from 1000000 up nanoseconds"
+        "a duration such as 500ms, 10s, 5m, 1h30m, 7d; a plain number is milliseconds, from 1000000 up nanoseconds"
     ),
-    "anyOf": [{"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"}, {"type": "number", "minimum": 0}],
+    "anyOf": [
+        {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d)){1,5}$"},
+        {"type": "number", "minimum": 0},
+    ],
 }
 _NUMBER_OR_TEXT: Final = {"description": "a number; KubeEdge writes it as a string", "type": ["number", "string"]}
 _WRITTEN: Final[dict[str, dict[str, Any]]] = {
@@ -170,7 +174,7 @@ def _titled(schema: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _kebab(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
+    return re.sub(r"(?<!^)(?=[A-Z][a-z]|(?<=[a-z])[A-Z])", "-", name).lower()
 
 
 if __name__ == "__main__":

@@ -8,14 +8,20 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from twin.manifest.kinds import Spec
-from twin.manifest.kube import ConfigMap, PodSpec, Secret
 from twin.manifest.problems import KeyPath, Problem
 from twin.manifest.yaml import Parsed
 from twin.model import Value
 
 if TYPE_CHECKING:
+    from twin.manifest.kube import ConfigMap, PodSpec, Secret
     from twin.manifest.kube_network import Endpoints, EndpointSlice, ServiceSpec
+    from twin.manifest.policies import AlarmRuleSpec, PolicySpec
+    from twin.manifest.routes import HttpRouteSpec, TcpRouteSpec
+    from twin.manifest.traffic import DestinationRuleSpec
     from twin.manifest.workloads import DeploymentSpec, GatewaySpec
+
+    _Kube = PodSpec | ConfigMap | Secret | ServiceSpec | Endpoints | EndpointSlice | DeploymentSpec | GatewaySpec
+    _Mesh = HttpRouteSpec | TcpRouteSpec | DestinationRuleSpec | PolicySpec | AlarmRuleSpec
 
 
 class DocumentKind(StrEnum):
@@ -33,12 +39,21 @@ class DocumentKind(StrEnum):
     ENDPOINT_SLICE = "EndpointSlice"
     DEPLOYMENT = "Deployment"
     GATEWAY = "Gateway"
+    HTTP_ROUTE = "HTTPRoute"
+    TCP_ROUTE = "TCPRoute"
+    TLS_ROUTE = "TLSRoute"
+    DESTINATION_RULE = "DestinationRule"
+    POLICY = "Policy"
+    ALARM_RULE = "AlarmRule"
 
 
 CLOUD_ONLY: Final = (DocumentKind.DEPLOYMENT, DocumentKind.GATEWAY)
 """Kinds that a gateway has no use for: the cloud's scheduler reads them."""
 NETWORK: Final = (DocumentKind.SERVICE, DocumentKind.ENDPOINTS, DocumentKind.ENDPOINT_SLICE)
 """The kinds that say where something is reached."""
+ROUTES: Final = (DocumentKind.HTTP_ROUTE, DocumentKind.TCP_ROUTE, DocumentKind.TLS_ROUTE)
+MESH: Final = (*ROUTES, DocumentKind.DESTINATION_RULE, DocumentKind.POLICY, DocumentKind.ALARM_RULE)
+"""The kinds that say how what is there is shared out and treated."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,7 +78,7 @@ class Document:
     api_version: str
     ref: Ref
     labels: Mapping[str, str]
-    spec: Spec | PodSpec | ConfigMap | Secret | ServiceSpec | Endpoints | EndpointSlice | DeploymentSpec | GatewaySpec
+    spec: Spec | _Kube | _Mesh
     raw: dict[str, Value]
     origin: Parsed = field(compare=False, repr=False)
 

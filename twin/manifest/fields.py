@@ -22,6 +22,7 @@ NANOSECONDS_FROM: Final = (
 
 _UNITS_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_DURATIONS: Final = re.compile(rf"(?:{_DURATION.pattern}){{1,5}}")  # 1h30m, as Go and Gateway API write it
 _DURATION_REMEDY: Final = "Write a duration such as 500ms, 10s, 5m or 1h; a plain number is milliseconds."
 _QUANTITY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(Ki|Mi|Gi|k|M|G)?")
 _UNITS_BYTES: Final = {None: 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -147,8 +148,8 @@ def _deadband(value: object) -> Deadband:
 
 
 def _duration_ms(value: object) -> int:
-    if isinstance(value, str) and (match := _DURATION.fullmatch(value)) is not None:
-        duration_ms = float(match[1]) * _UNITS_MS[match[2]]
+    if isinstance(value, str) and _DURATIONS.fullmatch(value) is not None:
+        duration_ms = sum(float(number) * _UNITS_MS[unit] for number, unit in _DURATION.findall(value))
     elif _is_number(value):
         duration_ms = float(value) / (1_000_000 if is_nanoseconds(value) else 1)  # type: ignore[arg-type]  # a number
     else:

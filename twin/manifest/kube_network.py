@@ -12,6 +12,7 @@ from twin.manifest.fields import Name, choice, matching, refuse
 from twin.manifest.kinds import Envelope, Part
 from twin.manifest.kube import V1, Flat
 from twin.manifest.kube_fields import PortNumber, ProbePort
+from twin.manifest.mesh_fields import ExternalName, Weight
 from twin.model import NAME, NAME_RULE
 
 DISCOVERY: Final = "discovery.k8s.io/v1"
@@ -43,8 +44,8 @@ def _affinity(value: object) -> SessionAffinity:
 
 
 def _service_type(value: object) -> object:
-    if isinstance(value, str) and value != "ClusterIP":
-        remedy = "Use ClusterIP, with clusterIP: None for endpoints without an address of their own in front."
+    if isinstance(value, str) and value not in ("ClusterIP", "NodePort", "ExternalName"):
+        remedy = "Use ClusterIP, NodePort for a port of every address of the gateway, or ExternalName."
         refuse(value, "is not a type of Service that a gateway has", remedy)
     return value
 
@@ -77,6 +78,9 @@ Family = Annotated[AddressFamily, BeforeValidator(_family), Field(examples=["IPv
 Affinity = Annotated[SessionAffinity, BeforeValidator(_affinity), Field(examples=["ClientIP"])]
 PortName = Annotated[str, BeforeValidator(_port_name), Field(examples=["http"])]
 Transport = Literal["TCP", "UDP"]
+ServiceType = Annotated[
+    Literal["ClusterIP", "NodePort", "ExternalName"], BeforeValidator(_service_type), Field(examples=["NodePort"])
+]
 Selector = dict[str, str]
 
 
@@ -88,6 +92,7 @@ class ServicePort(Part):
     target_port: ProbePort | None = None
     protocol: Transport = Field("TCP", examples=["TCP"])
     app_protocol: str | None = Field(None, examples=["http"])
+    node_port: PortNumber | None = None
 
 
 class ClientIp(Part):
@@ -105,7 +110,7 @@ class AffinityConfig(Part):
 class ServiceSpec(Part):
     """A name for what pods offer, found by their labels, or by an EndpointSlice if there is no selector."""
 
-    type: Annotated[Literal["ClusterIP"], BeforeValidator(_service_type)] = Field("ClusterIP", examples=["ClusterIP"])
+    type: ServiceType = "ClusterIP"
     selector: Selector = Field({}, examples=["{app: web}"])
     ports: tuple[ServicePort, ...] = Field((), examples=["[{name: http, port: 80, targetPort: 8080}]"])
     cluster_ip: ClusterIp = Field("", alias="clusterIP")
@@ -116,6 +121,11 @@ class ServiceSpec(Part):
     internal_traffic_policy: Literal["Cluster", "Local"] = Field("Cluster", examples=["Local"])
     ip_families: tuple[Family, ...] = ()
     ip_family_policy: Literal["SingleStack", "PreferDualStack", "RequireDualStack"] | None = None
+    external_name: ExternalName | None = None
+    external_traffic_policy: Literal["Cluster", "Local"] | None = Field(None, examples=["Local"])
+    traffic_distribution: Literal["PreferClose", "PreferSameZone", "PreferSameNode"] | None = Field(
+        None, examples=["PreferSameZone"]
+    )
 
     @property
     def headless(self) -> bool:
@@ -157,7 +167,7 @@ class Hints(Part):
 
 
 class Endpoint(Part):
-    """One place where a Service is reached; all its addresses are the same one."""
+    """One place where a Service is reached; all its addresses are the same one. ``weight`` is ours."""
 
     addresses: tuple[Address, ...] = Field(examples=["[192.0.2.10]"])
     conditions: EndpointConditions = Field(EndpointConditions(), examples=["{ready: true}"])
@@ -166,6 +176,7 @@ class Endpoint(Part):
     target_ref: TargetRef | None = None
     zone: str | None = Field(None, examples=["hall-2"])
     hints: Hints | None = None
+    weight: Weight = 1
     deprecated_topology: Selector | None = None
 
 

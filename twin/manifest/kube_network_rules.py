@@ -15,6 +15,7 @@ from twin.manifest.kube_network import (
     SessionAffinity,
     family_of,
 )
+from twin.manifest.marks import broken_marks
 from twin.manifest.problems import KeyPath, Problem
 
 MAX_ENDPOINTS: Final = 1000
@@ -34,10 +35,14 @@ def broken_network_rules(document: Document) -> Iterator[Problem]:
 
 
 def _service(document: Document, spec: ServiceSpec) -> Iterator[Problem]:
-    if not spec.ports and not spec.headless:
+    yield from broken_marks(document)
+    if spec.type == "ExternalName" or spec.external_name is not None:
+        yield from _external(document, spec)
+    if not spec.ports and not spec.headless and spec.type != "ExternalName":
         text = "a Service has one port or more, unless clusterIP is None"
         yield document.problem(("spec", "ports"), text, "Add one, for example {port: 80, targetPort: 8080}.")
     yield from _ports(document, ("spec", "ports"), spec.ports)
+    yield from _node_ports(document, spec)
     if spec.cluster_ips and spec.cluster_ips[0] != spec.cluster_ip:
         text = (
             f"the first of them is not the clusterIP {spec.cluster_ip}" if spec.cluster_ip else "clusterIP is not set"
@@ -48,6 +53,37 @@ def _service(document: Document, spec: ServiceSpec) -> Iterator[Problem]:
         yield document.problem(
             ("spec", "sessionAffinityConfig"), text, "Add sessionAffinity: ClientIP, or leave it out."
         )
+
+
+def _external(document: Document, spec: ServiceSpec) -> Iterator[Problem]:
+    if spec.type != "ExternalName":
+        text = f"a Service of type {spec.type} has endpoints, and not a name in their place"
+        yield document.problem(("spec", "externalName"), text, "Add type: ExternalName, or leave it out.")
+        return
+    if spec.external_name is None:
+        yield document.problem(("spec", "externalName"), "externalName is missing", "Add it, or leave type out.")
+    for key, there in (("selector", spec.selector), ("clusterIP", spec.cluster_ip)):
+        if there:
+            text = "a Service of type ExternalName is a name, and has no endpoints of its own"
+            yield document.problem(("spec", key), text, "Leave it out.")
+
+
+def _node_ports(document: Document, spec: ServiceSpec) -> Iterator[Problem]:
+    seen: dict[tuple[int, str], int] = {}
+    for index, one in enumerate(spec.ports):
+        path: KeyPath = ("spec", "ports", index, "nodePort")
+        if spec.type != "NodePort":
+            if one.node_port is not None:
+                text = f"a Service of type {spec.type} has no nodePort"
+                yield document.problem(path, text, "Add type: NodePort, or leave it out.")
+        elif one.node_port is None:
+            yield document.problem(path, "nodePort is missing: no gateway gives one out", "Add one, such as 30080.")
+        elif (first := seen.setdefault((one.node_port, one.protocol), index)) != index:
+            text = f"the nodePort {one.node_port} of {one.protocol} is already that of ports[{first}]"
+            yield document.problem(path, text, "Write another one.")
+    if spec.type == "NodePort" and spec.headless:
+        text = "clusterIP: None leaves clients to the endpoints themselves, and a nodePort does not"
+        yield document.problem(("spec", "clusterIP"), text, "Keep one of the two.")
 
 
 def _slice(document: Document, spec: EndpointSlice) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
-from twin.manifest.document import NETWORK, Document, DocumentKind
+from twin.manifest.document import MESH, NETWORK, Document, DocumentKind
 from twin.manifest.kinds import Part
 from twin.manifest.kube import ConfigMap, Container, EnvVar, PodSpec, Probe, Secret
 from twin.manifest.kube_engine import HOST, engine_of, full_reference, has_own_network, is_of_gateway, is_root_folder
@@ -24,7 +24,8 @@ def broken_kube_rules(document: Document) -> Iterator[Problem]:
     if document.kind is DocumentKind.GATEWAY:
         yield from _gateway(document)
         return
-    if not isinstance(spec, PodSpec | ConfigMap | Secret) and document.kind not in (*NETWORK, DocumentKind.DEPLOYMENT):
+    later = (*NETWORK, *MESH, DocumentKind.DEPLOYMENT)
+    if not isinstance(spec, PodSpec | ConfigMap | Secret) and document.kind not in later:
         return
     if document.name in RESERVED_NAMES or document.name.startswith(RESERVED_PREFIX):
         text = f"the name {document.name} is reserved"
@@ -42,6 +43,10 @@ def broken_kube_rules(document: Document) -> Iterator[Problem]:
         yield from _twice(document, ("binaryData",), [key for key in spec.binary_data if key in spec.data])
     elif isinstance(spec, Secret):
         yield from _too_large(document, "data", [*spec.data.values(), *spec.string_data.values()])
+    elif document.kind in MESH:
+        from twin.manifest.mesh_rules import broken_mesh_rules
+
+        yield from broken_mesh_rules(document)
     else:
         from twin.manifest.kube_network_rules import broken_network_rules
 

@@ -28,7 +28,15 @@ _KINDS: Final[Mapping[tuple[str, str], type[Envelope[Any]] | type[Flat]]] = {
 }
 _NETWORK: Final = ((V1, "Service"), (V1, "Endpoints"), ("discovery.k8s.io/v1", "EndpointSlice"))
 _WORKLOADS: Final = (("apps/v1", "Deployment"), (OURS, "Gateway"))
-_LATER: Final = (*_NETWORK, *_WORKLOADS)
+_GATEWAY_API, _ISTIO = "gateway.networking.k8s.io", "networking.istio.io"
+_MESH: Final = (
+    *((f"{_GATEWAY_API}/{version}", "HTTPRoute") for version in ("v1", "v1beta1")),
+    *((f"{_GATEWAY_API}/{version}", "TLSRoute") for version in ("v1", "v1alpha3", "v1alpha2")),
+    *((f"{_GATEWAY_API}/{version}", "TCPRoute") for version in ("v1", "v1alpha2")),
+    *((f"{_ISTIO}/{version}", "DestinationRule") for version in ("v1", "v1beta1", "v1alpha3")),
+    *((OURS, kind) for kind in ("Policy", "AlarmRule")),
+)
+_LATER: Final = (*_NETWORK, *_WORKLOADS, *_MESH)
 """Kinds whose models are loaded with the first of them: memory that only sites with such documents should pay."""
 
 
@@ -121,6 +129,10 @@ def _model(parsed: Parsed, value: dict[str, Value]) -> type[Envelope[Any]] | typ
         from twin.manifest.workloads import KINDS as WORKLOAD_KINDS
 
         return WORKLOAD_KINDS[version, kind]
+    if (version, kind) in _MESH:
+        from twin.manifest.mesh_rules import MESH_KINDS
+
+        return MESH_KINDS[version, kind]
     return _KINDS[version, kind]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from twin.manifest.document import Document
+from twin.manifest.document import MESH, Document
 from twin.manifest.fields import is_nanoseconds
 from twin.manifest.kinds import DeviceModelSpec, DeviceProperty, DeviceSpec, MapperSpec, ModelProperty
 from twin.manifest.kube_rules import broken_kube_rules
@@ -36,6 +36,10 @@ def broken_rules(document: Document) -> Iterator[Problem]:
 def doubtful(document: Document) -> Iterator[Problem]:
     """Find what is legal but may not mean what its writer thinks."""
     yield from _nanoseconds(document, document.raw.get("spec"), ("spec",))
+    if document.kind in MESH:
+        from twin.manifest.mesh_rules import doubtful_mesh  # what few documents need is loaded with the first
+
+        yield from doubtful_mesh(document)
 
 
 def _offered(document: Document, spec: MapperSpec) -> Iterator[Problem]:
