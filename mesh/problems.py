@@ -26,6 +26,7 @@ class Reason(StrEnum):
     NO_MATCHING_PARENT = "NoMatchingParent"
     UNSUPPORTED_VALUE = "UnsupportedValue"
     CONFLICTED = "Conflicted"
+    TARGET_NOT_FOUND = "TargetNotFound"
     BACKEND_NOT_FOUND = "BackendNotFound"
     LOOP = "Loop"
     ADDRESS_TAKEN = "AddressTaken"

@@ -58,6 +58,35 @@ from twin.manifest.kube_network import (
     ServiceSpec,
     Subset,
 )
+from twin.manifest.policies import (
+    AlarmRuleSpec,
+    CircuitBreaker,
+    Degrade,
+    HealthCheck,
+    Instead,
+    PolicySpec,
+    RateLimit,
+    Stale,
+)
+from twin.manifest.routes import (
+    BackendRef,
+    Filter,
+    HttpMatch,
+    HttpRouteSpec,
+    HttpRule,
+    Mirror,
+    Redirect,
+    TcpRouteSpec,
+    TlsRouteSpec,
+)
+from twin.manifest.traffic import (
+    ConsistentHash,
+    DestinationRuleSpec,
+    IstioTrafficPolicy,
+    LoadBalancer,
+    Locality,
+    Outlier,
+)
 from twin.manifest.workloads import (
     Capacity,
     DeploymentSpec,
@@ -250,6 +279,12 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
         (
             "docs/hardware.md",
             (BoardProfile, Partition, SerialPort, GpioLine, Watchdog, Storage, Provisioning, Interface, Wifi, Cloud),
+            "docs/mesh-documents.md",
+            (
+                *(HttpRouteSpec, TlsRouteSpec, TcpRouteSpec, HttpRule, HttpMatch, Filter, BackendRef, Redirect, Mirror),
+                *(DestinationRuleSpec, IstioTrafficPolicy, LoadBalancer, ConsistentHash, Locality, Outlier),
+                *(PolicySpec, CircuitBreaker, RateLimit, HealthCheck, Degrade, Instead, Stale, AlarmRuleSpec),
+            ),
         ),
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),
         ("docs/ble.md", (BleConnection, BleDevice, BlePoint, BleScan)),

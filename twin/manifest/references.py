@@ -1,4 +1,4 @@
-"""What must hold between documents: what they name exists, and devices fit their models. Pure."""
+"""What must hold between documents: what they name exists, devices fit their models, nothing is a circle. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from twin.manifest.specs import device_twin
 
 
 def broken_references(view: RegistryView) -> Iterator[Problem]:
-    """Find every device whose model or connection is missing, or that does not fit its model."""
+    """Find devices whose model or connection is missing, or that do not fit it, and what leads back to itself."""
     for device in view.all(DocumentKind.DEVICE):
         yield from _device(view, device)
+    if any(ref.kind is DocumentKind.SERVICE for ref in view.stored):
+        from twin.manifest.mesh_references import broken_mesh_references  # few sites pay for it
+
+        yield from broken_mesh_references(view)
 
 
 def needed_by(namespace: str, spec: PodSpec) -> frozenset[Ref]:

@@ -113,7 +113,7 @@ class TcpPool(Part):
 
     max_connections: Amount = 0
     connect_timeout_ms: DurationMs = Field(250, alias="connectTimeout", examples=["250ms"])
-    idle_timeout_ms: DurationMs = Field(60_000, alias="idleTimeout", examples=["1m"])
+    idle_timeout_ms: DurationMs = Field(3_600_000, alias="idleTimeout", examples=["1h"])
     tcp_keepalive: TcpKeepalive | None = None
     max_connection_duration: JsonValue = left_aside("a connection lasts as long as its ends want")
 
