@@ -279,6 +279,8 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
         (
             "docs/hardware.md",
             (BoardProfile, Partition, SerialPort, GpioLine, Watchdog, Storage, Provisioning, Interface, Wifi, Cloud),
+        ),
+        (
             "docs/mesh-documents.md",
             (
                 *(HttpRouteSpec, TlsRouteSpec, TcpRouteSpec, HttpRule, HttpMatch, Filter, BackendRef, Redirect, Mirror),
