@@ -64,8 +64,10 @@ def test_odd_weights_are_rounded_to_a_bounded_round(weights):
         assert abs(counts[place] / len(order) - weight / sum(weights)) <= 0.002
 
 
-def test_many_equal_weights_make_a_short_round():
+def test_a_round_is_as_short_as_it_can_be():
     assert len(turns([100.0] * 1000)) == 1000
+    assert len(turns([100, 50, 0])) == 3
+    assert len(turns([1_000_000, 999_999, 7])) <= MOST_TURNS + 3
 
 
 def test_workers_begin_at_places_of_their_own():
