@@ -1,5 +1,7 @@
 """When a service is spared, and when it is asked again."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,9 +80,16 @@ def test_it_closes_when_all_trials_are_answered():
     assert breaker.state is BreakerState.HALF_OPEN
     sent(breaker, 7.0, False)
     assert breaker.state is BreakerState.CLOSED
-    # What was counted before is forgotten.
-    sent(breaker, 7.0, True, 9)
+
+
+def test_what_failed_before_it_closed_is_forgotten():
+    breaker = Breaker(replace(RULE, interval_ms=60_000))
+    sent(breaker, 500.0, True, 10)
+    sent(breaker, 502.0, False, 3)
+    sent(breaker, 502.0, True, 9)
     assert breaker.state is BreakerState.CLOSED
+    sent(breaker, 502.0, True)
+    assert breaker.state is BreakerState.OPEN
 
 
 def test_one_failed_trial_opens_it_again():
