@@ -63,7 +63,7 @@ class Probes:
 
     def follow(self, changed: Iterable[BackendGroup], gone: Iterable[PortKey], now_s: float) -> list[Finding]:
         """Take what is new or other. Returns what is known of it already, and what is no more held to be dead."""
-        findings = []
+        findings: list[Finding] = []
         for group in changed:
             wanted = dict(_wanted(group))
             places = {endpoint.place for endpoint in group.endpoints}
