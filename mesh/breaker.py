@@ -24,6 +24,12 @@ class BreakerState(StrEnum):
     HALF_OPEN = "halfOpen"
 
 
+# Asked for at each request; a look into the Enum takes longer than the rest.
+_CLOSED: Final = BreakerState.CLOSED
+_OPEN: Final = BreakerState.OPEN
+_HALF_OPEN: Final = BreakerState.HALF_OPEN
+
+
 class Breaker:
     """Counts how tries end, and says whether another may begin."""
 
@@ -54,32 +60,32 @@ class Breaker:
 
     def admits(self, now_s: float) -> bool:
         """Whether a request may be sent."""
-        if self.state is BreakerState.CLOSED:
+        if self.state is _CLOSED:
             return True
         # Trials that never end must not keep it half open for good: after openTime there are new ones.
         if now_s - self._since_s >= self._rule.open_ms / 1000:
-            self.state = BreakerState.HALF_OPEN
+            self.state = _HALF_OPEN
             self._since_s = now_s
             self._trials = self._answered = 0
-        return self.state is BreakerState.HALF_OPEN and self._trials < self._rule.trials
+        return self.state is _HALF_OPEN and self._trials < self._rule.trials
 
     def began(self) -> None:
         """A request is sent."""
-        if self.state is BreakerState.HALF_OPEN:
+        if self.state is _HALF_OPEN:
             self._trials += 1
 
     def ended(self, now_s: float, *, failed: bool) -> None:
         """How a request went."""
-        if self.state is BreakerState.CLOSED:
+        if self.state is _CLOSED:
             self._count(now_s, failed=failed)
-        elif self.state is BreakerState.HALF_OPEN:
+        elif self.state is _HALF_OPEN:
             if failed:
                 self._open(now_s)
                 return
             self._answered += 1
             if self._answered >= self._rule.trials:
                 self._forget()
-                self.state = BreakerState.CLOSED
+                self.state = _CLOSED
 
     def _count(self, now_s: float, *, failed: bool) -> None:
         part = int(now_s * 1000 * PARTS / self._rule.interval_ms)

@@ -136,14 +136,14 @@ FLOW_MUTANTS = (
     Mutant(
         "many_trials_at_once",
         UPSTREAM,
-        "if target.trial is Trial.WAITING:\n            target.trial = Trial.RUNNING",
+        "if target.trial is _WAITING:\n            target.trial = _RUNNING",
         "if False:\n            pass",
         FLOW,
     ),
     Mutant(
         "a_lost_client_fails_the_trial",
         UPSTREAM,
-        "if target.trial is Trial.RUNNING:\n                target.trial = Trial.WAITING",
+        "if target.trial is _RUNNING:\n                target.trial = _WAITING",
         "if False:\n                pass",
         FLOW,
     ),
@@ -175,7 +175,7 @@ FLOW_MUTANTS = (
     Mutant(
         "the_client_s_leaving_is_a_failure",
         UPSTREAM,
-        "self.breaker is not None and outcome is not Outcome.ABANDONED",
+        "self.breaker is not None and outcome is not _ABANDONED",
         "self.breaker is not None",
         FLOW,
     ),
@@ -225,7 +225,7 @@ FLOW_MUTANTS = (
         "stuck_half_open",
         "mesh.breaker",
         "if now_s - self._since_s >= self._rule.open_ms / 1000:",
-        "if self.state is BreakerState.OPEN and now_s - self._since_s >= self._rule.open_ms / 1000:",
+        "if self.state is _OPEN and now_s - self._since_s >= self._rule.open_ms / 1000:",
         BROKEN,
     ),
     # Limits and retries.
