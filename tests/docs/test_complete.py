@@ -189,6 +189,14 @@ def test_every_error_code_is_on_the_page_and_no_other(pages):
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == codes
 
 
+def test_every_code_of_the_doctor_is_on_the_page_and_no_other(pages, root):
+    source = (root / "hardware/doctor/checks.py").read_text(encoding="utf-8")
+    codes = set(re.findall(r'Finding\(\s*"(\w+)"', source)) | {"broker", "broker_down", "cloud", "cloud_away"}
+    table = pages["docs/hardware.md"].text.partition("## Doctor")[2]
+    rows = re.findall(r"^\| (`.*?`) \| (?:ok|warning|error)", table, re.MULTILINE)
+    assert {code for row in rows for code in re.findall(r"`(\w+)`", row)} == codes
+
+
 def test_every_reason_of_quality_is_on_the_page_and_no_other(pages):
     table = pages["docs/errors.md"].text.partition("## Reasons")[2]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == {reason.value for reason in Reason if reason}
