@@ -45,6 +45,11 @@ def test_a_clock_that_goes_back_adds_nothing():
     assert limiter.admit(11.0)
 
 
+def test_a_clock_that_goes_back_takes_nothing():
+    limiter = limit(3)
+    assert [limiter.admit(now) for now in (10.0, 5.0, 2.0, 2.0)] == [True, True, True, False]
+
+
 def test_each_key_has_its_own_bucket():
     limiter = limit(1, per=KeyOf(KeyKind.SOURCE))
     assert limiter.admit(0.0, "a")

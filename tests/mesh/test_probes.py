@@ -153,6 +153,19 @@ def test_what_is_on_its_way_when_an_endpoint_goes_and_comes_back_is_not_counted_
     assert asked <= 21
 
 
+def test_one_that_goes_and_comes_back_is_asked_as_often_as_before():
+    probes = one_endpoint()
+    for _ in range(5):
+        probes.follow([], [WEB], 0.0)
+        probes.follow([group(endpoint(0))], [], 0.0)
+    asked = 0
+    for now in range(2, 22):
+        for probe in probes.due(float(now), 9):
+            asked += 1
+            probes.answered(probe, True, float(now))
+    assert asked <= 20
+
+
 def test_what_it_remembers_does_not_grow_with_changes():
     probes = Probes(Random(1))
     for number in range(5_000):

@@ -181,6 +181,8 @@ def test_an_answer_in_between_begins_the_count_anew():
     fail(up, A, 1.0, Outcome.OK)
     fail(up, A, 1.0, Outcome.SERVER_ERROR, 4)
     assert places(up, 1.0) == {A, B}
+    fail(up, A, 1.0, Outcome.SERVER_ERROR)
+    assert places(up, 1.0) == {B}
 
 
 def test_a_bad_answer_is_a_good_connection():

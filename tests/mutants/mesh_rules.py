@@ -74,8 +74,8 @@ FLOW_MUTANTS = (
     Mutant(
         "rows_are_not_broken",
         OUTLIER,
-        "target.local_failures = 0\n    target.ejected_until_s = -math.inf",
-        "target.ejected_until_s\n    target.ejected_until_s = -math.inf",
+        "target.server_errors = target.gateway_errors = target.local_failures = 0\n    target.ejected_",
+        "target.ejected_",
         FLOW,
     ),
     Mutant(
