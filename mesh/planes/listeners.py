@@ -92,6 +92,11 @@ def places_of(frontend: Frontend) -> tuple[Place, ...]:
     return tuple(wanted)
 
 
+def plain_address(address: str) -> str:
+    """As clients are known by: a door of both families shows IPv4 inside of IPv6, and an interface is no part of it."""
+    return address.removeprefix("::ffff:").partition("%")[0] if ":" in address else address
+
+
 class Listeners:
     """All doors of a process. ``reuse_port``: siblings may open the same ones, and the kernel shares clients out."""
 
@@ -190,7 +195,7 @@ class Listeners:
                 return
             self._short = False
             sock.setblocking(False)
-            carrier.accepted(sock, client[0], door.frontend)
+            carrier.accepted(sock, plain_address(client[0]), door.frontend)
 
     def _pause(self, door: _Door, problem: OSError) -> None:
         """Without a free file number, accept would be called for nothing all the time: clients wait in the queue."""

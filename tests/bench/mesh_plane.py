@@ -21,8 +21,10 @@ from mesh.model import (
     Rule,
     ServiceKey,
 )
-from mesh.planes.l4.carrier import RawCarrier, Unwatched
+from mesh.monitor import Monitor
+from mesh.planes.l4.carrier import RawCarrier
 from mesh.planes.l4.datagrams import Datagrams
+from mesh.planes.l4.metered import Metered
 from mesh.planes.listeners import Listeners
 from mesh.planes.userspace import Userspace
 from mesh.upstream import Upstreams
@@ -37,9 +39,14 @@ async def serve(address: str, port: int, backends: list[str]) -> None:
     endpoints = tuple(Endpoint(host, int(at)) for host, at in places)
     upstreams.apply([BackendGroup(key, endpoints)], [])
     clock = asyncio.get_running_loop().time
-    raw = RawCarrier(upstreams, rng, Unwatched(), clock, None)
+    watcher = Metered(Monitor(upstreams), clock)
+    raw = RawCarrier(upstreams, rng, watcher, clock, None)
     raw.open()
-    plane = Userspace({AppProtocol.RAW: raw}, Datagrams(upstreams, raw.choosing, raw.wire.poller, clock), Listeners())
+    plane = Userspace(
+        {AppProtocol.RAW: raw},
+        Datagrams(upstreams, raw.choosing, raw.wire.poller, clock, watcher),
+        Listeners(),
+    )
     frontend = Frontend(key, (address,), (BoundRule(Rule((Backend(key),))),))
     problems = await plane.program(ProgrammeDelta(frontends=(frontend,)))
     if problems:

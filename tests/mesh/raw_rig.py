@@ -22,9 +22,11 @@ from mesh.model import (
     ServiceKey,
     Transport,
 )
+from mesh.monitor import Monitor
 from mesh.planes.l4.call import Call, Why
 from mesh.planes.l4.carrier import RawCarrier
 from mesh.planes.l4.datagrams import Datagrams
+from mesh.planes.l4.metered import Metered
 from mesh.planes.listeners import Listeners
 from mesh.planes.userspace import Userspace
 from mesh.upstream import Outcome, Upstreams
@@ -78,6 +80,7 @@ class Rig:
     listeners: Listeners
     upstreams: Upstreams
     seen: Seen
+    monitor: Monitor
     servers: list[asyncio.Server] = field(default_factory=list)
     serving: dict[asyncio.StreamWriter, "asyncio.Task[None] | None"] = field(default_factory=dict)
 
@@ -128,17 +131,19 @@ def raw_frontend(port: int, backend: PortKey | None = None, *, name: str = "web"
 
 
 @asynccontextmanager
-async def rig(linger_s: float = 0.05) -> AsyncIterator[Rig]:
+async def rig(linger_s: float = 0.05, *, metered: bool = False) -> AsyncIterator[Rig]:
+    """``metered``: connections are counted by the monitor instead of ``seen``."""
     loop = asyncio.get_running_loop()
     rng = random.Random(7)
     upstreams = Upstreams(rng)
     seen = Seen()
-    raw = RawCarrier(upstreams, rng, seen, loop.time, None)
+    monitor = Monitor(upstreams)
+    raw = RawCarrier(upstreams, rng, Metered(monitor, loop.time) if metered else seen, loop.time, None)
     raw.open()
-    datagrams = Datagrams(upstreams, raw.choosing, raw.wire.poller, loop.time)
+    datagrams = Datagrams(upstreams, raw.choosing, raw.wire.poller, loop.time, Metered(monitor, loop.time))
     listeners = Listeners(linger_s=linger_s)
     plane = Userspace({AppProtocol.RAW: raw, AppProtocol.TLS: raw}, datagrams, listeners, grace_s=0.2)
-    made = Rig(plane, raw, datagrams, listeners, upstreams, seen)
+    made = Rig(plane, raw, datagrams, listeners, upstreams, seen, monitor)
     try:
         yield made
     finally:

@@ -17,6 +17,7 @@ from mesh.planes.l4.connecting import Connecting
 from mesh.planes.l4.greeting import Greeting
 from mesh.planes.l4.pair import Pair, Side, reset
 from mesh.planes.l4.rules import rule_for
+from mesh.tally import Tally
 from mesh.upstream import Outcome, Refusal, Target, Upstream
 
 if TYPE_CHECKING:
@@ -33,12 +34,15 @@ class Call:
 
     __slots__ = (
         "_carrier", "_connecting", "_degraded", "_greeting", "_head", "_moving_s", "_pair", "_reported", "_rule",
-        "_sock", "client", "frontend", "target", "took_s", "upstream",
+        "_sock", "client", "frontend", "server_name", "tallies", "target", "took_s", "upstream",
     )  # fmt: skip
 
     def __init__(self, carrier: RawCarrier, sock: socket.socket, client: str, frontend: Frontend) -> None:
         self._carrier = carrier
         self._sock = sock
+        self.server_name = ""
+        self.tallies: tuple[Tally, ...] = ()
+        """Where its watcher counts it."""
         self.client = client
         self.frontend = frontend
         self.upstream: Upstream | None = None
@@ -66,6 +70,7 @@ class Call:
     def _greeted(self, hello: ClientHello | None, head: bytes) -> None:
         self._greeting = None
         self._head = head
+        self.server_name = hello.server_name if hello else ""
         self._follow(rule_for(self.frontend.rules, hello.server_name) if hello else None)
 
     def _follow(self, rule: BoundRule | None) -> None:
@@ -151,11 +156,19 @@ class Call:
         self.upstream.ended(self.target, outcome, self._carrier.clock(), self.took_s)
         self._carrier.ended(self, outcome)
 
+    @property
+    def route(self) -> str:
+        """The route that it goes by; empty: none was written."""
+        route = self._rule.route if self._rule else None
+        return str(route) if route else ""
+
+    def all_moved(self) -> tuple[int, int]:
+        """Bytes from the client and to it."""
+        return (self._pair.client.moved, self._pair.endpoint.moved) if self._pair else (0, 0)
+
     def moved(self) -> tuple[int, int]:
         """Bytes from the client and to it since this was asked last."""
-        if self._pair is None:
-            return 0, 0
-        up_bytes, down_bytes = self._pair.client.moved, self._pair.endpoint.moved
+        up_bytes, down_bytes = self.all_moved()
         before = self._reported
         self._reported = (up_bytes, down_bytes)
         return up_bytes - before[0], down_bytes - before[1]

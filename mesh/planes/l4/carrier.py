@@ -38,22 +38,6 @@ class RawWatcher(Protocol):
         """It was turned away."""
 
 
-class Unwatched:
-    """Where nobody wants metrics: a RawWatcher."""
-
-    def stands(self, call: Call) -> None:
-        """Nobody cares."""
-
-    def moved(self, call: Call, up_bytes: int, down_bytes: int) -> None:
-        """Nobody cares."""
-
-    def ended(self, call: Call, outcome: Outcome) -> None:
-        """Nobody cares."""
-
-    def refused(self, call: Call, why: Why) -> None:
-        """Nobody cares."""
-
-
 class RawCarrier:
     """All raw connections of a process."""
 

@@ -14,12 +14,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
-from mesh.model import Frontend, PortKey
+from mesh.model import BoundRule, Frontend, PortKey, When
 from mesh.planes.l4.choosing import Choosing, hash_of
 from mesh.planes.l4.poller import READ, Poller
 from mesh.planes.l4.rules import rule_for
+from mesh.planes.listeners import plain_address
+from mesh.tally import Tally
 from mesh.target import Outcome, Target
-from mesh.upstream import Upstream, Upstreams
+from mesh.upstream import Refusal, Upstream, Upstreams
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +39,17 @@ Ancillary: TypeAlias = list[tuple[int, int, bytes]]
 class DatagramWatcher(Protocol):
     """Is told of flows, for metrics."""
 
-    def opened(self, frontend: Frontend, target: Target) -> None:
-        """Another client is there."""
+    def flow(
+        self, frontend: Frontend, route: str, upstream: Upstream, target: Target, client: str
+    ) -> tuple[Tally, ...]:
+        """The counters of a new flow."""
 
-    def moved(self, frontend: Frontend, target: Target, up_bytes: int, down_bytes: int) -> None:
-        """A datagram was carried."""
+    def no_flow(self, frontend: Frontend, backend: PortKey | None, why: When | Refusal) -> None:
+        """A datagram was dropped."""
 
 
 class _Flow:
-    __slots__ = ("answered", "at_s", "client", "door", "sock", "source", "target", "upstream")
+    __slots__ = ("answered", "at_s", "client", "door", "sock", "source", "tallies", "target", "upstream")
 
     def __init__(
         self, door: _Door, client: Client, source: Ancillary, sock: socket.socket, upstream: Upstream, target: Target
@@ -59,6 +63,7 @@ class _Flow:
         self.target = target
         self.at_s = 0.0
         self.answered = False
+        self.tallies: tuple[Tally, ...] = ()
 
 
 class _Door:
@@ -73,11 +78,19 @@ class _Door:
 class Datagrams:
     """All flows of a process: a DatagramCarrier."""
 
-    def __init__(self, upstreams: Upstreams, choosing: Choosing, poller: Poller, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        choosing: Choosing,
+        poller: Poller,
+        clock: Callable[[], float],
+        watcher: DatagramWatcher,
+    ) -> None:
         self._upstreams = upstreams
         self._choosing = choosing
         self._poller = poller
         self._clock = clock
+        self._watcher = watcher
         self._doors: dict[socket.socket, _Door] = {}
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -128,6 +141,8 @@ class Datagrams:
                     continue
             flow.at_s = self._clock()
             door.flows.move_to_end(client)
+            for tally in flow.tallies:
+                tally.bytes_in += len(datagram)
             self._send(flow, datagram)
 
     def _send(self, flow: _Flow, datagram: bytes) -> None:
@@ -141,47 +156,41 @@ class Datagrams:
             log.debug("%s at %s: %s", flow.upstream.key, flow.target.endpoint.place, problem)
 
     def _open(self, door: _Door, client: Client, source: Ancillary) -> _Flow | None:
-        upstream = self._upstream(door.frontend, client[0])
-        now_s = self._clock()
-        if upstream is None or upstream.admit(now_s) is not None:
+        frontend, address = door.frontend, plain_address(client[0])
+        rule = rule_for(frontend.rules, None)
+        backend = self._choosing.backend(rule.rule) if rule else None
+        upstream = self._upstreams.get(backend.port) if backend else None
+        if rule is None or upstream is None:
+            self._watcher.no_flow(frontend, backend.port if backend else None, Refusal.NO_ENDPOINT)
             return None
-        stay_s = door.frontend.affinity_s
-        target = self._choosing.stayed(upstream, client[0]) if stay_s else None
-        target = target or upstream.pick(now_s, hash_of(upstream, client[0]))
-        if target is None:
+        why = self._refusal(frontend, rule, upstream, address)
+        target = None if why else self._target(frontend, upstream, address)
+        sock = _connected(upstream, target) if target else None
+        if target is None or sock is None:
+            self._watcher.no_flow(frontend, upstream.key, why or Refusal.NO_ENDPOINT)
             return None
-        endpoint = target.endpoint
-        sock = socket.socket(
-            socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
-        )
-        try:
-            sock.connect((endpoint.address, endpoint.port))
-        except OSError as problem:
-            log.debug("%s at %s: %s", upstream.key, endpoint.place, problem)
-            sock.close()
-            return None
-        if stay_s:
-            self._choosing.stays(upstream, client[0], target, stay_s)
-        upstream.began(target, now_s)
+        if frontend.affinity_s:
+            self._choosing.stays(upstream, address, target, frontend.affinity_s)
+        upstream.began(target, self._clock())
         flow = _Flow(door, client, _answer_from(source), sock, upstream, target)
+        flow.tallies = self._watcher.flow(frontend, str(rule.route or ""), upstream, target, address)
         if len(door.flows) >= MAX_FLOWS:
             self._end(next(iter(door.flows.values())))
         door.flows[client] = flow
         self._poller.watch(sock.fileno(), READ, lambda _: self._answered(flow))
         return flow
 
-    def _upstream(self, frontend: Frontend, client: str) -> Upstream | None:
-        rule = rule_for(frontend.rules, None)
-        if rule is None or not self._choosing.allows(frontend.key, rule.rate_limit, client):
-            return None
-        backend = self._choosing.backend(rule.rule)
-        upstream = self._upstreams.get(backend.port) if backend else None
-        if upstream is None or not self._allowed(upstream, upstream.key, client):
-            return None
-        return upstream
+    def _refusal(self, frontend: Frontend, rule: BoundRule, upstream: Upstream, address: str) -> When | Refusal | None:
+        of_service = upstream.group.policy.rate_limit
+        if not self._choosing.allows(frontend.key, rule.rate_limit, address):
+            return When.OVER_LIMIT
+        if not self._choosing.allows(upstream.key, of_service, address):
+            return When.OVER_LIMIT
+        return upstream.admit(self._clock())
 
-    def _allowed(self, upstream: Upstream, port: PortKey, client: str) -> bool:
-        return self._choosing.allows(port, upstream.group.policy.rate_limit, client)
+    def _target(self, frontend: Frontend, upstream: Upstream, address: str) -> Target | None:
+        stayed = self._choosing.stayed(upstream, address) if frontend.affinity_s else None
+        return stayed or upstream.pick(self._clock(), hash_of(upstream, address))
 
     # -- from endpoints ------------------------------------------------------------------------------------------------
 
@@ -194,10 +203,15 @@ class Datagrams:
             except OSError:
                 self._end(flow, Outcome.CONNECT_FAILED)
                 return
+            now_s = self._clock()
             if not flow.answered:
                 flow.answered = True
                 flow.upstream.stood(flow.target)
-            flow.at_s = self._clock()
+                for tally in flow.tallies:
+                    tally.answered(0, now_s - flow.at_s)
+            flow.at_s = now_s
+            for tally in flow.tallies:
+                tally.bytes_out += len(datagram)
             with contextlib.suppress(OSError):  # a datagram may be lost
                 flow.door.sock.sendmsg([datagram], flow.source, 0, flow.client)
 
@@ -216,6 +230,9 @@ class Datagrams:
             del flow.door.flows[flow.client]
         self._poller.forget(flow.sock.fileno())
         flow.sock.close()
+        for tally in flow.tallies:
+            tally.active -= 1
+            tally.failed += outcome is Outcome.CONNECT_FAILED
         said = outcome or (Outcome.OK if flow.answered else Outcome.ABANDONED)
         flow.upstream.ended(flow.target, said, self._clock(), 0.0)
 
@@ -228,6 +245,23 @@ class Datagrams:
             for flow in [flow for flow in door.flows.values() if flow.at_s < still_s]:
                 self._end(flow)
         self._sweep_later()
+
+
+def _connected(upstream: Upstream, target: Target) -> socket.socket | None:
+    endpoint = target.endpoint
+    family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
+    try:
+        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    except OSError as problem:
+        log.debug("%s: %s", upstream.key, problem)
+        return None
+    try:
+        sock.connect((endpoint.address, endpoint.port))
+    except OSError as problem:
+        log.debug("%s at %s: %s", upstream.key, endpoint.place, problem)
+        sock.close()
+        return None
+    return sock
 
 
 def _tell_source(sock: socket.socket) -> None:
