@@ -18,7 +18,7 @@ FAILURES: Final = 3
 RETRY_S: Final = 1.0
 """A server that is down gets one question in this time, so that it is used again as soon as it is back."""
 FIRST_TIMEOUT_S: Final = 0.6
-MIN_TIMEOUT_S: Final = 0.4
+MIN_TIMEOUT_S: Final = 0.6
 MAX_TIMEOUT_S: Final = 1.5
 LOOK_S: Final = 1.0
 """How often resolv.conf is looked at, when there is a question."""
