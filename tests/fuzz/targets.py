@@ -47,6 +47,7 @@ from mappers.serialgpio.firmata_decoder import Side
 from mappers.serialgpio.framing_config import FramingConfig
 from mappers.serialgpio.modules import Module, module_exchange
 from mappers.serialgpio.point import SerialgpioPoint
+from tests.fuzz import dns
 from twin.certificates import is_signed_renewal, life, new_key, request
 from twin.dialects import aws_request, kubeedge_device, kubeedge_json
 from twin.errors import EdgetwinError
@@ -363,6 +364,8 @@ def targets(folder: Path) -> dict[str, Target]:
         Target("nodes", opcua_node, _texts("ns=2;s=Tank.Level", "i=85", "g=1", "0:Objects/2:Tank")),
         Target("firmata", firmata, _texts(b"\xf9\2\5\xf0\x79\2\5S\0\xf7\x90\4\0", b"\xf0\x6c\x7f\0\1\1\1\x7f\xf7")),
         Target("framings", framings, _texts(*(config.framed(b"ab") for config in FRAMINGS))),
+        Target("dns", dns.query, dns.queries),
+        Target("dns-upstream", dns.response, dns.responses),
         Target("history", packed_history, _texts(pack([Reading(n, n, n / 2) for n in range(9)]))),
     ]
     return {one.name: one for one in made}
