@@ -168,7 +168,7 @@ class LeastRequest:
         other = sequence[at]
         if other is first:
             other = sequence[at - 1]
-        return other if other.active * first.weight < first.active * other.weight else first
+        return other if (other.active + 1) * first.weight < (first.active + 1) * other.weight else first
 
     def order(self, key: int | None) -> Iterator[Target]:
         del key

@@ -22,8 +22,10 @@ from tests.bench import (
     hardware_flash,
     kube_writes,
     mapper_host,
+    mesh_blackhole,
     mesh_dns,
     mesh_l4,
+    mesh_weights,
     modbus_dead_slave,
     modbus_plan,
     modbus_polls,
@@ -93,9 +95,11 @@ BENCHES: Final = (
     Bench("cloud.revoke", cloud_revoke.revocation),
     Bench("cloud.cost", cloud_cost.cost, long=True),
     Bench("cloud.ingest", cloud_ingest.ingest),
+    Bench("mesh.blackhole", mesh_blackhole.figures),
     Bench("mesh.bulk", mesh_l4.bulk),
     Bench("mesh.dns", mesh_dns.figures),
     Bench("mesh.l4", mesh_l4.small_requests),
+    Bench("mesh.weights", mesh_weights.figures),
     Bench("kube.writes", kube_writes.writes, long=True),
 )
 PAGE: Final = Path(__file__).parents[2] / "docs" / "benchmarks.md"

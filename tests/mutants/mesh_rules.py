@@ -28,14 +28,14 @@ FLOW_MUTANTS = (
     Mutant(
         "the_busier_is_taken",
         BALANCE,
-        "other.active * first.weight < first",
-        "other.active * first.weight > first",
+        "(other.active + 1) * first.weight < (first",
+        "(other.active + 1) * first.weight > (first",
         BALANCED,
     ),
     Mutant(
         "busy_by_number_alone",
         BALANCE,
-        "other.active * first.weight < first.active * other.weight",
+        "(other.active + 1) * first.weight < (first.active + 1) * other.weight",
         "other.active < first.active",
         BALANCED,
     ),
