@@ -51,6 +51,8 @@ class Around:
     """Bound to it, the oldest first."""
     beyond_kernel: tuple[tuple[ServiceKey, str], ...]
     """Of the services behind it those whose policy the kernel cannot carry out, and why."""
+    no_kernel: str = ""
+    """Why this machine has no nftables; empty: it has."""
 
 
 def claims_of(service: Service, port: ServicePort) -> Iterator[Claim]:
@@ -141,10 +143,13 @@ def _plane(
     if plane is not Plane.NFTABLES:
         return plane, []
     why = beyond_kernel(app, rules) or _behind(rules, dict(around.beyond_kernel))
-    if not why:
+    if not why and not around.no_kernel:
         return plane, []
     said: list[Statement] = []
-    if asking:
+    if asking and not why:
+        text = f"{service.key} is carried by userspace: {around.no_kernel}"
+        said.append((asking, Problem(Reason.PLANE_FAILED, text)))
+    elif asking:
         text = f"{service.key} is carried by userspace, nftables cannot: {why}. Ask for userspace, or leave that out"
         said.append((asking, Problem(Reason.PLANE_UNSUITED, text)))
     return Plane.USERSPACE, said

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 from mesh.binding import Around, Bound, Claim, Statement, backends_of, claims_of, frontend_of
 from mesh.checks import ports_of_parent, said_of_policy, said_of_route, usable, without_itself
@@ -36,11 +35,10 @@ from mesh.model import (
     TableChange,
 )
 from mesh.precedence import age
-from mesh.problems import Problem, Subject
+from mesh.problems import Problem, Problems, Subject
 
 __all__ = ["Compiled", "applied", "change", "compile_table", "difference", "table_difference"]
 
-Problems: TypeAlias = Mapping[Subject, tuple[Problem, ...]]
 _NOWHERE: frozenset[str] = frozenset()
 
 
@@ -59,6 +57,8 @@ class Compiled:
 
     node: str = ""
     default_plane: Plane = Plane.USERSPACE
+    no_kernel: str = ""
+    """Why this machine has no nftables; empty: it has."""
     table: Table = field(default_factory=Table)
     programme: Programme = field(default_factory=Programme)
     problems: Problems = field(default_factory=dict)
@@ -85,9 +85,8 @@ def compile_table(table: Table, before: Compiled | None = None) -> Compiled:
         for port in service.ports:
             key = port_key(service, port)
             owners = tuple((claim, claims[claim]) for claim in claims_of(service, port))
-            around = Around(
-                before.default_plane, owners, routes.get(key, ()), _behind(key, routes.get(key, ()), beyond)
-            )
+            behind = _behind(key, routes.get(key, ()), beyond)
+            around = Around(before.default_plane, owners, routes.get(key, ()), behind, before.no_kernel)
             faces[key] = _face(service, port, around, before)
     frontends = {key: face.frontend for key, face in faces.items() if face.frontend}
     aims = aims_of(services.values(), claims)
@@ -100,6 +99,7 @@ def compile_table(table: Table, before: Compiled | None = None) -> Compiled:
     return Compiled(
         before.node,
         before.default_plane,
+        before.no_kernel,
         table,
         Programme(frontends, backends),
         _by_subject(said),

@@ -21,6 +21,14 @@ def difference(old: Programme, new: Programme) -> ProgrammeDelta:
     )
 
 
+def programme_after(programme: Programme, delta: ProgrammeDelta) -> Programme:
+    """The programme after a change."""
+    return Programme(
+        _changed(programme.frontends, {one.key: one for one in delta.frontends}, delta.gone_frontends),
+        _changed(programme.backends, {one.key: one for one in delta.backends}, delta.gone_backends),
+    )
+
+
 def table_difference(old: Table, new: Table) -> TableChange:
     """What makes ``new`` of ``old``."""
     return TableChange(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -53,3 +54,7 @@ class Problem:
 
     reason: Reason
     text: str
+
+
+Problems: TypeAlias = Mapping[Subject, tuple[Problem, ...]]
+"""What is wrong, by the route or service that it is about."""

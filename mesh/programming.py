@@ -28,6 +28,10 @@ class Programmer:
         self.failed: dict[PortKey, str] = {}
         """Frontends that are not as they should be, and why."""
 
+    def add(self, plane: Plane, carrier: DataPlane) -> None:
+        """Another plane is there, and is told all of the next programme."""
+        self._told[plane] = _Told(plane, carrier)
+
     async def bring(self, programme: Programme) -> None:
         """Have the planes carry out this programme."""
         failed: dict[PortKey, str] = {}

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from mesh.compile import Compiled, applied, change
-from mesh.difference import table_difference
+from mesh.compile import Compiled, applied, change, compile_table
+from mesh.difference import difference, table_difference
 from mesh.grouping import DEFAULT_POLICY, port_key
 from mesh.judging import Findings, Heard, Known, Spot, judged, next_ms
 from mesh.model import ProgrammeDelta, Service, ServiceKey, StaleRule, Table, TableChange
@@ -83,6 +83,12 @@ class State:
         fresh = {node: heard for node, heard in self.known.others.items() if heard.findings}
         self.known = replace(self.known, others=fresh)
         return self._judge(self.listed.services.keys(), now_ms)
+
+    def no_kernel(self, why: str) -> Step:
+        """Whether this machine has nftables; empty: it has."""
+        before = self.compiled
+        self.compiled = compile_table(before.table, replace(before, no_kernel=why))
+        return Step(delta=difference(before.programme, self.compiled.programme))
 
     # -- what follows --------------------------------------------------------------------------------------------------
 

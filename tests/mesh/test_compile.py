@@ -313,6 +313,16 @@ def test_the_policy_of_what_stands_behind_a_route_counts_too():
     assert frontend(compiled(*items, route_policies={tcp.key: degraded})).plane is Plane.USERSPACE
 
 
+def test_without_nftables_userspace_carries_and_who_asked_is_told():
+    asked, other = service("web", plane=Plane.NFTABLES), service("x", address="127.96.0.2")
+    found = compile_table(table(asked, other), Compiled("", Plane.NFTABLES, "not root"))
+    assert {one.plane for one in found.programme.frontends.values()} == {Plane.USERSPACE}
+    assert {key: why(found, key) for key in found.problems} == {skey(): [Reason.PLANE_FAILED]}
+    assert "not root" in found.problems[skey()][0].text
+    there = compile_table(found.table, replace(found, no_kernel=""))
+    assert {one.plane for one in there.programme.frontends.values()} == {Plane.NFTABLES}
+
+
 def test_what_a_route_asks_for_comes_before_what_its_service_asks_for():
     web = service("web", plane=Plane.NFTABLES)
     tcp = route("r", rule("web"), kind=RouteKind.TCP, plane=Plane.USERSPACE)

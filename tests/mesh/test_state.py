@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mesh.compile import Compiled, compile_table
 from mesh.judging import VOTE_AGE_MS, judged
-from mesh.model import HealthCheck, Origin, Policy, ProgrammeDelta, StaleRule, Table, TableChange
+from mesh.model import HealthCheck, Origin, Plane, Policy, ProgrammeDelta, StaleRule, Table, TableChange
 from mesh.state import State, Step
 from tests.mesh.tables import at, pkey, route, rule, service, skey, table
 
@@ -103,6 +103,14 @@ def test_a_route_alone_is_a_step_of_its_frontend():
     found = state(service("web", ONE))
     step = found.change(TableChange(routes=(route("r", rule("web")),)), 1)
     assert (step.services, [one.key for one in step.delta.frontends]) == ((), [pkey()])
+
+
+def test_a_machine_without_nftables_is_a_step_of_the_frontends_that_wanted_it():
+    found = state(service("web", ONE, plane=Plane.NFTABLES), service("x", ONE, address="127.96.0.2"))
+    step = found.no_kernel("not root")
+    assert [(one.key, one.plane) for one in step.delta.frontends] == [(pkey(), Plane.USERSPACE)]
+    assert [one.plane for one in found.no_kernel("").delta.frontends] == [Plane.NFTABLES]
+    assert found.no_kernel("") == Step()
 
 
 def test_nothing_new_is_no_step():

@@ -1,0 +1,251 @@
+"""A mesh that lives: takes what its owner says, keeps planes, DNS and probes in step, and says what became of it.
+
+frames ──> State ──step──┬─> DNS            services as they are judged
+                         ├─> Carrying       upstreams at once, planes as soon as they can
+                         └─> Prober ──found──> State
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Final
+
+from mesh.alerts import Alerts
+from mesh.carrying import Carrying
+from mesh.compile import Compiled
+from mesh.difference import applied
+from mesh.dns import DnsServer, DnsSettings, DnsUnavailable
+from mesh.frames import (
+    Alarms,
+    Alerted,
+    Asked,
+    Callers,
+    Changed,
+    Counted,
+    FromMesh,
+    FromOwner,
+    Health,
+    PlaneState,
+    Programmed,
+    Reached,
+    Ready,
+    Vote,
+    Votes,
+    Whole,
+)
+from mesh.health import Prober
+from mesh.metrics_server import MetricsServer
+from mesh.model import Plane, RouteKey, ServiceKey, Table
+from mesh.probes import Finding
+from mesh.problems import Problem, Problems, Reason
+from mesh.settings import Settings
+from mesh.snapshot import Collected
+from mesh.state import State, Step
+from mesh.wire import check
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 1.0
+FIRST: Final = "0"
+"""The name of this process among the workers."""
+_MOST_ASKED: Final = 1024
+_RETRY_KERNEL_S: Final = 60.0
+
+
+class Live:
+    """The mesh of one process. ``tell`` is given all that its owner is to know."""
+
+    def __init__(
+        self, settings: Settings, clock: Callable[[], float], rng: Random, tell: Callable[[FromMesh], None]
+    ) -> None:
+        plane = Plane.USERSPACE if settings.plane is Plane.USERSPACE else Plane.NFTABLES
+        self.settings = settings
+        self._clock = clock
+        self._rng = rng
+        self._tell = tell
+        self._state = State(Compiled(settings.node, plane), self._now_ms())
+        self.collected = Collected()
+        self.carrying = Carrying(settings, clock, rng, self._is_offline, self._carried)
+        self._prober = Prober(self._found, clock, rng)
+        self._dns: DnsServer | None = None
+        self._metrics: MetricsServer | None = None
+        self._alerts = Alerts()
+        self._asked: dict[ServiceKey, None] = {}
+        self._number = -1
+        self._problems: Problems | None = None
+        self._kernel_at_s = 0.0
+        self.on_step: Callable[[Step], None] = lambda _: None
+        """Told of each step; for workers that carry out the same."""
+
+    async def open(self) -> Ready:
+        """Be ready for a table; what of the settings cannot be had is said, and the rest works."""
+        problems: list[str] = []
+        await self.carrying.open()
+        problems += await self._open_dns()
+        problems += await self._open_metrics()
+        why_not = await self._open_kernel()
+        return Ready(
+            pid=os.getpid(),
+            planes=(PlaneState(plane=Plane.USERSPACE), PlaneState(plane=Plane.NFTABLES, why_not=why_not)),
+            dns=tuple(str(place) for place in self._dns.places) if self._dns else (),
+            problems=tuple(problems),
+        )
+
+    def took(self, frame: FromOwner) -> None:
+        """Do as the owner says. Raises InvalidTable; then nothing has changed."""
+        now_ms = self._now_ms()
+        match frame:
+            case Whole(number=number, table=whole):
+                check(whole)
+                self._number = number
+                self._follow(self._state.whole(applied(Table(), whole), now_ms), always=True)
+            case Changed(number=number, change=change):
+                check(change)
+                self._number = number
+                self._follow(self._state.change(change, now_ms), always=True)
+            case Votes(node=node, votes=votes, age_ms=age_ms):
+                found = {(one.port, one.place): one.healthy for one in votes}
+                self._follow(self._state.voted(node, found, now_ms - age_ms, now_ms))
+            case Reached(cloud=cloud, peers=peers):
+                self._follow(self._state.reached(set(peers), now_ms, cloud=cloud))
+            case Callers(names=names):
+                self.carrying.monitor.callers(names)
+            case Alarms(rules=rules):
+                self._alerts.follow(rules)
+
+    async def run(self) -> None:
+        """Live, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.carrying.run())
+            tasks.create_task(self._prober.run())
+            tasks.create_task(self._tick())
+
+    async def close(self) -> None:
+        """Let no more clients in, end what is open after a moment, and say nothing more."""
+        if self._dns is not None:
+            await self._dns.close()
+        if self._metrics is not None:
+            await self._metrics.close()
+        await self.carrying.close()
+
+    # -- one step ------------------------------------------------------------------------------------------------------
+
+    def _follow(self, step: Step, *, always: bool = False) -> None:
+        """Carry out what was learnt; ``always``: the owner waits to hear that it was."""
+        if self._dns is not None:
+            self._dns.apply(step.services, step.gone)
+        delta = step.delta
+        if always or delta.frontends or delta.gone_frontends or delta.backends or delta.gone_backends:
+            self.carrying.take(delta)
+            self._prober.follow(delta.backends, delta.gone_backends)
+            self.on_step(step)
+
+    def _carried(self) -> None:
+        """The planes have the programme; what is wrong is said if it is other than before."""
+        problems = dict(self._state.compiled.problems)
+        for key, why in self.carrying.failed.items():
+            problem = Problem(Reason.PLANE_FAILED, f"{key}: {why}")
+            frontend = self._state.compiled.programme.frontends.get(key)
+            routes = {rule.route for rule in frontend.rules if rule.route} if frontend else set()
+            about: Iterable[RouteKey | ServiceKey] = (key.service, *sorted(routes))
+            for subject in about:
+                problems[subject] = (*problems.get(subject, ()), problem)
+        told, self._problems = self._problems, problems
+        self._tell(Programmed(number=self._number, problems=None if problems == told else problems))
+
+    def _found(self, findings: Iterable[Finding]) -> None:
+        found = tuple(findings)
+        now_s = self._clock()
+        for one in found:
+            upstream = self.carrying.upstreams.get(one.port)
+            if upstream is not None:
+                upstream.probed(one.place, now_s, alive=one.alive)
+        self._follow(self._state.found({(one.port, one.place): one.alive for one in found}, self._now_ms()))
+        self._tell(Health(votes=tuple(Vote(port=one.port, place=one.place, healthy=one.alive) for one in found)))
+
+    # -- now and then --------------------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._follow(self._state.passed(self._now_ms()))
+            self._count()
+            if self._asked:
+                self._tell(Asked(services=tuple(self._asked)))
+                self._asked.clear()
+            if self._state.compiled.no_kernel and self._clock() >= self._kernel_at_s and self._wants_kernel():
+                await self._open_kernel()
+
+    def _count(self) -> None:
+        now_s = self._clock()
+        snapshot = self.carrying.monitor.snapshot(now_s)
+        self.collected.took(FIRST, snapshot)
+        if snapshot.shares or snapshot.edges or snapshot.upstreams or snapshot.gone:
+            self._tell(Counted(snapshot=snapshot))
+        if alerts := self._alerts.look(self.collected.all(), now_s):
+            self._tell(Alerted(alerts=tuple(alerts)))
+
+    # -- what is opened ------------------------------------------------------------------------------------------------
+
+    async def _open_dns(self) -> list[str]:
+        if not self.settings.dns_listen:
+            return []
+        about = self.settings
+        dns = DnsSettings(
+            listen=about.dns_listen,
+            domain=about.domain,
+            node=about.node,
+            zone=about.zone,
+            networks=(about.network,),
+            upstreams=about.dns_upstreams,
+        )
+        try:
+            self._dns = DnsServer(dns, clock=self._clock, rng=self._rng, asked=self._was_asked)
+            await self._dns.open()
+        except DnsUnavailable as error:
+            self._dns = None
+            log.warning("%s", error)
+            return [str(error)]
+        return []
+
+    async def _open_metrics(self) -> list[str]:
+        if not self.settings.metrics_listen:
+            return []
+        host, _, port = self.settings.metrics_listen.rpartition(":")
+        self._metrics = MetricsServer(self.collected.all)
+        try:
+            await self._metrics.open(host.strip("[]"), int(port))
+        except (OSError, ValueError) as error:
+            self._metrics = None
+            problem = f"metrics cannot listen on {self.settings.metrics_listen}: {error}"
+            log.warning("%s", problem)
+            return [problem]
+        return []
+
+    async def _open_kernel(self) -> str:
+        """Have nftables ready if this process may; returns why not, and says so to the state."""
+        why_not = "nftables needs root" if os.geteuid() else await self.carrying.open_kernel()
+        self._kernel_at_s = self._clock() + _RETRY_KERNEL_S
+        self._follow(self._state.no_kernel(why_not))
+        return why_not
+
+    def _wants_kernel(self) -> bool:
+        table = self._state.listed
+        asking = (one.plane for one in (*table.services.values(), *table.routes.values()))
+        return self.settings.plane is not Plane.USERSPACE or Plane.NFTABLES in asking
+
+    # -- small -----------------------------------------------------------------------------------------------------------
+
+    def _is_offline(self) -> bool:
+        return self._state.known.cloud_lost_ms is not None
+
+    def _was_asked(self, service: ServiceKey) -> None:
+        if len(self._asked) < _MOST_ASKED:
+            self._asked[service] = None
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
