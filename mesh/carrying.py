@@ -18,8 +18,9 @@ from mesh.errors import PlaneError
 from mesh.model import AppProtocol, Plane, PortKey, Programme, ProgrammeDelta
 from mesh.monitor import Monitor
 from mesh.planes import DataPlane
-from mesh.planes.l4.carrier import RawCarrier, Unwatched
+from mesh.planes.l4.carrier import RawCarrier
 from mesh.planes.l4.datagrams import Datagrams
+from mesh.planes.l4.metered import Metered
 from mesh.planes.listeners import Carrier, Listeners
 from mesh.planes.userspace import Userspace
 from mesh.programming import Programmer
@@ -118,9 +119,10 @@ class Carrying:
         self._programmer.add(plane, carrier)
 
     def _userspace(self) -> Userspace:
-        raw = RawCarrier(self.upstreams, self._rng, Unwatched(), self._clock, None)
+        metered = Metered(self.monitor, self._clock)
+        raw = RawCarrier(self.upstreams, self._rng, metered, self._clock, None)
         raw.open()
-        datagrams = Datagrams(self.upstreams, raw.choosing, raw.wire.poller, self._clock)
+        datagrams = Datagrams(self.upstreams, raw.choosing, raw.wire.poller, self._clock, metered)
         carriers = _Carriers({AppProtocol.RAW: raw, AppProtocol.TLS: raw}, self._http)
         return Userspace(carriers, datagrams, Listeners(reuse_port=self._settings.workers > 1))
 

@@ -14,7 +14,7 @@ import socket
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from mesh.errors import ControlError
 from mesh.frames import MAX_FRAME_BYTES, Cutter
@@ -61,12 +61,11 @@ class Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclasses
         peer = _uid(transport.get_extra_info("socket"))
         if peer not in (os.geteuid(), 0):
             log.warning("A process of the account %d is not listened to", peer)
-            transport.abort()
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""

@@ -3,7 +3,8 @@
     4 bytes length, most significant first │ JSON {"kind": "...", ...}
 
     owner ──> mesh   begin, whole, changed, votes, reached, callers, alarms
-    mesh ──> owner   ready, programmed, health, counted, alerted, asked
+    mesh ──> owner   ready, programmed, refused, health, counted, alerted, asked
+    mesh ──> worker  begin, carry, reached, callers; a worker says ready and counted
 
 ``begin`` comes first, then ``whole``. A table has a number, and ``programmed`` says which number is carried out.
 """
@@ -17,7 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from mesh.alerts import Alert
 from mesh.errors import ControlError
-from mesh.model import AlarmRule, Plane, PortKey, RouteKey, ServiceKey, TableChange
+from mesh.model import AlarmRule, Plane, PortKey, ProgrammeDelta, RouteKey, ServiceKey, TableChange
 from mesh.problems import Problem
 from mesh.settings import Settings
 from mesh.snapshot import Snapshot
@@ -89,6 +90,13 @@ class Alarms(Written):
     rules: tuple[AlarmRule, ...]
 
 
+class Carry(Written):
+    """A change of the programme; for workers, whose first process has compiled it."""
+
+    kind: Literal["carry"] = "carry"
+    delta: ProgrammeDelta
+
+
 class PlaneState(Written):
     """Whether a plane is there, and why not."""
 
@@ -114,6 +122,14 @@ class Programmed(Written):
     kind: Literal["programmed"] = "programmed"
     number: int
     problems: dict[RouteKey | ServiceKey, tuple[Problem, ...]] | None = None
+
+
+class Refused(Written):
+    """The table of this number means nothing; the one before is still carried out."""
+
+    kind: Literal["refused"] = "refused"
+    number: int
+    why: str
 
 
 class Health(Written):
@@ -144,8 +160,8 @@ class Asked(Written):
     services: tuple[ServiceKey, ...]
 
 
-FromOwner: TypeAlias = Begin | Whole | Changed | Votes | Reached | Callers | Alarms
-FromMesh: TypeAlias = Ready | Programmed | Health | Counted | Alerted | Asked
+FromOwner: TypeAlias = Begin | Whole | Changed | Votes | Reached | Callers | Alarms | Carry
+FromMesh: TypeAlias = Ready | Programmed | Refused | Health | Counted | Alerted | Asked
 
 _FROM_OWNER: Final = TypeAdapter[FromOwner](Annotated[FromOwner, Field(discriminator="kind")])
 _FROM_MESH: Final = TypeAdapter[FromMesh](Annotated[FromMesh, Field(discriminator="kind")])

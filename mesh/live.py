@@ -24,6 +24,7 @@ from mesh.frames import (
     Alerted,
     Asked,
     Callers,
+    Carry,
     Changed,
     Counted,
     FromMesh,
@@ -40,6 +41,7 @@ from mesh.frames import (
 from mesh.health import Prober
 from mesh.metrics_server import MetricsServer
 from mesh.model import Plane, RouteKey, ServiceKey, Table
+from mesh.news import News, says_something
 from mesh.probes import Finding
 from mesh.problems import Problem, Problems, Reason
 from mesh.settings import Settings
@@ -78,8 +80,11 @@ class Live:
         self._number = -1
         self._problems: Problems | None = None
         self._kernel_at_s = 0.0
-        self.on_step: Callable[[Step], None] = lambda _: None
-        """Told of each step; for workers that carry out the same."""
+        self._news = News() if settings.workers > 1 else None
+        self.said: dict[str, Reached | Callers] = {}
+        """What workers are told beside the programme, by its kind."""
+        self.on_frame: Callable[[Carry | Reached | Callers], None] = lambda _: None
+        """Given what workers are to do."""
 
     async def open(self) -> Ready:
         """Be ready for a table; what of the settings cannot be had is said, and the rest works."""
@@ -111,8 +116,10 @@ class Live:
                 found = {(one.port, one.place): one.healthy for one in votes}
                 self._follow(self._state.voted(node, found, now_ms - age_ms, now_ms))
             case Reached(cloud=cloud, peers=peers):
+                self._pass_on(frame)
                 self._follow(self._state.reached(set(peers), now_ms, cloud=cloud))
             case Callers(names=names):
+                self._pass_on(frame)
                 self.carrying.monitor.callers(names)
             case Alarms(rules=rules):
                 self._alerts.follow(rules)
@@ -141,8 +148,13 @@ class Live:
         delta = step.delta
         if always or delta.frontends or delta.gone_frontends or delta.backends or delta.gone_backends:
             self.carrying.take(delta)
+            self.collected.forget(delta.gone_frontends)
             self._prober.follow(delta.backends, delta.gone_backends)
-            self.on_step(step)
+            self.on_frame(Carry(delta=delta))
+
+    def _pass_on(self, frame: Reached | Callers) -> None:
+        self.said[frame.kind] = frame
+        self.on_frame(frame)
 
     def _carried(self) -> None:
         """The planes have the programme; what is wrong is said if it is other than before."""
@@ -184,7 +196,9 @@ class Live:
         now_s = self._clock()
         snapshot = self.carrying.monitor.snapshot(now_s)
         self.collected.took(FIRST, snapshot)
-        if snapshot.shares or snapshot.edges or snapshot.upstreams or snapshot.gone:
+        if self._news is not None:
+            snapshot = self._news.since(self.collected.all())
+        if says_something(snapshot):
             self._tell(Counted(snapshot=snapshot))
         if alerts := self._alerts.look(self.collected.all(), now_s):
             self._tell(Alerted(alerts=tuple(alerts)))
@@ -227,18 +241,27 @@ class Live:
         return []
 
     async def _open_kernel(self) -> str:
-        """Have nftables ready if this process may; returns why not, and says so to the state."""
-        why_not = "nftables needs root" if os.geteuid() else await self.carrying.open_kernel()
-        self._kernel_at_s = self._clock() + _RETRY_KERNEL_S
+        """Have nftables ready if it is wanted and this process may; returns why not, and says so to the state."""
+        if os.geteuid():
+            why_not = "nftables needs root"
+        elif self._wants_kernel():
+            why_not = await self.carrying.open_kernel()
+        else:
+            why_not = "nftables is opened when it is asked for"
+        self._kernel_at_s = self._clock() + (_RETRY_KERNEL_S if self._wants_kernel() else 0)
         self._follow(self._state.no_kernel(why_not))
         return why_not
 
     def _wants_kernel(self) -> bool:
-        table = self._state.listed
-        asking = (one.plane for one in (*table.services.values(), *table.routes.values()))
-        return self.settings.plane is not Plane.USERSPACE or Plane.NFTABLES in asking
+        """Whether anybody asked for nftables; a table in the kernel that nobody wants is not made."""
+        services, routes = self._state.listed.services.values(), self._state.listed.routes.values()
+        return (
+            self.settings.plane is not Plane.USERSPACE
+            or any(one.plane is Plane.NFTABLES for one in services)
+            or any(one.plane is Plane.NFTABLES for one in routes)
+        )
 
-    # -- small -----------------------------------------------------------------------------------------------------------
+    # -- small ---------------------------------------------------------------------------------------------------------
 
     def _is_offline(self) -> bool:
         return self._state.known.cloud_lost_ms is not None
