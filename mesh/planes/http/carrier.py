@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from random import Random
 
@@ -41,6 +41,11 @@ class HttpCarrier:
 
     def __len__(self) -> int:
         return len(self._shared.clients)
+
+    @property
+    def clients(self) -> Collection[ClientConnection]:
+        """Who is connected."""
+        return self._shared.clients
 
     def open(self) -> None:
         """Start, in the running loop."""

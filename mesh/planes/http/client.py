@@ -9,6 +9,10 @@ What a client sends before its answer is there waits, bounded: requests are serv
 from __future__ import annotations
 
 import asyncio
+import math
+import socket
+import struct
+from contextlib import suppress
 from enum import Enum
 from typing import Final, cast
 
@@ -17,10 +21,11 @@ from mesh.planes.http.body import BodyReader, ChunkReader, LengthReader
 from mesh.planes.http.exchange import Exchange
 from mesh.planes.http.head import MAX_HEAD_BYTES, BadMessage, Framing, check_unfinished
 from mesh.planes.http.rules import Front, Plan
-from mesh.planes.http.shared import Shared
+from mesh.planes.http.shared import Shared, Times
 
 _AHEAD_BYTES: Final = 65_536
 """So much of later requests is taken from a client while an earlier one is served."""
+_RESET: Final = struct.pack("ii", 1, 0)
 
 
 class _Stage(Enum):
@@ -51,6 +56,7 @@ class ClientConnection(asyncio.Protocol):
         "_since_s",
         "_stage",
         "_stopped",
+        "_told_all",
         "address",
         "address_line",
         "closing",
@@ -75,6 +81,8 @@ class ClientConnection(asyncio.Protocol):
         self._stopped = False
         self._ended = False
         """The client sends no more."""
+        self._told_all = False
+        """Nothing more comes for it through the tunnel."""
         self._since_s = 0.0
         """Since when the client is waited for."""
 
@@ -101,8 +109,11 @@ class ClientConnection(asyncio.Protocol):
         self._ended = True
         if self._stage is _TUNNEL:
             self._exchange.half_close()
+            if self._told_all:
+                self.transport.close()
             return True
         if self._stage is _ANSWER:
+            self._since_s = self._shared.now()
             return True
         if self._stage is _BODY:
             self.transport.abort()
@@ -150,6 +161,7 @@ class ClientConnection(asyncio.Protocol):
 
     def half_close(self) -> None:
         """Nothing more comes for the client."""
+        self._told_all = True
         if self._ended:
             self.transport.close()
         elif self.transport.can_write_eof():
@@ -165,7 +177,16 @@ class ClientConnection(asyncio.Protocol):
         """Take from the client again."""
         if self._stopped and not self.transport.is_closing():
             self._stopped = False
+            self._since_s = self._shared.now()
             self.transport.resume_reading()
+
+    def break_off(self) -> None:
+        """End so that the client sees that its answer is not whole: by a reset."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            with suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
 
     def end_soon(self) -> None:
         """End after the answer that is due; now if none is."""
@@ -184,10 +205,16 @@ class ClientConnection(asyncio.Protocol):
                 self.transport.close()
         elif self._stage is _BODY and not self._stopped and waited_s >= times.body_s:
             self._refuse(BadMessage("The rest of the request did not come in time", status=408))
-        elif self._stage is _LINGER and waited_s >= times.linger_s:
+        elif waited_s >= self._patience_s(times):
             self.transport.abort()
 
     # -- the rest --------------------------------------------------------------------------------------------------
+
+    def _patience_s(self, times: Times) -> float:
+        """How long a client is kept of which nothing is wanted any more."""
+        if self._stage is _LINGER:
+            return times.linger_s
+        return times.left_s if self._stage is _ANSWER and self._ended else math.inf
 
     def _take(self, data: bytes) -> None:
         stage = self._stage
@@ -265,7 +292,7 @@ class ClientConnection(asyncio.Protocol):
         self._exchange.abandon()
         self._ahead = b""
         if answering:
-            self.transport.abort()
+            self.break_off()
             return
         self.transport.write(answer(why.status, why.message, close=True))
         self._shared.watcher.refused(self.front, why.status)

@@ -626,17 +626,16 @@ class Exchange:
 
     def _goes_on(self, *, unsent: bool) -> bool:
         """Begin another try if there may be one."""
+        if not (unsent or self.plan.head.idempotent):
+            return False
         now_s = self._shared.now()
         retry = self._rule.retry
-        elsewhere = self._elsewhere(now_s) if len(self._tried) < _MOST_TRIES else None
+        left = self.retries < (retry.attempts if retry else 1)
+        elsewhere = self._elsewhere(now_s) if (unsent or left) and len(self._tried) < _MOST_TRIES else None
         if unsent and elsewhere is not None:
             self._try(elsewhere, now_s)
             return True
-        if not (unsent or self.plan.head.idempotent) or self.retries >= (retry.attempts if retry else 1):
-            return False
-        if elsewhere is None and retry is None:
-            return False
-        if not self._take_repetition():
+        if not left or (elsewhere is None and retry is None) or not self._take_repetition():
             return False
         if elsewhere is not None:
             self._try(elsewhere, now_s)
@@ -744,8 +743,8 @@ class Exchange:
                 pool.wake(now_s)
 
     def _break_off(self) -> None:
-        """End so that the client sees that its answer is not whole."""
-        self._client.transport.abort()
+        """The client has to see that its answer is not whole."""
+        self._client.break_off()
         self._leave(self._shared.now(), abandoned=True)
 
     def _over(self, now_s: float) -> None:

@@ -276,6 +276,9 @@ def check_unfinished(head: bytes | bytearray) -> None:
     if _LONE_LINE_END.search(head) or b"\0" in head:
         msg = "The head has line ends that are not CRLF, or a NUL"
         raise BadMessage(msg)
+    line, end, _ = head.partition(b"\r\n")
+    if not line[:1].isupper() or (end and not _REQUEST_LINE.fullmatch(line)):
+        raise _why_not(bytes(line))
 
 
 def _why_not(line: bytes) -> BadMessage:

@@ -56,6 +56,8 @@ class Times:
     """Anything to move in a body or a tunnel."""
     unheard_s: float = 0.2
     """An endpoint's machine, for saying that it got our request; after that another is asked, if it may be."""
+    left_s: float = 5.0
+    """A client that sends no more and has not got its whole answer: most have left, few listen still."""
     linger_s: float = 1.0
     """A client that sends what nobody reads, before it is cut off."""
     tick_s: float = 0.02

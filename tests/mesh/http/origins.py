@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -142,8 +143,8 @@ class Played:
 
 
 @asynccontextmanager
-async def scripted(script: Script) -> AsyncIterator[Played]:
-    """An endpoint that does just what a test says; its connection ends with the script."""
+async def scripted(script: Script, *, narrow: bool = False) -> AsyncIterator[Played]:
+    """An endpoint that does just what a test says; its connection ends with the script. ``narrow``: it takes little."""
     tasks: set[asyncio.Task] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -159,7 +160,11 @@ async def scripted(script: Script) -> AsyncIterator[Played]:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    sock = socket.socket()
+    if narrow:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+    sock.bind(("127.0.0.1", 0))
+    server = await asyncio.start_server(serve, sock=sock)
     played = Played(server.sockets[0].getsockname()[1])
     try:
         yield played

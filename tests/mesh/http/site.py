@@ -31,7 +31,7 @@ from mesh.upstream import Upstreams
 
 PLAIN = Policy()
 WAIT_S = 10.0
-SHORT = Times(head_s=0.4, idle_s=5.0, body_s=0.4, answer_s=2.0, linger_s=0.2, tick_s=0.01, sweep_s=0.05)
+SHORT = Times(head_s=0.4, idle_s=5.0, body_s=0.4, left_s=0.3, answer_s=2.0, linger_s=0.2, tick_s=0.01, sweep_s=0.05)
 
 
 def free_port() -> int:
