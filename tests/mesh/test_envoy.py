@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -101,7 +101,12 @@ class Side:
             writer.close()
 
     async def statuses(self, count: int) -> list[int]:
-        return [(await self.get())[0] for _ in range(count)]
+        """One after the other, with time for Envoy's threads to tell each other of an ejection."""
+        found = []
+        for _ in range(count):
+            found.append((await self.get())[0])
+            await asyncio.sleep(0.01)
+        return found
 
     async def at_once(self, count: int) -> list[asyncio.Task]:
         return [asyncio.create_task(self.get()) for _ in range(count)]
@@ -134,7 +139,8 @@ async def sides(
 
                 async def watched(reader, writer, server=server, tasks=tasks):
                     tasks.add(asyncio.current_task())
-                    await server.serve(reader, writer)
+                    with suppress(asyncio.CancelledError):
+                        await server.serve(reader, writer)
 
                 listener = await asyncio.start_server(watched, "127.0.0.1", 0)
                 server.port = listener.sockets[0].getsockname()[1]
@@ -291,7 +297,7 @@ async def test_after_its_time_an_endpoint_is_back_and_out_for_longer_the_next_ti
     policy = Policy(outlier=OutlierDetection(consecutive_5xx=3, base_ejection_ms=600, interval_ms=60_000))
     cluster = {
         "outlier_detection": {
-            "interval": "0.05s",
+            "interval": "0.3s",
             "base_ejection_time": "0.6s",
             "max_ejection_percent": 100,
             "consecutive_5xx": 3,
@@ -319,7 +325,7 @@ async def test_after_its_time_an_endpoint_is_back_and_out_for_longer_the_next_ti
         for found in (mine, theirs):
             for number, (_, out_s) in enumerate(found, 1):
                 # Machines that are busy are late, never early; Envoy looks once an interval.
-                assert 0.6 * number - 0.02 <= out_s <= 0.6 * number + 0.35, found
+                assert 0.6 * number - 0.02 <= out_s <= 0.6 * number + 0.3 + 0.4, found
         assert len(mine) >= 2
         assert len(theirs) >= 2
 
@@ -409,17 +415,17 @@ async def test_codes_that_are_not_listed_are_not_tried_again(tmp_path):
             assert side.hits == [1], side.name
 
 
-@pytest.mark.parametrize(("percent", "least", "repeated"), [(20.0, 3, 3), (50.0, 1, 5), (20.0, 6, 6)])
+@pytest.mark.parametrize(("percent", "least", "repeated"), [(20.0, 3, 3), (50.0, 1, 5), (20.0, 6, 6), (0.0, 0, 0)])
 async def test_repetitions_at_one_time_are_bounded(tmp_path, percent, least, repeated):
-    """Ten requests fail together; so many of them are sent again while the rest is still under way."""
-    first, second = asyncio.Event(), asyncio.Event()
+    """Ten requests fail one after the other; those that are sent again stay under way."""
 
     class Held(Server):
         async def serve(self, reader, writer):
             try:
                 await reader.readuntil(b"\r\n\r\n")
                 self.hits += 1
-                await (first if self.hits <= 10 else second).wait()
+                self.held.append(asyncio.Event())
+                await self.held[-1].wait()
                 writer.write(b"HTTP/1.1 503 x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             except (asyncio.IncompleteReadError, ConnectionError):
                 pass
@@ -427,7 +433,9 @@ async def test_repetitions_at_one_time_are_bounded(tmp_path, percent, least, rep
                 writer.close()
 
     def make():
-        return [Held("held")]
+        server = Held("held")
+        server.held = []
+        return [server]
 
     policy = Policy(outlier=NO_OUTLIERS, retry_budget=RetryBudget(percent, least), pool=ConnectionPool(max_retries=0))
     retry = Retry(1, frozenset({503}), backoff_ms=1)
@@ -436,16 +444,20 @@ async def test_repetitions_at_one_time_are_bounded(tmp_path, percent, least, rep
     cluster = {"circuit_breakers": {"thresholds": [{"retry_budget": budget}]}}
     async with sides(tmp_path, make, policy=policy, retry=retry, cluster=cluster, route=route) as both:
         for side in both:
-            first.clear()
-            second.clear()
+            (server,) = side.servers
             tasks = await side.at_once(10)
             await until(lambda side=side: side.hits == [10])
-            first.set()
-            await until(lambda tasks=tasks, side=side: sum(task.done() for task in tasks) >= 10 - repeated)
-            await until(lambda side=side: side.hits[0] >= 10 + repeated)
-            second.set()
-            assert Counter([(await task)[0] for task in tasks]) == {503: 10}
+            for number in range(10):
+                server.held[number].set()
+                await until(
+                    lambda tasks=tasks, side=side, number=number: (
+                        sum(task.done() for task in tasks) + side.hits[0] - 10 == number + 1
+                    )
+                )
             assert side.hits == [10 + repeated], side.name
+            for held in server.held:
+                held.set()
+            assert Counter([(await task)[0] for task in tasks]) == {503: 10}
 
 
 # -- balance -----------------------------------------------------------------------------------------------------------

@@ -128,6 +128,8 @@ def _bootstrap(
         "connect_timeout": "0.25s",
         "load_assignment": {"cluster_name": "shop", "endpoints": [{"lb_endpoints": endpoints}]},
         **cluster,
+        # By default Envoy holds back for a second what it has found of a second endpoint.
+        "common_lb_config": {"update_merge_window": "0s", **cluster.get("common_lb_config", {})},
     }
     return {"static_resources": {"listeners": [listener], "clusters": [shop]}, "admin": {"address": _address(0)}}
 
