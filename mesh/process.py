@@ -63,7 +63,7 @@ class Process:
             for frame in self._waiting:
                 self._do(frame)
             self._waiting.clear()
-            await _until(self._stop, live.run(), workers.run())
+            await until_stopped(self._stop, live.run(), workers.run())
         finally:
             await live.close()
             self._line.close()
@@ -118,7 +118,7 @@ class Process:
             self.stop()
 
 
-async def _until(stop: asyncio.Event, *lives: Coroutine[Any, Any, None]) -> None:
+async def until_stopped(stop: asyncio.Event, *lives: Coroutine[Any, Any, None]) -> None:
     """Run these until the event; what fails ends all."""
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(one) for one in lives]
