@@ -18,14 +18,15 @@ MAX_ROWS = 200
 
 async def take_digests(turn: Turn, message: DocumentDigests) -> None:
     """Compare all documents, send those that the edge lacks, and ask for the others."""
-    mine = await turn.tx.documents()
     if message.summary:
-        agree = turn.state.agreed = message.summary == summary(row.state for row in mine.values())
+        states = await turn.tx.document_states()
+        agree = turn.state.agreed = message.summary == summary(states.values())
         await remove_undocumented(turn, frozenset(message.own))
         if agree:
             await remove_ghosts(turn)
         turn.send(Documents(turn.state.session) if agree else Ask(turn.state.session, documents=True))
         return
+    mine = await turn.tx.documents()
     theirs = {state.ref: state for state in message.states}
     rows: list[DocumentRow] = []
     wanted: list[DocumentRef] = []

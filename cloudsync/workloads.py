@@ -1,6 +1,6 @@
-"""Documents of the cloud's own: apply, delete and diff of Pods, Deployments, ConfigMaps, Secrets and Gateways.
+"""Documents of the cloud's own: apply, delete and diff of what runs, of Services and of all that is said of them.
 
-They belong to no gateway; the scheduler puts what they ask for into the sets of gateways.
+They belong to no gateway; the scheduler puts what they ask for, and what gateways use, into the sets of these.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cloudsync.store.workloads import Workload, WorkloadTransaction
 from twin.exchange import DocumentRef
 from twin.manifest.catalog import Action, Applied, RegistryView, Stored, applied, content_hash, deleted
 from twin.manifest.differences import difference
-from twin.manifest.document import Document, DocumentKind, Ref
+from twin.manifest.document import MESH, NETWORK, Document, DocumentKind, Ref
 from twin.manifest.problems import InvalidManifest
 from twin.sealing import Sealer
 from twin.wire.api import ApplyMode, DocumentChange
@@ -26,6 +26,8 @@ KINDS: Final = frozenset(
         DocumentKind.CONFIG_MAP,
         DocumentKind.SECRET,
         DocumentKind.GATEWAY,
+        *NETWORK,
+        *MESH,
     }
 )
 """What the cloud keeps for itself."""

@@ -44,6 +44,8 @@ class Stranger:
     workload: str
     """Uid of the workload it was made from, if it came from a cloud."""
     owner: str
+    document: Document | None = None
+    """None: it is not understood here."""
 
 
 class Catalog:
@@ -119,4 +121,4 @@ def _stranger(ref: DocumentRef, raw: Mapping[str, object]) -> Stranger:
         return Stranger(Amounts(pods=1), "", "")
     used = used_by([document.spec]) if isinstance(document.spec, PodSpec) else Amounts()
     notes = annotations_of(document)
-    return Stranger(used, notes.get(WORKLOAD, ""), notes.get(OWNER, ""))
+    return Stranger(used, notes.get(WORKLOAD, ""), notes.get(OWNER, ""), document)

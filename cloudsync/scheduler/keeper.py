@@ -20,6 +20,7 @@ from cloudsync.placing import Placing
 from cloudsync.scheduler.catalog import pod_ref
 from cloudsync.scheduler.errands import Carrier, Changed
 from cloudsync.scheduler.looking import Looking, Seen
+from cloudsync.scheduler.meshing import Meshing
 from cloudsync.scheduler.model import Placed, Plan, Pod
 from cloudsync.scheduler.plan import plan
 from cloudsync.scheduler.reading import pod_raw
@@ -80,6 +81,7 @@ class Scheduler:
     ) -> None:
         self._store = store
         self._carrier = Carrier(store, placing, sealer, by=NAME)
+        self._meshing = Meshing(store, placing, by=NAME)
         self._worker = worker
         self._known = known
         self._clock = clock
@@ -128,7 +130,7 @@ class Scheduler:
         if presences and not online:
             self._listening = now  # then it is not they who are cut off, but this cloud
         seen = (revision, online, frozenset(one.gateway for one in presences if one.agreed))
-        if seen == self._seen and now < self._look_at:
+        if seen == self._seen and now < self._look_at and not await self._meshing.has_news(now):
             return
         for _ in range(_IN_A_ROW):  # what was written down is carried out at once
             if not await self.round(revision, now):
@@ -148,6 +150,7 @@ class Scheduler:
             if await self._write(seen, made, now):
                 return True
             await self._carrier.carry_out(seen, now)
+            await self._meshing.carry_out(seen.around(), now)
         except Changed:
             self._look_at = now
             return True

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cloudsync.scheduler.catalog import CARRIED, Catalog, Known, Stranger, pod_name, pod_ref
+from cloudsync.scheduler.meshing import Around
 from cloudsync.scheduler.model import Amounts, Deployment, Gateway, Placed, Pod, PodName, World
+from cloudsync.scheduler.offers import Offer, offer_of
 from cloudsync.scheduler.reading import gateway_facts
 from cloudsync.sessions import is_online
 from cloudsync.store import CloudStore
@@ -16,6 +18,7 @@ from cloudsync.store.workloads import Identity, Placement, PlacementState, Prese
 from twin.document import SlotValue, Tombstone
 from twin.exchange import DocumentRef
 from twin.manifest.document import DocumentKind
+from twin.manifest.kube import PodSpec
 from twin.model import DEFAULT_NAMESPACE, Kind, TwinKey, Value
 
 FACTS_MS: Final = 60_000
@@ -40,6 +43,27 @@ class Seen:
     """What each gateway has of the kinds that are carried, by its hash."""
     adopted: tuple[Placement, ...]
     """Documents at gateways that came from here, and of which no placement is known: this store was restored."""
+    strangers: Mapping[str, Mapping[Identity, Stranger]] = field(default_factory=dict)
+    """Pods that no placement names, by gateway."""
+
+    def around(self) -> Around:
+        """What the mesh needs to know of it."""
+        gateways = frozenset(name for name, one in self.world.gateways.items() if not one.revoked)
+        return Around(self.workloads, gateways, list(self._offers()))
+
+    def _offers(self) -> Iterator[Offer]:
+        for gateway, placements in self.placements.items():
+            for ref, placement in placements.items():
+                known = self.workloads.get(ref)
+                is_there = ref.kind == DocumentKind.POD and placement.state is PlacementState.BOUND
+                if is_there and known is not None and known.workload.uid == placement.uid:
+                    yield offer_of(gateway, known.document)
+        for gateway, strangers in self.strangers.items():
+            for stranger in strangers.values():
+                document = stranger.document
+                spec = document.spec if document is not None else None
+                if document is not None and isinstance(spec, PodSpec) and spec.node_name in (None, gateway):
+                    yield offer_of(gateway, document)
 
 
 class Looking:
@@ -91,7 +115,7 @@ class Looking:
         pods = await self._with_readiness(pods, deployments, placements)
         readers = {name: key for name, said in self._facts.items() if isinstance(key := said.get("secrets_key"), str)}
         world = World(pods, deployments, gateways, placed)
-        return Seen(revision, world, workloads, placements, readers, there, adopted)
+        return Seen(revision, world, workloads, placements, readers, there, adopted, strangers)
 
     async def _gateways(
         self,

@@ -15,7 +15,17 @@ from typing import NamedTuple, Protocol
 
 from cloudsync.store.workloads import WorkloadStore
 from twin.document import TwinDocument
-from twin.exchange import Command, CommandDone, DocumentRef, DocumentRow, Row, Run, SeriesReadings, Standing
+from twin.exchange import (
+    Command,
+    CommandDone,
+    DocumentRef,
+    DocumentRow,
+    DocumentState,
+    Row,
+    Run,
+    SeriesReadings,
+    Standing,
+)
 from twin.history import HistoryPage, HistoryQuery
 from twin.model import Site, TwinKey, TwinSpec
 from twin.query.plan import Plan
@@ -185,8 +195,16 @@ class GatewayTransaction(Protocol):
         """All documents of this gateway, those that are gone included."""
         ...
 
+    async def document_states(self) -> dict[DocumentRef, DocumentState]:
+        """The same without their content, which is most of the work."""
+        ...
+
     async def put_document(self, row: DocumentRow) -> None:
         """Keep one document, or what is known of one that is gone."""
+        ...
+
+    async def put_documents(self, rows: Sequence[DocumentRow]) -> None:
+        """Keep many, each once."""
         ...
 
     async def add_history(self, series: Sequence[SeriesReadings]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cloudsync.store import AuditEntry, CommandState, GatewayState, Place, defining, joining, twin_rows
 from cloudsync.store.cells import escaped, unescaped
-from cloudsync.store.database import Connection, Dialect, listed, numbered
+from cloudsync.store.database import Connection, Dialect, Record, listed, numbered
 from cloudsync.store.history_tables import Periods, add_readings
 from cloudsync.store.state_row import STATE, from_row, to_row
 from twin.document import TwinDocument
@@ -35,11 +35,14 @@ _SET_STATE: Final = (
 )
 _LINE: Final = f"{twin_rows.LINES} AND t.gateway = $1 AND t.kind = $2 AND t.namespace = $3 AND t.name = $4"
 _DOCUMENT: Final = ("kind", "namespace", "name", "uid", "generation", "hash", "gone", "raw")
+_DOCUMENT_TYPES: Final = (*("text",) * 5, "int8", *("text",) * 3)
 _PUT_DOCUMENT: Final = (
-    f"INSERT INTO document (gateway, {listed(_DOCUMENT)}) VALUES ({numbered(1, 9)})"
+    f"INSERT INTO document (gateway, {listed(_DOCUMENT)}) SELECT gateway, {listed(_DOCUMENT)} FROM {{rows}} WHERE true"
     " ON CONFLICT (gateway, kind, namespace, name) DO UPDATE SET uid = excluded.uid,"
     " generation = excluded.generation, hash = excluded.hash, gone = excluded.gone, raw = excluded.raw"
 )
+_NONE_GONE: Final = "[]"
+_NOTHING: Final = frozenset[str]()
 COMMAND: Final = (
     "id", "expires_at", "kind", "namespace", "name", "desired", "by", "outcome", "code", "message", "remedy",
 )  # fmt: skip
@@ -153,23 +156,27 @@ class SqlTransaction:
         """All documents of this gateway, those that are gone included."""
         sql = f"SELECT {listed(_DOCUMENT)} FROM document WHERE gateway = $1 ORDER BY kind, namespace, name"
         found = {}
-        for kind, namespace, name, uid, generation, hash_, gone, raw in await self._connection.fetch(
-            sql, self._gateway
-        ):
-            ref = DocumentRef(*map(unescaped, (kind, namespace, name)))
-            state = DocumentState(ref, unescaped(uid), generation, unescaped(hash_), frozenset(json.loads(gone)))
-            found[ref] = DocumentRow(state, None if raw is None else json.loads(raw))
+        for *about, raw in await self._connection.fetch(sql, self._gateway):
+            state = _document_state(about)
+            found[state.ref] = DocumentRow(state, None if raw is None else json.loads(raw))
         return found
+
+    async def document_states(self) -> dict[DocumentRef, DocumentState]:
+        """The same without their content."""
+        sql = f"SELECT {listed(_DOCUMENT[:-1])} FROM document WHERE gateway = $1 ORDER BY kind, namespace, name"
+        rows = await self._connection.fetch(sql, self._gateway)
+        states = (_document_state(row) for row in rows)
+        return {state.ref: state for state in states}
 
     async def put_document(self, row: DocumentRow) -> None:
         """Keep one document, or what is known of one that is gone."""
-        state = row.state
-        gone = json.dumps(sorted(state.gone))
-        raw = None if row.raw is None else json.dumps(row.raw)
-        names = (*map(escaped, state.ref), escaped(state.uid))
-        await self._connection.fetch(
-            _PUT_DOCUMENT, self._gateway, *names, state.generation, escaped(state.hash), gone, raw
-        )
+        await self.put_documents([row])
+
+    async def put_documents(self, rows: Sequence[DocumentRow]) -> None:
+        """Keep many, each once."""
+        if rows:
+            cells = [(self._gateway, *_document_cells(row)) for row in rows]
+            await self._connection.each(_PUT_DOCUMENT, ("gateway", *_DOCUMENT), _DOCUMENT_TYPES, cells)
 
     async def add_history(self, series: Sequence[SeriesReadings]) -> None:
         """Keep readings and gaps; what is there already, by (series, at, tick), stays once."""
@@ -258,3 +265,17 @@ def command_of(row: Any) -> CommandState:
     return CommandState(
         command, CommandDone("", id_, Outcome(outcome), unescaped(code), unescaped(message), unescaped(remedy))
     )
+
+
+def _document_state(cells: Record) -> DocumentState:
+    kind, namespace, name, uid, generation, hash_, gone = cells
+    ref = DocumentRef(*map(unescaped, (kind, namespace, name)))
+    past = frozenset[str](json.loads(gone)) if gone != _NONE_GONE else _NOTHING
+    return DocumentState(ref, unescaped(uid), generation, unescaped(hash_), past)
+
+
+def _document_cells(row: DocumentRow) -> tuple[object, ...]:
+    state = row.state
+    gone = json.dumps(sorted(state.gone)) if state.gone else _NONE_GONE
+    raw = None if row.raw is None else json.dumps(row.raw)
+    return (*map(escaped, state.ref), escaped(state.uid), state.generation, escaped(state.hash), gone, raw)

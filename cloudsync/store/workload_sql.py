@@ -184,21 +184,22 @@ class SqlWorkloads:
         return [(row[0], Identity(_ref(row[1:]), unescaped(row[4]), row[5]), unescaped(row[6])) for row in rows]
 
     async def reports(self, keys: Collection[TwinKey], properties: Collection[str]) -> dict[TwinKey, PodReport]:
-        """What the twins of pods report."""
+        """What twins of pods or gateways report."""
         if not keys:
             return {}
-        among, parameters = self._database.dialect.table(1, ("text",) * 2, [(one.namespace, one.name) for one in keys])
+        names = [(one.kind.value, one.namespace, one.name) for one in keys]
+        among, parameters = self._database.dialect.table(1, ("text",) * 3, names)
         first = len(parameters) + 1
         sql = (
-            f"SELECT t.namespace, t.name, t.uid, t.gateway, l.property, {listed(CELLS, 'l')} FROM twin t"
+            f"SELECT t.kind, t.namespace, t.name, t.uid, t.gateway, l.property, {listed(CELLS, 'l')} FROM twin t"
             f" LEFT JOIN reported l ON l.twin = t.id AND l.property IN ({numbered(first, len(properties))})"
-            f" WHERE t.documented AND t.kind = '{Kind.POD.value}' AND (t.namespace, t.name) IN {among}"
+            f" WHERE t.documented AND (t.kind, t.namespace, t.name) IN {among}"
         )
         async with self._database.reading() as connection:
             rows = await connection.fetch(sql, *parameters, *properties)
         found: dict[TwinKey, tuple[str, str, dict[str, Value]]] = {}
-        for namespace, name, uid, gateway, about, *cells in rows:
-            key = TwinKey(Kind.POD, namespace, name)
+        for kind, namespace, name, uid, gateway, about, *cells in rows:
+            key = TwinKey(Kind(kind), namespace, name)
             *_, values = found.setdefault(key, (unescaped(uid), gateway, {}))
             value = from_cells(*cells)
             if about is not None and not isinstance(value, Tombstone):

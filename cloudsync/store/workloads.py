@@ -101,7 +101,7 @@ class Lease(NamedTuple):
 
 
 class PodReport(NamedTuple):
-    """What a gateway reports of one pod."""
+    """What a gateway reports of one pod, or of itself."""
 
     uid: str
     gateway: str
@@ -183,7 +183,7 @@ class WorkloadStore(Protocol):
         ...
 
     async def reports(self, keys: Collection[TwinKey], properties: Collection[str]) -> dict[TwinKey, PodReport]:
-        """What the twins of pods report, of some properties; those that are not there are left out."""
+        """What twins of pods or gateways report, of some properties; those that are not there are left out."""
         ...
 
     async def lease(self, name: str, holder: str, *, now: int, until: int, gap_ms: int) -> Lease:

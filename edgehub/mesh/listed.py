@@ -15,7 +15,7 @@ from twin.manifest.kube_network import Endpoint as ListedEndpoint
 from twin.manifest.kube_network import EndpointPort as ListedPort
 from twin.manifest.kube_network import ServicePort as PortOfService
 from twin.manifest.kube_rules import annotations_of
-from twin.manifest.marks import PLANE
+from twin.manifest.marks import PLANE, TUNNEL
 
 AddressOf: TypeAlias = Callable[[ServiceKey, str], str]
 """The virtual address of a service, given the one that its document asks for, which may be empty."""
@@ -40,6 +40,16 @@ def services_of(view: RegistryView, node: str, by_cloud: Set[Ref], address_of: A
     for stored in view.all(DocumentKind.SERVICE):
         key = ServiceKey(stored.ref.namespace, stored.ref.name)
         found[key] = _service(stored, key, listed.get(key, ()), node, address_of)
+    return found
+
+
+def tunnels_of(view: RegistryView) -> dict[str, str]:
+    """Where the tunnel of each other gateway is reached, host:port; empty: by the relay alone."""
+    found: dict[str, str] = {}
+    for stored in view.all(DocumentKind.ENDPOINT_SLICE):
+        tunnel, spec = annotations_of(stored.document).get(TUNNEL), stored.document.spec
+        if tunnel is not None and isinstance(spec, EndpointSlice):
+            found.update({one.node_name: tunnel for one in spec.endpoints if one.node_name})
     return found
 
 
@@ -105,13 +115,14 @@ def _origin(stored: Stored, by_cloud: Set[Ref]) -> Origin:
 def _of_slice(stored: Stored, origin: Origin) -> Iterator[_Listed]:
     spec = stored.document.spec
     assert isinstance(spec, EndpointSlice)
+    inside = TUNNEL in annotations_of(stored.document)
     for one in spec.endpoints:
         # All addresses of one endpoint are the same one, and more than the first are not asked for by anybody.
         for port in spec.ports if one.addresses else ():
-            yield _Listed(port.name or "", Transport(port.protocol), _endpoint(one, port, origin))
+            yield _Listed(port.name or "", Transport(port.protocol), _endpoint(one, port, origin, inside=inside))
 
 
-def _endpoint(one: ListedEndpoint, port: ListedPort, origin: Origin) -> Endpoint:
+def _endpoint(one: ListedEndpoint, port: ListedPort, origin: Origin, *, inside: bool) -> Endpoint:
     said = one.conditions
     ready, terminating = said.ready is not False, said.terminating is True
     return Endpoint(
@@ -124,6 +135,7 @@ def _endpoint(one: ListedEndpoint, port: ListedPort, origin: Origin) -> Endpoint
         ready=ready,
         serving=ready if said.serving is None else said.serving,
         terminating=terminating,
+        via=(one.node_name or "") if inside else "",
         origin=origin,
     )
 

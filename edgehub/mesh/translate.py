@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from edgehub.mesh.listed import AddressOf, services_of
+from edgehub.mesh.listed import AddressOf, services_of, tunnels_of
 from edgehub.mesh.routing import routes_of
 from edgehub.mesh.treating import treated
 from mesh.model import Service, ServiceKey, Table
@@ -33,6 +33,8 @@ class Translation:
 
     table: Table = field(default_factory=Table)
     problems: Mapping[Ref, tuple[Problem, ...]] = field(default_factory=dict)
+    tunnels: Mapping[str, str] = field(default_factory=dict)
+    """Where the tunnel of each other gateway is reached that endpoints are behind; empty: by the relay alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def translate(view: RegistryView, *, node: str, address_of: AddressOf, by_cloud:
         MappingProxyType(dict(policies.services)),
         MappingProxyType(dict(policies.routes)),
     )
-    return Translation(table, {ref: found for ref, found in policies.problems.items() if found})
+    return Translation(table, {ref: found for ref, found in policies.problems.items() if found}, tunnels_of(view))
 
 
 def conditions(problems: Iterable[Problem], *, programmed: bool) -> tuple[Said, ...]:

@@ -15,6 +15,8 @@ PLANE: Final = "edgetwin.dev/plane"
 PLANES: Final = ("userspace", "nftables")
 GATEWAYS: Final = "edgetwin.dev/gateways"
 """Gateways that get a Service of the cloud without using it: ``*``, or names."""
+TUNNEL: Final = "edgetwin.dev/tunnel"
+"""On EndpointSlices of another gateway: it is reached through its tunnel at host:port; empty: by the relay."""
 
 
 def broken_marks(document: Document) -> Iterator[Problem]:

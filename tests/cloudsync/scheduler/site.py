@@ -11,7 +11,9 @@ from cloudsync.scheduler.replicas import Ids
 from tests.cloudsync.sync.rig import Cloud
 from twin.document import Slot
 from twin.errors import StoreError
-from twin.exchange import Row
+from twin.exchange import DocumentRef, DocumentRow, Row
+from twin.manifest.agreement import deleted, replaced, unknown
+from twin.manifest.catalog import content_hash
 from twin.model import Kind, Section, Site, TwinKey
 from twin.sealing import Sealer
 from twin.wire.api import ApplyMode, ApplyRequest, DocumentSource
@@ -102,7 +104,31 @@ class SchedulerSite(Cloud):
 
         self.run(beat())
 
-    def report(self, gateway, pod, **values):
+    def put(self, gateway, raw):
+        """Let a gateway have applied a document there."""
+        ref = DocumentRef(raw["kind"], raw["metadata"]["namespace"], raw["metadata"]["name"])
+
+        async def put():
+            async with self.gateways_hub.change(gateway) as turn:
+                known = (await turn.tx.documents()).get(ref)
+                state = known.state if known is not None else unknown(ref)
+                uid = state.uid or f"own-{next(self.numbers)}"
+                new = replaced(state, uid, state.generation + 1, content_hash(raw))
+                await turn.tx.put_document(DocumentRow(new, raw))
+
+        self.run(put())
+
+    def take(self, gateway, what):
+        """Let a gateway have deleted one there."""
+        state = self.documents(gateway)[what].state
+
+        async def take():
+            async with self.gateways_hub.change(gateway) as turn:
+                await turn.tx.put_document(DocumentRow(deleted(state), None))
+
+        self.run(take())
+
+    def report(self, gateway, pod, *, tick=99, **values):
         """Let a gateway report how a pod is that it has."""
         document = self.documents(gateway)[f"Pod {pod}"]
         key = TwinKey(Kind.POD, *pod.split("/"))
@@ -110,21 +136,21 @@ class SchedulerSite(Cloud):
         async def report():
             async with self.gateways_hub.change(gateway) as turn:
                 rows = [
-                    Row(key, document.state.uid, Section.REPORTED, name, Site.EDGE, Slot(value, 99, 0, "hub", 1))
+                    Row(key, document.state.uid, Section.REPORTED, name, Site.EDGE, Slot(value, tick, 0, "hub", 1))
                     for name, value in values.items()
                 ]
                 await turn.merge(rows)
 
         self.run(report())
 
-    def report_own(self, gateway, **values):
+    def report_own(self, gateway, *, tick=77, **values):
         """Let a gateway report something of itself."""
         key = TwinKey(Kind.GATEWAY, "default", gateway)
 
         async def report():
             async with self.gateways_hub.change(gateway) as turn:
                 rows = [
-                    Row(key, "", Section.REPORTED, name, Site.EDGE, Slot(value, 77, 0, "hub", 1))
+                    Row(key, "", Section.REPORTED, name, Site.EDGE, Slot(value, tick, 0, "hub", 1))
                     for name, value in values.items()
                 ]
                 await turn.merge(rows)

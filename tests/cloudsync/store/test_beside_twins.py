@@ -18,6 +18,7 @@ async def test_documents_of_any_kind_are_kept_by_gateway_with_what_is_known_of_t
         await tx.put_document(live)
         await tx.put_document(gone)
         assert await tx.documents() == {tank: live, route: gone}
+        assert await tx.document_states() == {tank: live.state, route: gone.state}
     newer = DocumentRow(live.state._replace(generation=4, hash="i"), {"spec": {}})
     async with store.transaction("gw-1") as tx:
         await tx.put_document(newer)

@@ -11,7 +11,7 @@ from cloudsync.store.workloads import Identity, Lease, Placement, PlacementState
 from tests.cloudsync.store.words import reported
 from twin.clock import SystemClock
 from twin.exchange import DocumentRef, DocumentRow, DocumentState
-from twin.model import Kind, TwinKey
+from twin.model import Kind, TwinKey, TwinSpec
 
 SHOP = DocumentRef("Deployment", "plant", "shop")
 WEB = DocumentRef("Pod", "plant", "web")
@@ -131,6 +131,29 @@ async def test_what_gateways_report_of_pods_is_found_by_pod(store):
     assert found == {POD: PodReport("p1", "gw-1", {"phase": "Running", "ready": True})}
     assert await store.workloads.reports([POD], ("nosuch",)) == {POD: PodReport("p1", "gw-1", {})}
     assert await store.workloads.reports([], ("phase",)) == {}
+
+
+async def test_what_a_gateway_reports_of_itself_is_found_in_the_same_way(store):
+    key = TwinKey(Kind.GATEWAY, "default", "gw-1")
+    async with store.transaction("gw-1") as tx:
+        await tx.join([reported({"interest": ["a/b"]}, 1, key=key, uid="", name="mesh")])
+        await tx.define(TwinSpec(key, "", gateway="gw-1"))
+    found = await store.workloads.reports([POD, key], ("mesh",))
+    assert found == {key: PodReport("", "gw-1", {"mesh": {"interest": ["a/b"]}})}
+
+
+async def test_many_documents_are_kept_at_once(store):
+    rows = [
+        DocumentRow(DocumentState(DocumentRef("Pod", "plant", f"p{number}"), "u", 1, "h", frozenset()), {"n": number})
+        for number in range(300)
+    ]
+    async with store.transaction("gw-1") as tx:
+        await tx.put_documents(rows)
+        await tx.put_documents([])
+        await tx.put_documents([rows[7]._replace(raw={"n": -1})])
+    async with store.transaction("gw-1") as tx:
+        found = await tx.documents()
+    assert [found[row.state.ref].raw for row in rows] == [{"n": -1 if n == 7 else n} for n in range(300)]
 
 
 async def test_a_lease_has_one_holder_and_tells_since_when_it_was_held_without_a_gap(store):

@@ -274,8 +274,14 @@ class Transaction:
     async def documents(self):
         return dict(self._shelf.documents)
 
+    async def document_states(self):
+        return {ref: row.state for ref, row in self._shelf.documents.items()}
+
     async def put_document(self, row):
-        self._shelf.documents[row.state.ref] = row
+        await self.put_documents([row])
+
+    async def put_documents(self, rows):
+        self._shelf.documents.update({row.state.ref: row for row in rows})
 
     async def add_history(self, series):
         for one in series:

@@ -154,6 +154,18 @@ subsets:
     assert len(table(SERVICE, SLICE, text).services[SHOP].ports[0].endpoints) == 2  # a cluster has both
 
 
+def test_endpoints_behind_another_gateway_say_which_and_where_its_tunnel_is() -> None:
+    inside = SLICE.replace(
+        "namespace: plant, labels", "namespace: plant, annotations: {edgetwin.dev/tunnel: TO}, labels"
+    )
+    found = translated(SERVICE, inside.replace("TO", "192.0.2.2:20006"))
+    first, other = found.table.services[SHOP].ports[0].endpoints
+    assert (first.via, other.via) == ("hall-2", "")
+    assert found.tunnels == {"hall-2": "192.0.2.2:20006", "hall-1": "192.0.2.2:20006"}
+    assert translated(SERVICE, inside.replace("TO", '""')).tunnels["hall-2"] == ""
+    assert translated(SERVICE, SLICE).tunnels == {}
+
+
 @pytest.mark.parametrize(
     ("said", "address"),
     [("", "127.96.0.1"), ("clusterIP: 10.96.0.7, ", "10.96.0.7"), ("clusterIP: None, ", "")],
