@@ -17,13 +17,23 @@ from tests.mutants.cloud_rules import CLOUD_MUTANTS
 from tests.mutants.dns_rules import DNS_MUTANTS
 from tests.mutants.identity_rules import IDENTITY_MUTANTS
 from tests.mutants.kube_rules import KUBE_MUTANTS
+from tests.mutants.mesh_documents import DOCUMENT_MUTANTS
 from tests.mutants.mesh_rules import MESH_MUTANTS
 from tests.mutants.mutant import Mutant
 from tests.mutants.rules import MUTANTS
 from tests.mutants.scheduler_rules import SCHEDULER_MUTANTS
 
 LIMIT_S = 120
-ALL = (*MUTANTS, *CLOUD_MUTANTS, *IDENTITY_MUTANTS, *KUBE_MUTANTS, *SCHEDULER_MUTANTS, *MESH_MUTANTS, *DNS_MUTANTS)
+ALL = (
+    *MUTANTS,
+    *CLOUD_MUTANTS,
+    *IDENTITY_MUTANTS,
+    *KUBE_MUTANTS,
+    *SCHEDULER_MUTANTS,
+    *MESH_MUTANTS,
+    *DNS_MUTANTS,
+    *DOCUMENT_MUTANTS,
+)
 # A mutant that cannot run proves nothing of the tests.
 NOT_A_MUTANT = ("NameError", "AttributeError", "ImportError", "SyntaxError", "TypeError", "UnboundLocalError")
 # Far from 1 and 2, which any crash of Python or pytest gives.
