@@ -43,13 +43,8 @@ DOCUMENT_MUTANTS = (
         CLOUD,
     ),
     Mutant("own_documents_are_overwritten", PLACING, "(not own.uid or own.uid.startswith(CARRIED)):", "True:", CLOUD),
-    Mutant("own_documents_are_fought_over", MESHING, "and had.uid.startswith(CARRIED)):", "and True):", CLOUD),
     Mutant(
-        "own_documents_are_taken_away",
-        MESHING,
-        "if ref not in wanted and one.uid.startswith(CARRIED)]",
-        "if ref not in wanted]",
-        CLOUD,
+        "own_documents_are_taken_away", PLACING, "unknown(ref))).uid.startswith(CARRIED)]", "unknown(ref))).uid]", CLOUD
     ),
     Mutant("what_was_changed_there_stays", MESHING, "(had.hash != one.hash and", "(False and", CLOUD),
     Mutant("a_gateway_is_told_of_its_own_pods", MESHING, "if other != gateway:", "if True:", CLOUD),
@@ -84,7 +79,7 @@ DOCUMENT_MUTANTS = (
     Mutant("names_in_a_circle", CIRCLES, "if following == start:", "if False:", DOCUMENTS),
     Mutant("node_ports_are_shared", CIRCLES, "if first != name:", "if False:", DOCUMENTS),
     Mutant("repetitions_are_repeated", REGULAR, "repeated=repeated or most > 1", "repeated=repeated", DOCUMENTS),
-    Mutant("two_loose_ends", REGULAR, "if self._loose > 1:", "if self._loose > 2:", DOCUMENTS),
+    Mutant("two_loose_ends", REGULAR, "if self._loose and self._endless > 1:", "if self._endless > 2:", DOCUMENTS),
     Mutant(
         "case_does_not_count",
         REGULAR,

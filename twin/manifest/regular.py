@@ -1,7 +1,7 @@
 """Which regular expressions a data plane may be given: those that no text keeps busy for long. Pure.
 
-Python's engine tries one way after the other. So at most one repetition may be without a clear end, there are at most
-MAX_WAYS ways besides, and nothing that may be matched in several ways is repeated.
+Python's engine tries one way after the other. So repetitions have a clear end, or there is one alone; there are at most
+MAX_WAYS ways besides; and nothing that may be matched in several ways is repeated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any, Final
 
 MAX_CHARS: Final = 256
-MAX_WAYS: Final = 256
+MAX_WAYS: Final = 64
 _REPEATS: Final = (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT)
 _LOOKS: Final = (codes.ASSERT, codes.ASSERT_NOT, codes.GROUPREF, codes.GROUPREF_EXISTS)
 _CATEGORIES: Final = {
@@ -49,7 +49,8 @@ class _Cost:
 
     def __init__(self) -> None:
         self._ways = 1
-        self._loose = 0
+        self._loose = False
+        self._endless = 0
 
     def add(self, tree: Any, *, at_end: bool, repeated: bool = False) -> None:
         """Take a sequence. Raises _TooSlow."""
@@ -78,14 +79,17 @@ class _Cost:
         if repeated:
             text = "repeats what may be repeated itself"
             raise _TooSlow(text)
-        if len(body) == 1 and (last or _ends_at(body[0], following)):
-            return
+        single = len(body) == 1
+        if single and last and body[0][0] is codes.ANY:
+            return  # it takes all that is left
+        clear = single and (last or _ends_at(body[0], following))
         if most == codes.MAXREPEAT:
-            self._loose += 1
-            if self._loose > 1:
-                text = "has two repetitions without a clear end"
+            self._endless += 1
+            self._loose = self._loose or not clear
+            if self._loose and self._endless > 1:
+                text = "has two repetitions, one of them without a clear end"
                 raise _TooSlow(text)
-        else:
+        elif not clear:
             self._several(most - least + 1, repeated)
 
     def _several(self, ways: int, repeated: bool) -> None:

@@ -4,8 +4,10 @@ import contextlib
 
 import pytest
 
+from cloudsync.placing import Carried, Placing
 from tests.cloudsync.scheduler.site import deployment, gateway, open_site, pod
 from twin.errors import StoreError
+from twin.manifest.catalog import content_hash
 from twin.manifest.problems import InvalidManifest
 from twin.wire.api import ApplyMode
 
@@ -205,6 +207,16 @@ def test_a_service_that_a_gateway_has_of_its_own_is_left_as_it_is(site):
     site.settle(5)
     assert set(site.documents("gw-1")) == {SHOP}
     assert site.documents("gw-2") == {}
+
+
+def test_what_came_into_being_at_a_gateway_since_it_was_looked_at_is_left_as_it_is(site):
+    site.put("gw-1", service(ports=[{"port": 1}]))
+    own = site.documents("gw-1")[SHOP]
+    placing = Placing(site.gateways_hub, site.store, new_uid=site.ids.uid)
+    raw = service()
+    site.run(placing.carry("gw-1", {own.state.ref: Carried(raw, content_hash(raw))}, [], by="x"))
+    site.run(placing.carry("gw-1", {}, [own.state.ref], by="x"))
+    assert site.documents("gw-1") == {SHOP: own}
 
 
 def test_what_was_carried_and_changed_or_deleted_at_a_gateway_comes_back(site):
