@@ -193,7 +193,7 @@ class Ring:
         placed = []
         for target in targets:
             if len(target.points) < most:
-                target.points = _points(target.endpoint.place, most)
+                target.points = _points(target.place, most)
             placed += [(point, target) for point in target.points[: max(1, round(most * target.weight / heaviest))]]
         placed.sort(key=lambda one: one[0])
         self._points = array("Q", [point for point, _ in placed])

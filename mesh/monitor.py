@@ -10,6 +10,7 @@ their counters.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import is_
 from types import MappingProxyType
 from typing import Final
 
@@ -41,7 +42,7 @@ OTHERS: Final = "others"
 class Share:
     """What came by one way of a frontend."""
 
-    __slots__ = ("_gone", "_tallies", "degraded", "key", "own", "retries")
+    __slots__ = ("_before", "_gone", "_parts", "_state", "_tallies", "degraded", "key", "own", "retries", "told")
 
     def __init__(self, key: ShareKey) -> None:
         self.key = key
@@ -50,8 +51,13 @@ class Share:
         """Tries that were repetitions. Planes add to it."""
         self.degraded = 0
         """Answers that a degrade rule gave. Planes add to it."""
+        self.told: ShareCounts | None = None
+        """What was told of it last."""
         self._tallies: dict[Target, Tally] = {}
         self._gone = Tally()
+        self._before = ShareCounts(key)
+        self._parts: list[Counts] = []
+        self._state: tuple[int, ...] = ()
 
     def of(self, target: Target) -> Tally:
         """The counters of an endpoint."""
@@ -65,10 +71,19 @@ class Share:
         self.own[why] = self.own.get(why, 0) + 1
 
     def counts(self, upstream: Upstream | None) -> ShareCounts:
-        """As a value. Endpoints that are gone are counted together, so that sums never go back."""
+        """As a value, the same one as the last time if nothing has changed.
+
+        Endpoints that are gone are counted together, so that sums never go back.
+        """
+        parts = [tally.counts() for tally in self._tallies.values()]
+        state = (upstream.changes if upstream else -1, sum(self.own.values()), self.retries, self.degraded)
+        # Nearly always nothing is new of nearly all: this is asked for thousands of endpoints each second.
+        if state == self._state and len(parts) == len(self._parts) and all(map(is_, parts, self._parts)):
+            return self._before
+        self._state, self._parts = state, parts
         places: dict[str, Counts] = {}
         for target, tally in list(self._tallies.items()):
-            place = target.endpoint.place
+            place = target.place
             if tally.active == 0 and (upstream is None or upstream.targets.get(place) is not target):
                 self._gone.absorb(tally)
                 del self._tallies[target]
@@ -78,7 +93,10 @@ class Share:
         gone = self._gone.counts()
         if gone != _NOTHING:
             places[""] = gone
-        return ShareCounts(self.key, tuple(places.items()), tuple(self.own.items()), self.retries, self.degraded)
+        counted = ShareCounts(self.key, tuple(places.items()), tuple(self.own.items()), self.retries, self.degraded)
+        if counted != self._before:
+            self._before = counted
+        return self._before
 
 
 _NOTHING: Final = Counts()
@@ -94,9 +112,8 @@ class Monitor:
         self._shares: dict[ShareKey, Share] = {}
         self._edges: dict[EdgeKey, Tally] = {}
         self._callers: Mapping[str, str] = MappingProxyType({})
-        self._told_shares: dict[ShareKey, ShareCounts] = {}
         self._told_edges: dict[EdgeKey, Counts] = {}
-        self._told_upstreams: dict[PortKey, UpstreamView] = {}
+        self._told_views: dict[Upstream, tuple[object, UpstreamView]] = {}
 
     # -- for planes --------------------------------------------------------------------------------------------------
 
@@ -138,7 +155,6 @@ class Monitor:
         services = {port.service for port in gone}
         for key in [key for key in self._shares if key.frontend in gone]:
             del self._shares[key]
-            self._told_shares.pop(key, None)
         left = {key.frontend.service for key in self._shares}
         for edge in [key for key in self._edges if key.called in services - left]:
             del self._edges[edge]
@@ -146,34 +162,47 @@ class Monitor:
 
     def snapshot(self, now_s: float, *, whole: bool = False) -> Snapshot:
         """What has changed since the last one; ``whole``: everything."""
-        if whole:
-            self._told_shares, self._told_edges, self._told_upstreams = {}, {}, {}
-        shares, edges, upstreams = [], [], []
+        shares, edges = [], []
         for key, share in self._shares.items():
-            upstream = self._upstreams.get(key.backend) if key.backend else None
-            counts = share.counts(upstream)
-            if self._told_shares.get(key) != counts:
-                self._told_shares[key] = counts
+            counts = share.counts(self._upstreams.get(key.backend) if key.backend else None)
+            if whole or share.told is not counts:
+                share.told = counts
                 shares.append(counts)
         for edge, tally in self._edges.items():
             between = tally.counts()
-            if self._told_edges.get(edge) != between:
+            if whole or self._told_edges.get(edge) is not between:
                 self._told_edges[edge] = between
                 edges.append(EdgeCounts(edge, between))
-        views = {upstream.key: view_of(upstream, now_s) for upstream in self._upstreams.all()}
-        gone = tuple(port for port in self._told_upstreams if port not in views)
-        upstreams = [view for port, view in views.items() if self._told_upstreams.get(port) != view]
-        self._told_upstreams = views
+        before = self._told_views
+        views = self._told_views = {one: self._looked_at(one, now_s) for one in self._upstreams.all()}
+        upstreams = [
+            view for one, (_, view) in views.items() if whole or one not in before or before[one][1] is not view
+        ]
+        gone = tuple(one.key for one in before if one not in views and self._upstreams.get(one.key) is None)
         dropped = self.log.dropped if self.log else 0
         return Snapshot(now_s, tuple(shares), tuple(edges), tuple(upstreams), gone, dropped)
+
+    def _looked_at(self, upstream: Upstream, now_s: float) -> tuple[object, UpstreamView]:
+        """How it stands; the same value as the last time if nothing has changed."""
+        upstream.in_use(now_s)
+        breaker = upstream.breaker
+        state = (
+            upstream.changes,
+            upstream.ejections,
+            upstream.retries.refused,
+            (breaker.state, breaker.opened) if breaker else None,
+        )
+        before = self._told_views.get(upstream)
+        if before is not None and before[0] == state:
+            return before
+        view = view_of(upstream, now_s)
+        return state, before[1] if before is not None and before[1] == view else view
 
 
 def view_of(upstream: Upstream, now_s: float) -> UpstreamView:
     """One upstream as it stands."""
     in_use = set(upstream.in_use(now_s))
-    places = tuple(
-        PlaceView(place, _state(target, target in in_use), target.active) for place, target in upstream.targets.items()
-    )
+    places = tuple(PlaceView(place, _state(target, target in in_use)) for place, target in upstream.targets.items())
     return UpstreamView(
         port=upstream.key,
         places=places,
@@ -181,7 +210,6 @@ def view_of(upstream: Upstream, now_s: float) -> UpstreamView:
         breaker_opened=upstream.breaker.opened if upstream.breaker else 0,
         panic=upstream.panic,
         ejections=upstream.ejections,
-        active=upstream.active,
         retries_refused=upstream.retries.refused,
     )
 

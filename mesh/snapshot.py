@@ -86,7 +86,6 @@ class PlaceView:
 
     place: str
     state: PlaceState
-    active: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,6 @@ class UpstreamView:
     breaker_opened: int = 0
     panic: bool = False
     ejections: int = 0
-    active: int = 0
     retries_refused: int = 0
 
     @property
@@ -238,7 +236,7 @@ def merged_upstreams(views: Iterable[UpstreamView]) -> dict[PortKey, UpstreamVie
             other = places.get(place.place)
             if other is not None:
                 worse = max(place.state, other.state, key=_BEST.__getitem__)
-                place = PlaceView(place.place, worse, place.active + other.active)
+                place = PlaceView(place.place, worse)
             places[place.place] = place
         merged[one.port] = UpstreamView(
             port=one.port,
@@ -247,7 +245,6 @@ def merged_upstreams(views: Iterable[UpstreamView]) -> dict[PortKey, UpstreamVie
             breaker_opened=known.breaker_opened + one.breaker_opened,
             panic=known.panic or one.panic,
             ejections=known.ejections + one.ejections,
-            active=known.active + one.active,
             retries_refused=known.retries_refused + one.retries_refused,
         )
     return merged

@@ -93,6 +93,9 @@ class Counts:
         )
 
 
+_NOTHING: Final = Counts()
+
+
 def total(counts: Iterable[Counts]) -> Counts:
     """All together."""
     so_far = Counts()
@@ -104,7 +107,7 @@ def total(counts: Iterable[Counts]) -> Counts:
 class Tally:
     """The counters themselves. Planes may add to ``bytes_in``, ``bytes_out`` and ``failed`` directly."""
 
-    __slots__ = ("_times", "active", "by_class", "bytes_in", "bytes_out", "failed", "times_us")
+    __slots__ = ("_before", "_state", "_times", "active", "by_class", "bytes_in", "bytes_out", "failed", "times_us")
 
     def __init__(self) -> None:
         self.by_class = [0] * 10  # room for statuses that nobody has defined
@@ -114,6 +117,8 @@ class Tally:
         self.active = 0
         self.times_us = 0
         self._times: array[int] | None = None
+        self._state: tuple[int, ...] = ()
+        self._before = _NOTHING
 
     def answered(self, status: int, took_s: float) -> None:
         """An answer began after so long; status 0: a raw connection stood."""
@@ -131,16 +136,22 @@ class Tally:
         times[bucket if bucket < BUCKETS else BUCKETS - 1] += 1
 
     def counts(self) -> Counts:
-        """As a value."""
-        return Counts(
+        """As a value, the same one as the last time if nothing has changed."""
+        state = (self.times_us, self.failed, self.bytes_in, self.bytes_out, self.active, *self.by_class)
+        if state == self._state:
+            return self._before
+        self._state = state
+        times = self._times
+        self._before = Counts(
             by_class=(*self.by_class[: CLASSES - 1], sum(self.by_class[CLASSES - 1 :])),
             failed=self.failed,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
             active=self.active,
-            times=tuple((at, number) for at, number in enumerate(self._times) if number) if self._times else (),
+            times=tuple([(at, number) for at, number in enumerate(times) if number]) if times else (),
             times_us=self.times_us,
         )
+        return self._before
 
     def absorb(self, other: Tally) -> None:
         """Take over what another has counted."""

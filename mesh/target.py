@@ -51,6 +51,7 @@ class Target:
         "known_s",
         "level",
         "local_failures",
+        "place",
         "points",
         "probe_failed",
         "returned_s",
@@ -61,6 +62,7 @@ class Target:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self.place = endpoint.place
         self.active = 0
         self.weight = float(endpoint.weight)
         self.level = 0

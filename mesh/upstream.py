@@ -72,6 +72,8 @@ class Upstream:
         self.breaker: Breaker | None = None
         self.ejections = 0
         """How often an endpoint was ejected."""
+        self.changes = 0
+        """Grows whenever endpoints are treated in another way."""
         self.on_change: Callable[[Upstream], None] | None = None
         """Told when other endpoints are in use than before; for planes that choose outside this process."""
         self._rng = rng
@@ -128,6 +130,7 @@ class Upstream:
             self.breaker = Breaker(rule)
         else:
             self.breaker.rule = rule
+        self.changes += 1
         self._due_s = -math.inf
 
     def probed(self, place: str, now_s: float, *, alive: bool) -> None:
@@ -139,6 +142,8 @@ class Upstream:
         if alive and target.ejected:
             target.ejected_until_s = min(target.ejected_until_s, now_s)
         self._due_s = -math.inf
+        if self.on_change is not None:
+            self._choose_pool(now_s)  # where others choose, nobody may ask us for a long time
 
     # -- what is asked: the hot path -------------------------------------------------------------------------------
 
@@ -209,7 +214,7 @@ class Upstream:
     def _failed(self, target: Target, outcome: Outcome, now_s: float) -> None:
         rule = self.group.policy.outlier
         # One that is gone from the set, or out already, is not ejected once more.
-        if rule is None or target.ejected or self._targets.get(target.endpoint.place) is not target:
+        if rule is None or target.ejected or self._targets.get(target.place) is not target:
             target.trial = Trial.NONE
             return
         if not outlier.counted(rule, target, outcome):
@@ -225,6 +230,7 @@ class Upstream:
     def _choose_pool(self, now_s: float) -> None:
         """Work out who is in use until something changes or the time comes for one that is out."""
         before = self._pool
+        self.changes += 1
         self._due_s = math.inf
         self._return_ejected(now_s)
         usable = self._usable()

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import TypeAdapter
 
@@ -16,7 +17,7 @@ from mesh.access_log import LONGEST_PATH, AccessLog, Passage
 from mesh.breaker import BreakerState
 from mesh.model import BackendGroup, CircuitBreaker, Policy, PortKey, ServiceKey
 from mesh.monitor import Monitor
-from mesh.prometheus import metrics_text
+from mesh.prometheus import MeshCollector, metrics_text
 from mesh.snapshot import Collected, EdgeKey, Own, PlaceState, ShareKey, Snapshot
 from mesh.tally import BUCKETS, Counts, Tally, bucket_begins_us, bucket_of, total
 from mesh.upstream import Outcome, Upstreams
@@ -324,6 +325,17 @@ def test_prometheus_reads_what_was_counted():
     assert found["edgetwin_mesh_latency_seconds_bucket", web[0], "0.002048", *web[1:]] == 0
     assert found["edgetwin_mesh_latency_seconds_bucket", web[0], "0.004096", *web[1:]] == 3
     assert found["edgetwin_mesh_latency_seconds_bucket", web[0], "+Inf", *web[1:]] == 3
+
+
+def test_the_text_is_that_of_the_library():
+    awkward = Monitor(Upstreams(Random(1)))
+    key = PortKey(ServiceKey("plant", "web"), 80)
+    share = awkward.share(key, 'a"b\\c\nd', None)
+    share.answered_here(Own.TIMEOUT)
+    for snapshot in (worked(3).snapshot(1.0), awkward.snapshot(1.0), Snapshot(1.0)):
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(MeshCollector(lambda snapshot=snapshot: snapshot))
+        assert metrics_text(snapshot) == generate_latest(registry)
 
 
 def test_an_open_breaker_is_seen_by_prometheus():

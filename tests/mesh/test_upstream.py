@@ -448,6 +448,8 @@ def test_those_who_choose_elsewhere_are_told_of_each_change():
     assert up.here is HERE
     up.pick(1.0)
     assert told == [{A, B}, {B}, {B, C}]
+    up.probed(C, 1.0, alive=False)
+    assert told[-1] == {B}
     ups.apply([], [WEB])
     assert ups.get(WEB) is None
     assert list(ups.all()) == []

@@ -157,7 +157,7 @@ FLOW_MUTANTS = (
     Mutant(
         "an_old_endpoint_ejects_the_new",
         UPSTREAM,
-        "or self._targets.get(target.endpoint.place) is not target",
+        "or self._targets.get(target.place) is not target",
         "",
         FLOW,
     ),
@@ -260,7 +260,7 @@ FLOW_MUTANTS = (
     ),
     Mutant("those_that_went_are_lost", "mesh.monitor", "self._gone.absorb(tally)\n", "pass\n", SEEN),
     Mutant("open_connections_are_lost", "mesh.monitor", "if tally.active == 0 and (", "if (", SEEN),
-    Mutant("everything_is_told_again", "mesh.monitor", "if self._told_shares.get(key) != counts:", "if True:", SEEN),
+    Mutant("everything_is_told_again", "mesh.monitor", "if whole or share.told is not counts:", "if True:", SEEN),
     Mutant("edges_without_bound", "mesh.monitor", "if len(self._edges) >= MOST_EDGES:", "if False:", SEEN),
     Mutant(
         "an_ended_worker_is_forgotten",
