@@ -13,8 +13,8 @@ from twin.model import Kind, Site, TwinKey, TwinSpec
 from twin.replica import Restamp
 from twin.tick import Ticker
 
-_MADE_BY_THE_EDGE = frozenset({Kind.MAPPER, Kind.GATEWAY})
-"""Kinds of twins that have no document: the cloud learns of them by their rows."""
+_MADE_BY_THE_EDGE = frozenset({Kind.MAPPER, Kind.GATEWAY, Kind.ROUTE})
+"""Kinds of twins that have no document of their own in the cloud, which learns of them by their rows."""
 
 
 class Turn:

@@ -37,7 +37,7 @@ class DialectNames:
 
 
 def client_account(name: str, password: str) -> Account:
-    """A program that asks the API, and sees nothing but its own replies."""
+    """A program that asks the API, and sees nothing but its own replies and the alerts of the mesh."""
     return Account(name, password, _api_rules(name))
 
 
@@ -112,4 +112,8 @@ def _reporters(name: str) -> tuple[str, str]:
 
 
 def _api_rules(name: str) -> tuple[Rule, ...]:
-    return (Rule(TopicAccess.WRITE, topics.ALL_REQUESTS), Rule(TopicAccess.READ, topics.replies(name)))
+    return (
+        Rule(TopicAccess.WRITE, topics.ALL_REQUESTS),
+        Rule(TopicAccess.READ, topics.replies(name)),
+        Rule(TopicAccess.READ, topics.ALL_ALERTS),
+    )

@@ -31,6 +31,9 @@ from edgehub.kubeapi.home import KubeApi
 from edgehub.local_broker import BrokerAccess, open_broker
 from edgehub.machine import Machine
 from edgehub.mapper_hosts import MapperHosts, client_id
+from edgehub.mesh.home import Mesh
+from edgehub.mesh.home import Place as MeshPlace
+from edgehub.mesh.home import Sources as MeshSources
 from edgehub.pods.home import Place, Pods
 from edgehub.settings import Settings
 from edgehub.state import CliAccess, StateFolder
@@ -58,18 +61,19 @@ from twin.supervisor import Supervisor
 from twin.wire import topics
 from twin.wire.api import ApplyRequest, StatusReply, StatusRequest, Verb
 from twin.wire.codec import decode
+from twin.wire.mesh import MeshReply, MeshRequest
 from twin.wire.messages import MapperState
 
 log = logging.getLogger(__name__)
 
 CONNECT_S: Final = 15.0
-_UNDOCUMENTED: Final = (Kind.ROUTE,)
 _OWN_TYPES: Final = {
     "version": ValueType.STRING,
     "broker": ValueType.STRING,
     "started_at": ValueType.INT,
     "system": ValueType.JSON,
     "pods": ValueType.JSON,
+    "mesh": ValueType.JSON,
 }
 """What the gateway's own twin has, besides what it says of its cloud."""
 
@@ -89,6 +93,8 @@ class Gateway:
         self._link = parts.link
         parts.pods.on_removed = self._report_own
         self._applying = Applying(parts.documents, parts.engine, self._follow_documents)
+        parts.mesh.on_own = self._report_own
+        parts.mesh.publish = lambda topic, payload: parts.link.publish(topic, payload, qos=1, retain=True)
         self._cloud = Cloud(settings, parts.keys, parts.engine, parts.drain, parts.executor, self._applying, clock)
         self._version = version("edgetwin")
         self._machine = Machine.here()
@@ -98,6 +104,8 @@ class Gateway:
         self._hosts = MapperHosts(
             parts.access, parts.link, supervisor, lambda keys: twins.mark_down(keys, Reason.MAPPER_DOWN)
         )
+        parts.mesh.runs_mapper = lambda name: self._hosts.runs(name, is_plugin=parts.documents.is_plugin(name))
+        self._hosts.on_state = parts.mesh.endpoints_changed
         self._dialects = Dialects(parts.engine, parts.link, clock, settings, self._twins)
         self._api = ApiServer(
             parts.link,
@@ -107,6 +115,7 @@ class Gateway:
                 **HistoryVerb(parts.engine, parts.history).verbs(),
                 Verb.APPLY: Served(ApplyRequest, self._applying.apply),
                 Verb.STATUS: Served(StatusRequest, self._answer_status),
+                Verb.MESH: Served(MeshRequest, self._answer_mesh),
             },
         )
 
@@ -128,10 +137,21 @@ class Gateway:
             release = version("edgetwin")
             kube = KubeApi(settings.kube_api, folder.kube_api, settings.gateway_name, release, documents.view)
             await stack.enter_async_context(kube.running(opened[0], clock))
-            place = Place(folder.pods, folder.podman, settings.gateway_name, settings.pods, kube.pods)
+            supervisor = await stack.enter_async_context(Supervisor(clock=clock, rng=rng))
+            own_mesh = Mesh(
+                MeshPlace(settings.gateway_name, settings.mesh, folder.run),
+                MeshSources(documents.view, documents.network_of_cloud),
+                opened[0],
+                clock,
+            )
+            mesh = await stack.enter_async_context(own_mesh.running(supervisor))
+            place = Place(
+                *(folder.pods, folder.podman, settings.gateway_name, settings.pods, kube.pods),
+                dns=mesh.pod_dns,
+                services=mesh.pod_services,
+            )
             own_pods = Pods(place, documents.view, documents.sealer, opened[0], clock)
             pods = await stack.enter_async_context(own_pods.running())
-            supervisor = await stack.enter_async_context(Supervisor(clock=clock, rng=rng))
             names = settings.dialects.names()
             access = await stack.enter_async_context(open_broker(settings.broker, folder, supervisor, clock, names))
             options = MqttOptions(
@@ -141,7 +161,7 @@ class Gateway:
             )
             link = await stack.enter_async_context(MqttLink(options, rng=rng))
             await link.connected(CONNECT_S)
-            parts = _Parts(*opened, link, documents, access, executor, CloudKeys(folder.keys), pods, kube)
+            parts = _Parts(*opened, link, documents, access, executor, CloudKeys(folder.keys), pods, kube, mesh)
             gateway = cls(settings, folder, clock, parts, supervisor=supervisor)
             await gateway._open(stack, rng)
             yield gateway
@@ -171,6 +191,7 @@ class Gateway:
             alarms=[
                 *self._parts.alarms.now(),
                 *self._parts.kube.alarms(),
+                *self._parts.mesh.alarms(),
                 *self._cloud.alarms(self._parts.documents.refused()),
             ],
         )
@@ -191,7 +212,7 @@ class Gateway:
         await self._hosts.follow(self._parts.documents.placement())
         self._cli_access().write(self._folder)
         stack.callback(self._folder.cli.unlink, missing_ok=True)
-        await stack.enter_async_context(self._cloud.running(rng, self._report_own))
+        await stack.enter_async_context(self._cloud.running(rng, self._on_cloud_state))
         health = HealthFile(self._folder.health, self.status, lambda: self._clock.now_us() // 1000)
         loop = asyncio.get_running_loop()
         stack.callback(loop.create_task(health.keep(), name="health file").cancel)
@@ -208,24 +229,29 @@ class Gateway:
     # -- documents -----------------------------------------------------------------------------------------------
 
     async def _project(self) -> None:
-        """Make the twins what the documents say. What they do not name is removed, but for shadows of named devices.
-
-        Twins of the kind route, which has no documents yet, stay too: the cloud may make them.
-        """
+        """Make the twins what the documents say. What they do not name is removed, but for shadows of named devices."""
+        await self._parts.mesh.follow()
         await self._parts.pods.follow()
         connections = connection_specs(self._parts.documents.host_settings(), self._settings.gateway_name)
         said = self._dialects.completed(
-            (*self._parts.documents.specs(), *connections, *self._parts.pods.specs(), self._own_spec())
+            (
+                *self._parts.documents.specs(),
+                *connections,
+                *self._parts.pods.specs(),
+                *self._parts.mesh.specs(),
+                self._own_spec(),
+            )
         )
         specs = {spec.key: spec for spec in said}
         for key in list(self._engine):
-            if key not in specs and device_of(key) not in specs and key.kind not in _UNDOCUMENTED:
+            if key not in specs and device_of(key) not in specs:
                 self._engine.remove(key)
         by_cloud = self._parts.documents.by_cloud()
         for spec in specs.values():
             self._engine.define(spec, theirs=spec.key in by_cloud)
         self._report_own()
         self._parts.pods.report_all()
+        self._parts.mesh.report_all()
         self._parts.kube.documents_changed()
         self._twins.forget_topics()
         self._dialects.projected()
@@ -248,6 +274,7 @@ class Gateway:
             "pods": {"seen": self._parts.documents.seen_pods(), "there": self._parts.pods.there()},
             **self._cloud.reported(self._parts.documents.refused()),
             **self._reader_key(),
+            **self._parts.mesh.reported(),
         }
         self._engine.report(self._own_key(), own, {}, at=self._clock.now_us() // 1000, by=accounts.HUB)
 
@@ -274,6 +301,15 @@ class Gateway:
 
     async def _answer_status(self, _: StatusRequest, __: Caller) -> StatusReply:
         return self.status()
+
+    async def _answer_mesh(self, request: MeshRequest, _: Caller) -> MeshReply:
+        return await self._parts.mesh.answer(request)
+
+    def _on_cloud_state(self) -> None:
+        session = self._cloud.session
+        reached = session is not None and session.state in (SyncState.RESYNC, SyncState.LIVE)
+        self._parts.mesh.cloud_reached(reached)
+        self._report_own()
 
     def _on_link_state(self, state: LinkState) -> None:
         """A broker that was away has lost what it retained."""
@@ -312,6 +348,7 @@ class _Parts:
     keys: CloudKeys
     pods: Pods
     kube: KubeApi
+    mesh: Mesh
 
 
 async def _open_engine(

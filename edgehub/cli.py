@@ -32,6 +32,15 @@ MAPPER_COMMANDS: Final = {
     "schema": Entry("edgehub.commands.mapper_schema:schema", "Print the JSON schema of a mapper's settings."),
 }
 
+MESH_COMMANDS: Final = {
+    "routes": Entry("edgehub.commands.mesh_routes:routes", "List services and routes, and why one is not in force."),
+    "resolve": Entry("edgehub.commands.mesh_resolve:resolve", "Ask the gateway's DNS, and say what is behind a name."),
+    "top": Entry("edgehub.commands.mesh_top:top", "Show what goes through each service, live."),
+    "graph": Entry("edgehub.commands.mesh_graph:graph", "Show who calls which service."),
+    "doctor": Entry("edgehub.commands.mesh_doctor:doctor", "Check the mesh from name to endpoint, with remedies."),
+    "flush": Entry("edgehub.commands.mesh_flush:flush", "Take the mesh's table and route from the kernel."),
+}
+
 
 CLOUD_COMMANDS: Final = {
     "init": Entry("cloudsync.cli:init", "Make the CA of a cloud and its first admin."),
@@ -110,6 +119,7 @@ COMMANDS: Final = {
     "status": Entry("edgehub.commands.status:status", "Show how the gateway is."),
     "account": Entry("edgehub.commands.account:account", "Make logins for programs of yours."),
     "mapper": Entry("", "Write, list and check mappers; simulate devices, look for devices.", MAPPER_COMMANDS),
+    "mesh": Entry("", "Show and check how services find each other.", MESH_COMMANDS),
     "join": Entry("edgehub.commands.join:join", "Join a cloud with a token."),
     "cloud": Entry("", "Run a cloud; its gateways, users and tokens.", CLOUD_COMMANDS),
     "hardware": Entry("", "Boards, images onto disks, machines made gateways.", HARDWARE_COMMANDS),

@@ -18,7 +18,7 @@ from twin.envelope import Reader
 from twin.exchange import DocumentRow, DocumentState
 from twin.manifest.agreement import summary
 from twin.manifest.catalog import Applied, RegistryView
-from twin.manifest.document import CLOUD_ONLY, Document, DocumentKind
+from twin.manifest.document import CLOUD_ONLY, MESH, NETWORK, Document, DocumentKind, Ref
 from twin.manifest.problems import InvalidManifest, Problem
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
@@ -78,6 +78,13 @@ class Documents:
             TwinKey(Kind.DEVICE, ref.namespace, ref.name) for ref, one in known if one.by_cloud and ref.kind == device
         )
 
+    def network_of_cloud(self) -> frozenset[Ref]:
+        """Of the documents of services, endpoints and routes those that the cloud wrote."""
+        kinds, known = {one.value: one for one in (*NETWORK, *MESH)}, self.books.known.items()
+        return frozenset(
+            Ref(kinds[ref.kind], ref.namespace, ref.name) for ref, one in known if one.by_cloud and ref.kind in kinds
+        )
+
     def refused(self) -> dict[str, str]:
         """The cloud's documents that cannot be served here, and why."""
         return {f"{ref.kind} {ref.namespace}/{ref.name}": why for ref, why in refused(self.books).items()}
@@ -100,6 +107,10 @@ class Documents:
     def host_settings(self) -> HostSettings:
         """What the mappers are to serve."""
         return self._settings
+
+    def is_plugin(self, mapper: str) -> bool:
+        """Whether a mapper has a process of its own."""
+        return self._mappers.is_plugin(mapper)
 
     def placement(self) -> Placement:
         """Which process serves what."""

@@ -82,6 +82,8 @@ class _Host:
     cell: Cell | None = None
     runner: ChildRunner | None = None
     problem: str = ""
+    online: bool = False
+    """What it said last."""
     ooms: int = 0
 
     def explain(self) -> str:
@@ -105,6 +107,8 @@ class MapperHosts:
         self._hosts: dict[str, _Host] = {}
         self._changing = asyncio.Lock()
         self._disabled: tuple[str, ...] = ()
+        self.on_state: Callable[[], None] = lambda: None
+        """Called when a process begins or ceases to serve."""
 
     async def close(self) -> None:
         """End every process."""
@@ -146,8 +150,14 @@ class MapperHosts:
         if host is None:
             return
         host.problem = state.problem
+        self._is_online(host, state.online)
         if not state.online:
             self._mark_down(served_twins(host.settings))
+
+    def runs(self, mapper: str, *, is_plugin: bool) -> bool:
+        """Whether the process that serves a mapper is there and says so."""
+        host = self._hosts.get(accounts.plugin_name(mapper) if is_plugin else accounts.MAPPER)
+        return host is not None and host.online and mapper not in self._disabled
 
     def disabled(self) -> tuple[str, ...]:
         """Mappers that are to serve nothing."""
@@ -179,15 +189,22 @@ class MapperHosts:
         if host.mapper:
             host.cell = confine(host.account, Limits(host.spec.memory_bytes, host.spec.cpu))
         try:
-            host.runner = await self._supervisor.add(
-                self._child(host), on_exit=lambda _: self._mark_down(served_twins(host.settings))
-            )
+            host.runner = await self._supervisor.add(self._child(host), on_exit=lambda _: self._ended(host))
         except ChildError as error:
             if not host.mapper:
                 raise
             host.problem = error.message
             log.error("mapper %s is not served: %s", host.mapper, error)
             self._mark_down(served_twins(host.settings))
+
+    def _ended(self, host: _Host) -> None:
+        self._is_online(host, False)
+        self._mark_down(served_twins(host.settings))
+
+    def _is_online(self, host: _Host, online: bool) -> None:
+        if host.online != online:
+            host.online = online
+            self.on_state()
 
     async def _end(self, account: str) -> None:
         host = self._hosts.pop(account)

@@ -22,7 +22,7 @@ from twin.manifest.fields import Deadband
 from twin.manifest.kinds import KINDS, OURS
 from twin.manifest.mesh_rules import MESH_KINDS
 from twin.model import NAME, PROPERTY, Drop, Keep
-from twin.wire import api, cloud_api, enrolment, messages, sync_bodies
+from twin.wire import api, cloud_api, enrolment, mesh, messages, sync_bodies
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 
@@ -49,6 +49,10 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
     api.ApplyReply,
     api.StatusRequest,
     api.StatusReply,
+    mesh.MeshRequest,
+    mesh.MeshReply,
+    mesh.RouteTwin,
+    mesh.Alert,
     cloud_api.CloudStatusReply,
     cloud_api.SetWhereRequest,
     cloud_api.SetWhereReply,

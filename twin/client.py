@@ -53,6 +53,7 @@ from twin.wire.cloud_api import (
     WorkloadsRequest,
 )
 from twin.wire.codec import decode, encode
+from twin.wire.mesh import MeshReply, MeshRequest
 from twin.wire.messages import ErrorBody
 
 RENEW_S: Final = 20.0
@@ -166,6 +167,10 @@ class TwinClient:
     async def status(self) -> StatusReply:
         """How the gateway is."""
         return await self._ask(Verb.STATUS, StatusRequest(), StatusReply)
+
+    async def mesh(self, request: MeshRequest) -> MeshReply:
+        """How the mesh of a gateway is, and what its twins do not say."""
+        return await self._ask(Verb.MESH, request, MeshReply)
 
     async def cloud_status(self, *, gateway: str = "", after: str = "", limit: int = 100) -> CloudStatusReply:
         """How the cloud and its gateways are, a page of them."""

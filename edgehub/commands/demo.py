@@ -25,7 +25,8 @@ from edgehub.commands.demo_line import LineAction, turn_line
 from edgehub.commands.session import ExitCode, hub_client, run_command
 from edgehub.demo.cloud import DemoCloud, is_installed
 from edgehub.demo.line import DemoLine
-from edgehub.demo.places import Places
+from edgehub.demo.places import Places, board_documents
+from edgehub.mesh_settings import DnsSettings, MeshSettings, PlaneChoice
 from edgehub.settings import BrokerSettings, CloudSettings, LogSettings, PodSettings, Settings
 from edgehub.state import StateFolder
 from twin.clock import SystemClock
@@ -42,6 +43,7 @@ TRY_NEXT: Final = (
     ("./edgetwin explain plant/tank valve", "who wrote it, who won, has the device followed"),
     ("./edgetwin watch plant/tank", "every change, as it is stored"),
     ("./edgetwin cloud get plant/tank", "the same twin, as the demo's cloud has it"),
+    ("./edgetwin mesh routes", "two web services, and a route that shares requests 3 to 1"),
     ("./edgetwin demo cut", "cut the line to the cloud; `demo restore` mends it"),
 )
 
@@ -92,6 +94,8 @@ async def _demo(folder: StateFolder, seconds: float | None) -> int:
         client = await stack.enter_async_context(hub_client())
         reply = await client.apply([DocumentSource(name="plant.yaml", text=places.documents())])
         _say(f"applied {len(reply.changes)} documents; waiting for the first readings")
+        boards = board_documents(sys.executable, _free_port(), _free_port())
+        await client.apply([DocumentSource(name="board.yaml", text=boards)])
         events = await stack.enter_async_context(client.watch(kind="device", namespace="plant"))
         screen = _Screen(live=sys.stdout.isatty())
         with contextlib.suppress(TimeoutError):
@@ -106,7 +110,12 @@ async def _demo(folder: StateFolder, seconds: float | None) -> int:
 def _settings(line_port: int) -> Settings:
     cloud = CloudSettings(url=f"mqtts://localhost:{line_port}", first_delay="0s", retry_cap="2s")
     pods = PodSettings(stop_with_hub=True)
-    return Settings(broker=BrokerSettings(port=_free_port()), cloud=cloud, pods=pods, log=LogSettings())
+    # What needs no root, and is another demo's only by chance.
+    addresses = f"127.96.{random.randrange(256)}.0/24"
+    dns = DnsSettings(listen=f"127.0.0.1:{_free_port()}")
+    mesh = MeshSettings(plane=PlaneChoice.USERSPACE, addresses=addresses, dns=dns)
+    broker = BrokerSettings(port=_free_port())
+    return Settings(broker=broker, cloud=cloud, pods=pods, mesh=mesh, log=LogSettings())
 
 
 async def _cloud(folder: StateFolder, gateway: str, line: DemoLine) -> None:

@@ -41,3 +41,11 @@ class Places:
         for key, value in asdict(self).items():
             text = text.replace(f"${{{key.upper()}}}", str(value))
         return text
+
+
+def board_documents(python: str, one: int, two: int) -> str:
+    """The documents of the demo's web services, which listen on these ports."""
+    text = (_FOLDER / "board.yaml").read_text(encoding="utf-8")
+    for key, value in (("PYTHON", python), ("ONE", one), ("TWO", two)):
+        text = text.replace(f"${{{key}}}", str(value))
+    return text

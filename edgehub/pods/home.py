@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgehub.pods.model import LogLimits, PodId, PodPlan
+from edgehub.pods.model import LogLimits, PodDns, PodId, PodPlan
 from edgehub.pods.spec import Surroundings, pod_plans, pod_specs
 from edgehub.settings import PodSettings
 from twin.clock import Clock
@@ -46,6 +46,10 @@ class Place:
     settings: PodSettings
     api: PodAccess | None = None
     """How pods reach the gateway's Kubernetes API, if it is on."""
+    dns: Callable[[], PodDns | None] = lambda: None
+    """What pods with a network of their own ask for names; None: what the gateway asks."""
+    services: Callable[[str], dict[str, str]] = lambda _: {}
+    """The variables that say where the Services of a namespace are."""
 
 
 class Pods:
@@ -81,7 +85,7 @@ class Pods:
         """Do as the documents say now."""
         view = self._view()
         plans = pod_plans(view, self._place.gateway)
-        around = Surroundings(view, self._sealer, self._place.gateway, self._place.api)
+        around = Surroundings(view, self._sealer, self._place.gateway, self._place.api, self._place.services)
         if self._kubelet is not None:
             self._kubelet.desire(plans, around)
         elif plans or any(self._place.folder.glob("*/pod.json")):
@@ -138,7 +142,7 @@ class Pods:
         settings = self._place.settings.podman
         choice = PodmanChoice(settings.program, settings.socket)
         service = PodmanService(PodmanPlace.of(self._place.podman), choice, self._clock, random.Random())
-        made = MadeByPodman(service, Names(digest(str(folders.path))), settings.subnet)
+        made = MadeByPodman(service, Names(digest(str(folders.path))), settings.subnet, self._place.dns)
         return PodmanEngine(folders, made, self._log_limits())
 
     def _log_limits(self) -> LogLimits:

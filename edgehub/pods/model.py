@@ -171,6 +171,18 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
+class PodDns:
+    """What a pod with a network of its own asks for names."""
+
+    server: str
+    domain: str
+
+    def searches(self, namespace: str) -> tuple[str, str, str]:
+        """The domains in which a short name is looked for."""
+        return f"{namespace}.svc.{self.domain}", f"svc.{self.domain}", self.domain
+
+
+@dataclass(frozen=True, slots=True)
 class LogLimits:
     """How much of a container's output is kept."""
 

@@ -90,6 +90,8 @@ class Surroundings:
     sealer: Sealer
     gateway: str
     api: PodAccess | None = None
+    services: Callable[[str], dict[str, str]] = lambda _: {}
+    """The variables that say where the Services of a namespace are."""
 
     def values(self, kind: DocumentKind, namespace: str, name: str, *, optional: bool) -> dict[str, bytes]:
         """The values of a ConfigMap or Secret. Raises CannotStart if it is missing, or its key is."""
@@ -141,7 +143,7 @@ def launch(plan: PodPlan, name: str, run: int, crashes: int, place: Places, arou
 
 def environment(plan: PodPlan, container: Container, around: Surroundings) -> dict[str, str]:
     """The variables of a container, in Kubernetes' order: envFrom first, then env. Raises CannotStart."""
-    env = {"HOSTNAME": plan.id.name}
+    env = {**around.services(plan.id.namespace), "HOSTNAME": plan.id.name}
     if engine_of(plan.spec) is Engine.PROCESS:  # the images of others have one of their own
         env |= {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
     if plan.spec.automount_service_account_token:

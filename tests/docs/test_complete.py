@@ -212,6 +212,7 @@ def test_every_topic_is_on_the_page(pages):
         topics.ack("<reporter>"),
         topics.mapper_config("<account>"),
         topics.mapper_state("<account>"),
+        topics.alert("<namespace>", "<service>", "<rule>"),
         topics.request("<verb>"),
         topics.reply("<account>", "<client>"),
         topics.sync_up("<gateway>"),
@@ -233,17 +234,18 @@ def test_every_message_has_an_example_and_a_schema(pages, schemas):
 
 
 def test_every_message_of_the_wire_has_a_schema(schemas):
-    from twin.wire import api, cloud_api, enrolment, messages, sync_bodies
+    from twin.wire import api, cloud_api, enrolment, mesh, messages, sync_bodies
 
     defined = {
         name
-        for module in (api, cloud_api, enrolment, messages, sync_bodies)
+        for module in (api, cloud_api, enrolment, mesh, messages, sync_bodies)
         for name, one in vars(module).items()
         if isinstance(one, type) and issubclass(one, messages.Wire) and one is not messages.Wire
     }
     parts = {"Mark", "ErrorBody", "RefusedReport", "DesiredValue", "LeafBody", "TwinBody", "SlotBody", "DocumentSource"}
     parts |= {"DocumentChange", "ChildStatus", "ConnectionStatus", "ReadingBody", "GapBody"}
     parts |= {"RefusedTwin", "GatewayBody", "AuditBody", "CloudPodBody", "CloudDeploymentBody"}
+    parts |= {"ConditionBody", "RoutePort", "RouteEndpoint", "RouteRates", "TrafficBody", "CallBody", "CheckBody"}
     parts |= {
         "SyncBody",
         "StandingBody",

@@ -33,6 +33,7 @@ def stopped_hub(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Hub]:
         "EDGETWIN_STATE": str(folder),
         "EDGETWIN_BROKER_PORT": str(free_port()),
         "EDGETWIN_GATEWAY_NAME": "gw-test",
+        "EDGETWIN_MESH_ENABLED": "off",  # it would take addresses of the machine's
         "PATH": os.environ["PATH"] + ":/usr/sbin",
     }
     hub = Hub(StateFolder(folder), environment, log=tmp_path / "hub.log")

@@ -54,6 +54,7 @@ class SyncSite:
             "EDGETWIN_CLOUD_FIRST_DELAY": "0s",
             "EDGETWIN_CLOUD_RETRY_CAP": "1s",
             "EDGETWIN_PODS_STOP_WITH_HUB": "true",
+            "EDGETWIN_MESH_ENABLED": "off",  # it would take addresses of the machine's
         }
         self.hub = Hub(StateFolder(folder / "gateway"), environment, log=folder / "hub.log")
 

@@ -1,4 +1,4 @@
-"""Requests and replies of the API: the verbs get, set, query, watch, explain, history, apply and status.
+"""Requests and replies of the API: the verbs get, set, query, watch, explain, history, apply, status and mesh.
 
 A request goes to ``et/1/api/<verb>`` with a response topic and correlation data; each reply is a ``Reply`` there.
 ``watch`` answers with many replies under one correlation: first the twins as they are, then each change.
@@ -33,6 +33,7 @@ class Verb(StrEnum):
     RENEW = "renew"
     AUDIT = "audit"
     WORKLOADS = "workloads"
+    MESH = "mesh"
 
 
 class Reply(Wire):

@@ -5,6 +5,7 @@
     et/1/delta/<kind>/<namespace>/<name>               hub -> mappers    desired, not yet reported     Delta, retained
     et/1/mapper/<account>/config                       hub -> mapper     connections to serve          retained
     et/1/mapper/<account>/state                        mapper -> hub     birth and will                retained
+    et/1/alert/<namespace>/<service>/<rule>            hub -> clients    an alarm rule holds or not    Alert, retained
     et/1/api/<verb>                                    client -> hub     request with response topic
     et/1/reply/<account>/<client>                      hub -> client     replies, by correlation data
 
@@ -46,6 +47,7 @@ ALL_REPORTS: Final = f"{ROOT}/report/#"
 ALL_REQUESTS: Final = f"{ROOT}/api/+"
 ALL_DELTAS: Final = f"{ROOT}/delta/#"
 ALL_MAPPER_STATES: Final = f"{ROOT}/mapper/+/state"
+ALL_ALERTS: Final = f"{ROOT}/alert/#"
 
 
 SHARED: Final = "$share/cloud/"
@@ -109,6 +111,11 @@ def mapper_config(account: str) -> str:
 def mapper_state(account: str) -> str:
     """Topic of a mapper host's birth and will."""
     return f"{ROOT}/mapper/{account}/state"
+
+
+def alert(namespace: str, service: str, rule: str) -> str:
+    """Topic on which is told that an alarm rule holds for a service, or holds no more."""
+    return f"{ROOT}/alert/{namespace}/{service}/{rule}"
 
 
 def request(verb: str) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from edgehub.pods.model import Launch, PodId
+from edgehub.pods.model import Launch, PodDns, PodId
 from edgehub.pods.podman.conf import NETWORK, digest
 from twin.manifest.kube import PodSpec
 from twin.manifest.kube_engine import full_reference, has_own_network
@@ -21,6 +21,10 @@ UID: Final = "io.kubernetes.pod.uid"
 CONTAINER: Final = "io.kubernetes.container.name"
 """As other kubelets label theirs, so that the tools of those find them."""
 _PERIOD_US: Final = 100_000
+
+
+NDOTS: Final = 5
+"""Kubernetes' own: shorter names are first tried in the domains that are searched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,8 @@ def network_body(hub: str, subnet: str) -> dict[str, JsonValue]:
     return body | ({"subnets": [{"subnet": subnet}]} if subnet else {})
 
 
-def pod_body(pod: PodId, spec: PodSpec, names: Names) -> dict[str, JsonValue]:
-    """A podman pod, whose first container does nothing but hold the network."""
+def pod_body(pod: PodId, spec: PodSpec, names: Names, dns: PodDns | None = None) -> dict[str, JsonValue]:
+    """A podman pod, whose first container does nothing but hold the network. No ``dns``: the host's."""
     published: list[JsonValue] = [
         {"container_port": port.container_port, "host_port": port.host_port, "protocol": port.protocol.lower()}
         for container in spec.all_containers
@@ -66,6 +70,9 @@ def pod_body(pod: PodId, spec: PodSpec, names: Names) -> dict[str, JsonValue]:
     labels: dict[str, JsonValue] = names.labels(pod)
     body: dict[str, JsonValue] = {"name": names.pod(pod), "labels": labels, "hostname": pod.name[:63]}
     body |= {"netns": {"nsmode": "bridge"}, "networks": {NETWORK: {}}}
+    if dns is not None:
+        searches: list[JsonValue] = list(dns.searches(pod.namespace))
+        body |= {"dns_server": [dns.server], "dns_search": searches, "dns_option": [f"ndots:{NDOTS}"]}
     return body | ({"portmappings": published} if published else {})
 
 

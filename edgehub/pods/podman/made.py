@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from edgehub.pods.model import Launch, PodId
+from edgehub.pods.model import Launch, PodDns, PodId
 from edgehub.pods.podman.api import PodmanApi, Refused
 from edgehub.pods.podman.bodies import (
     CONTAINER,
@@ -39,7 +39,10 @@ _CGROUPS: Final = Path("/sys/fs/cgroup")
 class MadeByPodman:
     """The containers and pods of one hub in podman."""
 
-    def __init__(self, service: PodmanService, names: Names, subnet: str) -> None:
+    def __init__(
+        self, service: PodmanService, names: Names, subnet: str, dns: Callable[[], PodDns | None] = lambda: None
+    ) -> None:
+        self._dns = dns
         self.names = names
         self.service = service
         self._subnet = subnet
@@ -65,7 +68,7 @@ class MadeByPodman:
         try:
             if has_own_network(spec) and await api.inspect_pod(self.names.pod(launch.pod)) is None:
                 await api.create_network(network_body(self.names.hub, self._subnet))
-                await api.create_pod(pod_body(launch.pod, spec, self.names))
+                await api.create_pod(pod_body(launch.pod, spec, self.names, self._dns()))
             await _removed(api, name)
             await api.create(container_body(launch, spec, output, self.names))
             why = Why.RUN

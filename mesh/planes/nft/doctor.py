@@ -51,6 +51,16 @@ def check(networks: Iterable[Network] = ()) -> list[Finding]:
     return [*found, *_settings()]
 
 
+def ours() -> list[str]:
+    """What ``flush`` would take away. Raises PlaneError if the kernel does not say."""
+    kernel = _kernel()
+    try:
+        table = [f"table {FAMILY} {TABLE}"] if kernel.has_table() else []
+    finally:
+        kernel.close()
+    return table + [f"route local {network} dev lo" for network in our_routes()]
+
+
 def flush() -> list[str]:
     """Take our table and our routes away, nothing else; what was there. Raises PlaneError if the kernel refuses.
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgehub.pods.cri_log import PlainText
-from edgehub.pods.model import Launch, Mount, PodId, PodPlan
+from edgehub.pods.model import Launch, Mount, PodDns, PodId, PodPlan
 from edgehub.pods.podman.api import Frames
 from edgehub.pods.podman.bodies import LogFile, Names, container_body, network_body, pod_body, run_of
 from edgehub.pods.podman.conf import Machine, PodmanPlace, containers_conf, storage_conf
@@ -73,6 +73,13 @@ def test_only_ports_with_a_host_port_are_published() -> None:
     spec = spec_of(containers=[{"name": "app", "image": "nginx", "ports": ports}])
     assert pod_body(POD, spec, NAMES)["portmappings"] == [{"container_port": 81, "host_port": 8081, "protocol": "udp"}]
     assert "portmappings" not in pod_body(POD, spec_of(), NAMES)
+
+
+def test_a_pod_asks_the_mesh_for_names_and_looks_in_its_own_namespace_first() -> None:
+    body = pod_body(POD, spec_of(), NAMES, PodDns("10.96.0.10", "cluster.local"))
+    assert body["dns_server"] == ["10.96.0.10"]
+    assert body["dns_search"] == [f"{POD.namespace}.svc.cluster.local", "svc.cluster.local", "cluster.local"]
+    assert "dns_server" not in pod_body(POD, spec_of(), NAMES)
 
 
 def test_two_hubs_and_two_pods_never_share_a_name() -> None:
