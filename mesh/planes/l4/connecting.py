@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 HEDGE_S: Final = 0.1
 """On a LAN a handshake takes 1 ms, by satellite 600 ms: then a second one is made for nothing, which harms little."""
 MAX_TRIES: Final = 16
+TUNNEL_S: Final = 4.0
+"""The least time for an endpoint behind a tunnel: handshakes, perhaps by a relay far away."""
 _WAIT_S: Final = 0.05
 _MAX_WAITS: Final = 200
 
@@ -157,9 +159,12 @@ class Connecting:
             self.poller.watch(sock.fileno(), WRITE, attempt.answered)
         attempt.timer = loop.call_later(min(HEDGE_S, self._timeout_s), self._slow, attempt)
 
+    def _time_of(self, target: Target) -> float:
+        return max(self._timeout_s, TUNNEL_S) if target.endpoint.via else self._timeout_s
+
     async def _dial(self, attempt: _Try, dialer: Dialer, port: PortKey) -> None:
         try:
-            sock = await dialer.dial(port, attempt.target.endpoint, self._timeout_s)
+            sock = await dialer.dial(port, attempt.target.endpoint, self._time_of(attempt.target))
         except (OSError, TimeoutError) as problem:
             log.debug("%s by %s: %s", port, attempt.target.endpoint.via, problem)
             attempt.task = None
@@ -171,11 +176,12 @@ class Connecting:
 
     def _slow(self, attempt: _Try) -> None:
         waited_s = self._clock() - attempt.began_s
-        if waited_s + 0.001 >= self._timeout_s:
+        timeout_s = self._time_of(attempt.target)
+        if waited_s + 0.001 >= timeout_s:
             attempt.timer = None
             self.failed(attempt, Outcome.TIMEOUT)
             return
-        attempt.timer = asyncio.get_running_loop().call_later(self._timeout_s - waited_s, self._slow, attempt)
+        attempt.timer = asyncio.get_running_loop().call_later(timeout_s - waited_s, self._slow, attempt)
         if attempt is self._running[-1]:
             self._next()
 

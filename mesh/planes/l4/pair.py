@@ -54,9 +54,14 @@ class Wire:
 
 def reset(sock: socket.socket) -> None:
     """Close a socket so that the other side sees a reset, not an end."""
+    reset_on_close(sock)
+    sock.close()
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """The next close is a reset."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NOW)
-    sock.close()
 
 
 def unsent_bytes(sock: socket.socket) -> int:
