@@ -4,6 +4,7 @@ parent ─┬─ mosquitto-gateways ── gateways, by certificate
         ├─ mosquitto-apps ────── users, by certificate
         ├─ worker-1 .. N ─────── store
         ├─ web ───────────────── joining, renewal, REST
+        ├─ relay ─────────────── gateways that cannot reach each other, if it is wanted
         └─ kube ──────────────── Kubernetes, if there is one
 """
 
@@ -36,7 +37,7 @@ from cloudsync.identity.model import AccountKind
 from cloudsync.identity.sql_store import identity_store
 from cloudsync.server_certificate import hosts_to_serve, keep_server_certificate
 from cloudsync.settings import MQTT_PORT, MQTTS_PORT, CloudSettings, address
-from cloudsync.setup import BrokerLogin, ChildSetup, KubeSetup, WebSetup, WorkerSetup, child_environment
+from cloudsync.setup import BrokerLogin, ChildSetup, KubeSetup, RelaySetup, WebSetup, WorkerSetup, child_environment
 from twin.certificates import life
 from twin.clock import Clock
 from twin.errors import EdgetwinError, StoreError
@@ -125,7 +126,7 @@ class Cloud:
 
     async def _open(self, stack: AsyncExitStack, rng: random.Random) -> None:
         settings = self._settings
-        if settings.broker.gateways or settings.broker.apps or settings.web.listen:
+        if settings.broker.gateways or settings.broker.apps or settings.web.listen or settings.relay.listen:
             keep_server_certificate(self._folder, hosts_to_serve(settings), self._now())
         if self._folder.has_authority():
             credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
@@ -148,6 +149,8 @@ class Cloud:
             await self._add(self._worker(f"worker-{number}"))
         if settings.web.listen:
             await self._add(self._web())
+        if settings.relay.listen:
+            await self._add(self._relay())
         if settings.kube.wanted:
             trouble = self._folder.kube_trouble
             trouble.unlink(missing_ok=True)
@@ -216,6 +219,17 @@ class Cloud:
             joins_per_minute=self._settings.web.joins_per_minute,
         )
         return self._child("web", "cloudsync.web", setup)
+
+    def _relay(self) -> Child:
+        host, port = address(self._settings.relay.listen)
+        setup = RelaySetup(
+            **self._setup("relay", WORKER),
+            host=host,
+            port=port,
+            state=str(self._folder.path),
+            relay=self._settings.relay,
+        )
+        return self._child("relay", "cloudsync.relay_child", setup)
 
     def _child(self, name: str, module: str, setup: ChildSetup) -> Child:
         argv = (sys.executable, "-m", module)

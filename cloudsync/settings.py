@@ -148,6 +148,23 @@ class WebSettings(Section):
         return listen
 
 
+class RelaySettings(Section):
+    """Where gateways meet that cannot reach each other's services directly. It passes their own TLS, and reads none."""
+
+    listen: Annotated[str, Field(description="host:port; empty: none here")] = ""
+    connections: Annotated[int, Field(ge=4, le=100_000, description="of one gateway at once")] = 64
+    bytes_per_second: Annotated[
+        int, Field(ge=10_000, le=10_000_000_000, description="that one gateway may send; over it, it waits")
+    ] = 10_000_000
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, listen: str) -> str:
+        if listen:
+            address(listen)
+        return listen
+
+
 class KubeSettings(Section):
     """Kubernetes as the source of truth: gateways are nodes of a cluster."""
 
@@ -216,6 +233,7 @@ class CloudSettings(Section):
     audit: AuditSettings = AuditSettings()
     web: WebSettings = WebSettings()
     identity: IdentitySettings = IdentitySettings()
+    relay: RelaySettings = RelaySettings()
     kube: KubeSettings = KubeSettings()
     log: LogSettings = LogSettings()
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cloudsync.identity.credentials import Servers
 from cloudsync.links import CloudLinks
-from cloudsync.settings import AuditSettings, IdentitySettings, KubeSettings, SyncSettings
+from cloudsync.settings import AuditSettings, IdentitySettings, KubeSettings, RelaySettings, SyncSettings
 from twin.errors import EdgetwinError
 from twin.link import Link
 from twin.link.mqtt import MqttLink
@@ -101,6 +101,16 @@ class WebSetup(ChildSetup):
     servers: Servers
     identity: IdentitySettings = IdentitySettings()
     joins_per_minute: int = 30
+
+
+class RelaySetup(ChildSetup):
+    """What the relay is told."""
+
+    host: str
+    port: int
+    state: str
+    """The cloud's state folder, with the servers' certificate."""
+    relay: RelaySettings = RelaySettings()
 
 
 S = TypeVar("S", bound=BaseModel)

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Final, Protocol, TypeVar
 
-from mesh.tunnel.frames import Cutter, Words, frames, read_words, words
+from mesh.tunnel.frames import Cutter, Words, frame, frames, read_words, words
 
 M = TypeVar("M", bound=Words)
 _WAITING: Final = 4
@@ -60,6 +60,10 @@ class Line(asyncio.Protocol):
         """Send words."""
         if self.transport is not None and not self.gone:
             self.transport.write(words(said))
+
+    def early(self) -> bytes:
+        """What came after the words, for whoever reads the transport from now on instead of this line."""
+        return b"".join(map(frame, self._came)) + self._cutter.left()
 
     # -- bytes ---------------------------------------------------------------------------------------------------------
 

@@ -100,6 +100,9 @@ class TunnelServer:
             log.info("a line of the tunnel was refused: %s", problem)
             sock.close()
             return
+        except BaseException:
+            sock.close()
+            raise
         await self.serve(line)
 
     async def serve(self, line: Line) -> None:

@@ -107,8 +107,7 @@ class Rig:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-        for _ in range(3):
-            await asyncio.sleep(0)  # transports close in a later turn of the loop
+        await settled()
 
     async def program(self, *frontends: Frontend, gone: tuple[PortKey, ...] = ()) -> dict[PortKey, str]:
         return dict(await self.plane.program(ProgrammeDelta(frontends=frontends, gone_frontends=gone)))
@@ -148,6 +147,12 @@ async def rig(linger_s: float = 0.05, *, metered: bool = False) -> AsyncIterator
         yield made
     finally:
         await made.close()
+
+
+async def settled() -> None:
+    """Transports close in a later turn of the loop, those within others in one later still."""
+    for _ in range(6):
+        await asyncio.sleep(0)
 
 
 async def until(holds: Callable[[], object], what: str = "it") -> None:

@@ -19,7 +19,7 @@ from mesh.tunnel.line import Line
 from mesh.tunnel.serving import TunnelServer
 from mesh.upstream import Upstreams
 from tests.mesh.gateways import DAY_MS, TestCa, now_ms
-from tests.mesh.raw_rig import WAIT_S, Rig, abort, echo, free_port, named, port_key, read_all, rig, until
+from tests.mesh.raw_rig import WAIT_S, Rig, abort, echo, free_port, named, port_key, read_all, rig, settled, until
 
 KEY = port_key()
 
@@ -77,6 +77,7 @@ async def dial(mesh: Rig, ca: TestCa, callee: Callee) -> AsyncIterator[Dial]:
     yield give
     for dialer in made:
         await dialer.close()
+    await settled()
 
 
 async def behind(mesh: Rig, callee: Callee, endpoint: Endpoint) -> int:
