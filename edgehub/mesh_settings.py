@@ -127,7 +127,10 @@ class MeshSettings(Section):
     zone: Annotated[str, Field(description="where the gateway stands; endpoints of the same zone come first")] = ""
     dns: DnsSettings = DnsSettings()
     tunnel: TunnelSettings = TunnelSettings()
-    relay: Annotated[bool, Field(description="reach other gateways through the cloud where nothing else leads")] = True
+    relay: Annotated[
+        str,
+        Field(description="host:port of the cloud's relay, where nothing else leads to other gateways; empty: none"),
+    ] = ""
     peers: Annotated[
         tuple[str, ...], Field(description="host:port of the brokers of gateways on the same network")
     ] = ()
@@ -146,6 +149,11 @@ class MeshSettings(Section):
                 message = f"{addresses!r} is not an IPv4 network from /12 to /24; write {ROOT_ADDRESSES}"
                 raise ValueError(message)
         return addresses
+
+    @field_validator("relay")
+    @classmethod
+    def _is_address(cls, relay: str) -> str:
+        return checked_address(relay, example="cloud.example.com:8445")
 
     @field_validator("zone")
     @classmethod

@@ -16,8 +16,12 @@ class TunnelFiles:
     key: str = ""
     authority: str = ""
     """The certificate that signed those of all gateways."""
+    revoked: str = ""
+    """Its list of revoked certificates; empty: none is kept here."""
     peers: tuple[tuple[str, str], ...] = ()
     """Gateways, and the ``host:port`` by which the tunnel of each is reached."""
+    relay: str = ""
+    """``host:port`` where gateways meet that do not reach each other; empty: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
