@@ -135,7 +135,7 @@ def test_every_setting_of_a_cloud_is_on_the_page_with_its_default_and_no_other(p
             assert row[1].strip("`") == str(default), path
     sections = "|".join({path[0] for path in keys})
     shown = set(re.findall(rf"^\| `((?:{sections})(?:\.[\w.]+)?)` \|", page, re.MULTILINE))
-    assert shown - {"web", "kube"} == {".".join(path) for path in keys}  # these are also names of processes
+    assert shown - {"web", "kube", "relay"} == {".".join(path) for path in keys}  # these are also names of processes
     loaded = load_cloud_settings(root / "docs/examples/edgetwin-cloud.yaml", {})
     assert loaded.settings == CloudSettings()
     text = (root / "docs/examples/edgetwin-cloud.yaml").read_text(encoding="utf-8")
