@@ -81,6 +81,11 @@ def plugin_account(name: str, password: str, twins: Iterable[TwinKey]) -> Accoun
     return Account(name, password, tuple(rules))
 
 
+def peer_account(gateway: str, own: str) -> Account:
+    """Another gateway, which comes by certificate: it hears what this one tells its peers, and says nothing."""
+    return Account(gateway, rules=(Rule(TopicAccess.READ, topics.mesh_of(own)),), outside=True)
+
+
 def plugin_name(mapper: str) -> str:
     """The account of a mapper that is not ours; a long name is cut, with a digest of the whole."""
     if len(mapper) > _MOST_PLUGIN_CHARS:

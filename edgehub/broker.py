@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -19,6 +20,17 @@ from twin.supervisor import Child, ChildRunner, Supervisor
 DEFAULT_PORT: Final = 1883
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAccess:
+    """Where other gateways are admitted by certificate, and to what; ``pair`` is our own key and certificate."""
+
+    host: str
+    port: int
+    pair: Path
+    authority: Path
+    accounts: tuple[Account, ...] = ()
 
 
 class Broker:
@@ -36,6 +48,7 @@ class Broker:
         supervisor: Supervisor,
         tls: TlsSettings | None = None,
         legacy: LegacySettings | None = None,
+        peers: PeerAccess | None = None,
         anonymous: Sequence[Rule] = (),
         start_timeout_s: float = 10.0,
     ) -> None:
@@ -48,12 +61,14 @@ class Broker:
         self._runner: ChildRunner | None = None
         self._anonymous = tuple(anonymous)
         """What clients of the legacy listener may do."""
+        self._peers = peers.accounts if peers is not None else ()
         self._plan = BrokerPlan(
             port,
             folder / "passwords",
             folder / "acl",
             user,
             tls=_tls_plan(tls, folder),
+            peers=_peer_plan(peers, folder),
             legacy=_legacy_plan(legacy, folder),
         )
 
@@ -74,10 +89,12 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         """Write the files and start the child. Raises BrokerError if it does not come up."""
-        for setting, listener in (("tls", self._plan.tls), ("legacy", self._plan.legacy)):
+        plan = self._plan
+        listeners = {"broker.tls.listen": plan.tls, "broker.legacy.listen": plan.legacy, "mesh.peer_listen": plan.peers}
+        for setting, listener in listeners.items():
             if listener is not None and not can_bind(listener.host, listener.port):
                 where = f"port {listener.port} on {listener.host}"
-                message = f"broker.{setting}.listen: {where} is taken, or the address is not of this host"
+                message = f"{setting}: {where} is taken, or the address is not of this host"
                 raise BrokerError(message, remedy="Choose another port, or end the program that listens there.")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._write_accounts()
@@ -109,8 +126,7 @@ class Broker:
         """Replace all accounts but the hub's; Mosquitto rereads the files at once, live sessions stay."""
         self._accounts = (self._hub, *accounts)
         self._write_accounts()
-        if self._runner is not None:
-            self._runner.send(signal.SIGHUP)
+        self.reread()
 
     def _write_accounts(self) -> None:
         write_private(self._plan.password_file, password_text(self._accounts))
@@ -118,8 +134,15 @@ class Broker:
         if self._plan.tls is not None:
             outside = [account for account in self._accounts if account.outside]
             write_private(self._plan.tls.acl_file, NO_RULES_YET + acl_text(outside))
+        if self._plan.peers is not None:
+            write_private(self._plan.peers.acl_file, NO_RULES_YET + acl_text(self._peers))
         if self._plan.legacy is not None:
             write_private(self._plan.legacy.acl_file, anonymous_acl_text(self._anonymous))
+
+    def reread(self) -> None:
+        """Have Mosquitto read its files again, certificates too."""
+        if self._runner is not None:
+            self._runner.send(signal.SIGHUP)
 
     async def _answering(self) -> None:
         """Wait until the port is our child's: it takes the hub's password and, unlike an open broker, no other."""
@@ -137,6 +160,13 @@ def _tls_plan(tls: TlsSettings | None, folder: Path) -> TlsPlan | None:
     cafile = Path(tls.cafile).absolute() if tls.cafile else None
     files = Path(tls.certfile).absolute(), Path(tls.keyfile).absolute(), cafile
     return TlsPlan(host, port, *files, tls.require_certificate, folder / "acl-certificates")
+
+
+def _peer_plan(peers: PeerAccess | None, folder: Path) -> TlsPlan | None:
+    if peers is None:
+        return None
+    files = peers.pair.absolute(), peers.pair.absolute(), peers.authority.absolute()
+    return TlsPlan(peers.host, peers.port, *files, by_certificate=True, acl_file=folder / "acl-peers", named=True)
 
 
 def _legacy_plan(legacy: LegacySettings | None, folder: Path) -> LegacyPlan | None:

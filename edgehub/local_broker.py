@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from edgehub import accounts
 from edgehub.accounts import DialectNames
-from edgehub.broker import DEFAULT_PORT, Broker
+from edgehub.broker import DEFAULT_PORT, Broker, PeerAccess
 from edgehub.broker_tls import check_tls
 from edgehub.logins import Logins
 from edgehub.settings import BrokerSettings
@@ -74,17 +74,27 @@ class BrokerAccess:
 
 @asynccontextmanager
 async def open_broker(
-    settings: BrokerSettings, folder: StateFolder, supervisor: Supervisor, clock: Clock, names: DialectNames
+    settings: BrokerSettings,
+    folder: StateFolder,
+    supervisor: Supervisor,
+    clock: Clock,
+    names: DialectNames,
+    peers: PeerAccess | None = None,
 ) -> AsyncIterator[BrokerAccess]:
     """Start the own broker, or take the named one. Raises BrokerError if there is none to start.
 
-    ``names`` says what devices are called on the dialects' topics. Raises InvalidSettings for bad TLS.
+    ``names`` says what devices are called on the dialects' topics, ``peers`` where other gateways are admitted.
+    Raises InvalidSettings for bad TLS.
     """
     if settings.url:
         if settings.tls.listen:
             log.warning("broker.tls is not used: it is for the own Mosquitto, and broker.url names another broker")
         if settings.legacy.listen:
             log.warning("broker.legacy is not used: it is for the own Mosquitto, and broker.url names another broker")
+        if peers is not None:
+            log.warning(
+                "mesh.peer_listen is not used: it is for the own Mosquitto, and broker.url names another broker"
+            )
         parts = urlsplit(settings.url)
         login = Account(settings.username, settings.password.get_secret_value())
         yield BrokerAccess(parts.hostname or "", parts.port or DEFAULT_PORT, login, login, login, PluginLogins(login))
@@ -104,6 +114,7 @@ async def open_broker(
         supervisor=supervisor,
         tls=settings.tls,
         legacy=settings.legacy,
+        peers=peers,
         anonymous=[rule for key in settings.legacy.keys for rule in accounts.kubeedge_rules(key, names)],
     )
     plugins = PluginLogins()
@@ -113,7 +124,8 @@ async def open_broker(
 
     async with broker:
         plugins.on_change(set_accounts)
-        following = asyncio.create_task(_follow_logins(set_accounts, folder), name="logins")
+        files = {folder.logins: set_accounts} | ({peers.pair: broker.reread} if peers is not None else {})
+        following = asyncio.create_task(_follow(files), name="files of the broker")
         try:
             yield BrokerAccess(broker.host, broker.port, hub, cli, mapper, plugins)
         finally:
@@ -133,15 +145,16 @@ def _programs(folder: StateFolder, names: DialectNames) -> list[Account]:
     return [login.account(names) for login in logins if not login.name.startswith(accounts.PLUGIN_PREFIX)]
 
 
-async def _follow_logins(set_accounts: Callable[[], None], folder: StateFolder) -> None:
-    """Give the broker the logins that the user makes and deletes; their file is the only message."""
-    seen = _changed_ns(folder.logins)
+async def _follow(files: Mapping[Path, Callable[[], None]]) -> None:
+    """Do what is to be done when a file changes: logins that the user makes and deletes, a renewed certificate."""
+    seen = {file: _changed_ns(file) for file in files}
     while True:
         await asyncio.sleep(LOGINS_S)
-        changed = _changed_ns(folder.logins)
-        if changed != seen:
-            seen = changed
-            set_accounts()
+        for file, then in files.items():
+            changed = _changed_ns(file)
+            if changed != seen[file]:
+                seen[file] = changed
+                then()
 
 
 def _changed_ns(path: Path) -> int:

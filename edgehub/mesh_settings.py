@@ -24,6 +24,7 @@ _USER_DNS_PORT: Final = 10_053
 _LEAST_HOST_BITS: Final = 8
 _MOST_HOST_BITS: Final = 20
 _UPSTREAM_PORT: Final = 53
+PEER_PORT: Final = 8884
 
 
 class Enabled(StrEnum):
@@ -113,6 +114,22 @@ class AccessLogSettings(Section):
     sample: Annotated[float, Field(ge=0, le=1, description="share of the requests that is logged")] = 0.0
 
 
+class PeerSettings(Section):
+    """Another gateway on the same network."""
+
+    name: Annotated[str, Field(description="the gateway's name, as in its certificate")]
+    host: Annotated[str, Field(min_length=1, description="name or address by which it is reached")]
+    port: Annotated[int, Field(ge=1, le=65535, description="its mesh.peer_listen")] = PEER_PORT
+
+    @field_validator("name")
+    @classmethod
+    def _is_name(cls, name: str) -> str:
+        if NAME.fullmatch(name) is None:
+            message = f"{name!r} is not the name of a gateway; use {NAME_RULE}"
+            raise ValueError(message)
+        return name
+
+
 class MeshSettings(Section):
     """The mesh of the gateway."""
 
@@ -131,8 +148,11 @@ class MeshSettings(Section):
         str,
         Field(description="host:port of the cloud's relay, where nothing else leads to other gateways; empty: none"),
     ] = ""
+    peer_listen: Annotated[
+        str, Field(description="host:port where gateways on the same network are admitted by certificate; empty: none")
+    ] = ""
     peers: Annotated[
-        tuple[str, ...], Field(description="host:port of the brokers of gateways on the same network")
+        tuple[PeerSettings, ...], Field(description="name, host and port of gateways on the same network")
     ] = ()
     metrics: MetricsSettings = MetricsSettings()
     access_log: AccessLogSettings = AccessLogSettings()
@@ -170,10 +190,18 @@ class MeshSettings(Section):
 
     @field_validator("peers")
     @classmethod
-    def _are_addresses(cls, peers: tuple[str, ...]) -> tuple[str, ...]:
-        for peer in peers:
-            checked_address(peer or " ", example="192.0.2.20:1883")
+    def _are_different(cls, peers: tuple[PeerSettings, ...]) -> tuple[PeerSettings, ...]:
+        names = [one.name for one in peers]
+        for name in names:
+            if names.count(name) > 1:
+                message = f"{name!r} stands twice; give each gateway once"
+                raise ValueError(message)
         return peers
+
+    @field_validator("peer_listen")
+    @classmethod
+    def _is_listener(cls, listen: str) -> str:
+        return checked_address(listen, example=f"0.0.0.0:{PEER_PORT}")
 
     @property
     def network(self) -> str:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+MAX_PEERS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,8 @@ class TlsPlan:
     by_certificate: bool
     acl_file: Path
     """Rules of the accounts that may come by certificate."""
+    named: bool = False
+    """Whether the account is the client id, too, so that nobody takes another's; and how many may come is bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class BrokerPlan:
     message_limit_bytes: int = 16 * 1024 * 1024
     max_keepalive_s: int = 600
     tls: TlsPlan | None = None
+    peers: TlsPlan | None = None
     legacy: LegacyPlan | None = None
 
 
@@ -60,7 +66,7 @@ listener {plan.port} {plan.host}
 allow_anonymous false
 password_file {plan.password_file}
 acl_file {plan.acl_file}
-{_tls_listener(plan)}{_legacy_listener(plan.legacy)}
+{_tls_listener(plan, plan.tls)}{_tls_listener(plan, plan.peers)}{_legacy_listener(plan.legacy)}
 # Without it small packets wait for each other's ACK: QoS 2 runs at 34 instead of 2905 messages a second.
 set_tcp_nodelay true
 
@@ -83,8 +89,7 @@ connection_messages false
 """
 
 
-def _tls_listener(plan: BrokerPlan) -> str:
-    tls = plan.tls
+def _tls_listener(plan: BrokerPlan, tls: TlsPlan | None) -> str:
     if tls is None:
         return ""
     lines = [f"listener {tls.port} {tls.host}", f"certfile {tls.certfile}", f"keyfile {tls.keyfile}"]
@@ -92,6 +97,7 @@ def _tls_listener(plan: BrokerPlan) -> str:
     lines += ["tls_version tlsv1.2", "allow_anonymous false"]
     if tls.by_certificate:
         lines += ["require_certificate true", "use_identity_as_username true", f"acl_file {tls.acl_file}"]
+        lines += ["use_username_as_clientid true", f"max_connections {MAX_PEERS}"] if tls.named else []
     else:
         lines += [f"password_file {plan.password_file}", f"acl_file {plan.acl_file}"]
     return "\n" + "\n".join(lines) + "\n"

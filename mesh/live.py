@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable
-from random import Random
+from random import Random, SystemRandom
 from typing import Final
 
 from mesh.alerts import Alerts
@@ -218,7 +218,7 @@ class Live:
             upstreams=about.dns_upstreams,
         )
         try:
-            self._dns = DnsServer(dns, clock=self._clock, rng=self._rng, asked=self._was_asked)
+            self._dns = DnsServer(dns, clock=self._clock, rng=SystemRandom(), asked=self._was_asked)
             await self._dns.open()
         except DnsUnavailable as error:
             self._dns = None

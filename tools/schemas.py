@@ -22,7 +22,7 @@ from twin.manifest.fields import Deadband
 from twin.manifest.kinds import KINDS, OURS
 from twin.manifest.mesh_rules import MESH_KINDS
 from twin.model import NAME, PROPERTY, Drop, Keep
-from twin.wire import api, cloud_api, enrolment, mesh, messages, sync_bodies
+from twin.wire import api, cloud_api, enrolment, mesh, messages, peers, sync_bodies
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 
@@ -61,6 +61,8 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
     cloud_api.AuditReply,
     cloud_api.WorkloadsRequest,
     cloud_api.WorkloadsReply,
+    peers.MeshEndpoints,
+    peers.MeshVotes,
     sync_bodies.SyncHello,
     sync_bodies.SyncWelcome,
     sync_bodies.SyncRefusal,

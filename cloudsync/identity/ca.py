@@ -23,12 +23,14 @@ from cloudsync.identity.model import Issued
 from twin.certificates import UNREADABLE, instant, milliseconds, new_key, parts_of, private_key, read_certificate
 from twin.errors import InvalidMessage
 from twin.issuing import begun, named, pem, usage
+from twin.wire.enrolment import gateway_host
 
 DAY_MS: Final = 24 * 3600 * 1000
 CA_DAYS: Final = 20 * 365
 CRL_DAYS: Final = 30
 BACKDATED: Final = timedelta(hours=1)
 """A gateway whose clock is a little behind takes a new certificate all the same."""
+_BOTH: Final = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,17 @@ class Authority:
 
         Raises InvalidMessage for what is no request, for another name and for a key that is not on P-256.
         """
-        return self._sign(_public_key(csr, name), name, now, days, ExtendedKeyUsageOID.CLIENT_AUTH, ())
+        return self._sign(_public_key(csr, name), name, now, days, [ExtendedKeyUsageOID.CLIENT_AUTH], ())
+
+    def issue_gateway(self, csr: str, name: str, *, now: int, days: int) -> tuple[str, Issued]:
+        """The same for a gateway, which is a server for other gateways, by a name that no server of the cloud has."""
+        return self._sign(_public_key(csr, name), name, now, days, _BOTH, [gateway_host(name)])
 
     def issue_server(self, hosts: Sequence[str], *, now: int, days: int) -> tuple[str, str]:
         """Make a server's certificate and key for these host names and addresses."""
         key = new_key()
         public = private_key(key).public_key()
-        certificate, _ = self._sign(public, hosts[0], now, days, ExtendedKeyUsageOID.SERVER_AUTH, hosts)
+        certificate, _ = self._sign(public, hosts[0], now, days, [ExtendedKeyUsageOID.SERVER_AUTH], hosts)
         return certificate, key
 
     def revocations(self, revoked: Sequence[Issued], *, now: int, number: int) -> str:
@@ -99,7 +105,7 @@ class Authority:
         name: str,
         now: int,
         days: int,
-        purpose: x509.ObjectIdentifier,
+        purposes: Sequence[x509.ObjectIdentifier],
         hosts: Sequence[str],
     ) -> tuple[str, Issued]:
         authority = read_certificate(self.certificate)
@@ -107,7 +113,7 @@ class Authority:
             _begun(named(name), authority.subject, public, now, days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(usage(signs=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(private_key(self.key).public_key()), critical=False
             )

@@ -90,7 +90,9 @@ class Identities:
         """Give a gateway its first certificate. Raises JoinRefused, NameTaken, InvalidName, InvalidMessage."""
         name = checked_name(asked.gateway, "gateway")
         try:
-            certificate, issued = self._gateways.issue(asked.csr, name, now=self._now(), days=self._lives.gateway_days)
+            certificate, issued = self._gateways.issue_gateway(
+                asked.csr, name, now=self._now(), days=self._lives.gateway_days
+            )
             await self._store.enrol(hashed(asked.secret), key_of(asked.csr), issued, self._now())
         except IdentityRefused as error:
             await self._tell(name, "gateway.join", name, f"from {where}: {error.message}", outcome=error.code)
@@ -101,7 +103,9 @@ class Identities:
     async def renew(self, asked: RenewRequest, *, where: str) -> Enrolled:
         """Give a gateway a new certificate for its old one. Raises RenewalRefused, InvalidMessage."""
         name = await self._renewable(asked, where)
-        certificate, issued = self._gateways.issue(asked.csr, name, now=self._now(), days=self._lives.gateway_days)
+        certificate, issued = self._gateways.issue_gateway(
+            asked.csr, name, now=self._now(), days=self._lives.gateway_days
+        )
         await self._store.put_certificate(issued)
         await self._tell(name, "gateway.renew", name, f"from {where}, certificate {issued.serial}")
         return Enrolled(gateway=name, certificate=certificate, ca=self._gateways.certificate)

@@ -20,7 +20,7 @@ from mappers.sdk.config import HostSettings
 from twin.errors import InvalidDocuments
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
-from twin.wire import api, cloud_api, codec, enrolment, mesh, messages, sync, sync_bodies
+from twin.wire import api, cloud_api, codec, enrolment, mesh, messages, peers, sync, sync_bodies
 from twin.wire.api import ApplyRequest, DocumentSource
 
 pytestmark = pytest.mark.fast
@@ -141,7 +141,7 @@ def test_the_drawings_of_the_walk_name_functions_of_its_text(pages):
 
 
 def model_of(name: str):
-    for module in (messages, api, mesh, cloud_api, sync_bodies, enrolment):
+    for module in (messages, api, mesh, cloud_api, sync_bodies, enrolment, peers):
         if hasattr(module, name):
             return getattr(module, name)
     return {"HostSettings": HostSettings}[name]

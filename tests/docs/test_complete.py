@@ -213,6 +213,8 @@ def test_every_topic_is_on_the_page(pages):
         topics.mapper_config("<account>"),
         topics.mapper_state("<account>"),
         topics.alert("<namespace>", "<service>", "<rule>"),
+        topics.mesh_endpoints("<gateway>"),
+        topics.mesh_votes("<gateway>"),
         topics.request("<verb>"),
         topics.reply("<account>", "<client>"),
         topics.sync_up("<gateway>"),
@@ -234,11 +236,11 @@ def test_every_message_has_an_example_and_a_schema(pages, schemas):
 
 
 def test_every_message_of_the_wire_has_a_schema(schemas):
-    from twin.wire import api, cloud_api, enrolment, mesh, messages, sync_bodies
+    from twin.wire import api, cloud_api, enrolment, mesh, messages, peers, sync_bodies
 
     defined = {
         name
-        for module in (api, cloud_api, enrolment, mesh, messages, sync_bodies)
+        for module in (api, cloud_api, enrolment, mesh, messages, peers, sync_bodies)
         for name, one in vars(module).items()
         if isinstance(one, type) and issubclass(one, messages.Wire) and one is not messages.Wire
     }
@@ -256,6 +258,7 @@ def test_every_message_of_the_wire_has_a_schema(schemas):
         "DocumentRowBody",
         "SeriesBody",
     }
+    parts |= {"MeshPort", "MeshEndpoint", "MeshOffer", "MeshVote"}
     assert defined - parts - {model.__name__ for model in schemas.MESSAGES} == set()
 
 

@@ -66,8 +66,8 @@ IDENTITY_MUTANTS = (
     Mutant(
         "server_as_client",
         "cloudsync.identity.ca",
-        "ExtendedKeyUsageOID.SERVER_AUTH, hosts",
-        "ExtendedKeyUsageOID.CLIENT_AUTH, hosts",
+        "[ExtendedKeyUsageOID.SERVER_AUTH], hosts",
+        "[ExtendedKeyUsageOID.CLIENT_AUTH], hosts",
         (CA, CERTIFICATES),
     ),
     Mutant(

@@ -20,6 +20,7 @@ from tests.mutants.kube_rules import KUBE_MUTANTS
 from tests.mutants.mesh_documents import DOCUMENT_MUTANTS
 from tests.mutants.mesh_rules import MESH_MUTANTS
 from tests.mutants.mutant import Mutant
+from tests.mutants.peer_rules import PEER_MUTANTS
 from tests.mutants.rules import MUTANTS
 from tests.mutants.scheduler_rules import SCHEDULER_MUTANTS
 
@@ -33,6 +34,7 @@ ALL = (
     *MESH_MUTANTS,
     *DNS_MUTANTS,
     *DOCUMENT_MUTANTS,
+    *PEER_MUTANTS,
 )
 # A mutant that cannot run proves nothing of the tests.
 NOT_A_MUTANT = ("NameError", "AttributeError", "ImportError", "SyntaxError", "TypeError", "UnboundLocalError")

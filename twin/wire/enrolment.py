@@ -21,6 +21,8 @@ MAX_BYTES: Final = 16 * 1024
 MAX_TOKEN: Final = 2048
 
 _LABEL: Final = "gateways"
+_GATEWAY_DOMAIN: Final = "gateway.internal"
+"""Below a top level that is never given to anyone."""
 
 
 def server_name(gateway: str, host: str) -> str:
@@ -37,6 +39,11 @@ def server_name(gateway: str, host: str) -> str:
 def server_wildcard(host: str) -> str:
     """The name in the server's certificate that covers them all."""
     return f"*.{_LABEL}.{host}" if server_name("", host) else ""
+
+
+def gateway_host(gateway: str) -> str:
+    """Under which gateways ask for each other; in their certificates, and in none of the cloud's servers."""
+    return f"{gateway}.{_GATEWAY_DOMAIN}"
 
 
 _PEM = Annotated[str, Field(min_length=1, max_length=8192)]

@@ -6,6 +6,8 @@
     et/1/mapper/<account>/config                       hub -> mapper     connections to serve          retained
     et/1/mapper/<account>/state                        mapper -> hub     birth and will                retained
     et/1/alert/<namespace>/<service>/<rule>            hub -> clients    an alarm rule holds or not    Alert, retained
+    et/1/mesh/<gateway>/endpoints                      hub -> gateways   what it offers         MeshEndpoints, retained
+    et/1/mesh/<gateway>/votes                          hub -> gateways   what it found of others        MeshVotes
     et/1/api/<verb>                                    client -> hub     request with response topic
     et/1/reply/<account>/<client>                      hub -> client     replies, by correlation data
 
@@ -116,6 +118,21 @@ def mapper_state(account: str) -> str:
 def alert(namespace: str, service: str, rule: str) -> str:
     """Topic on which is told that an alarm rule holds for a service, or holds no more."""
     return f"{ROOT}/alert/{namespace}/{service}/{rule}"
+
+
+def mesh_endpoints(gateway: str) -> str:
+    """Topic on which a gateway tells its peers what it offers."""
+    return f"{ROOT}/mesh/{gateway}/endpoints"
+
+
+def mesh_votes(gateway: str) -> str:
+    """Topic on which a gateway tells its peers which endpoints it reaches."""
+    return f"{ROOT}/mesh/{gateway}/votes"
+
+
+def mesh_of(gateway: str) -> str:
+    """Filter over all that a gateway tells its peers."""
+    return f"{ROOT}/mesh/{gateway}/+"
 
 
 def request(verb: str) -> str:

@@ -39,6 +39,13 @@ def test_a_client_is_no_server_and_a_server_no_client(gateways):
     assert (issued.begins_at, issued.ends_at) == (life(client).begins_at, life(client).ends_at)
 
 
+def test_a_gateway_is_a_server_for_other_gateways_under_a_name_of_its_own(gateways):
+    certificate, _ = gateways.issue_gateway(request(new_key(), "gw-1"), "gw-1", now=NOW, days=30)
+    assert usage_of(certificate) == [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+    assert hosts_of(certificate) == ("gw-1.gateway.internal",)
+    assert name_of(certificate) == "gw-1"
+
+
 def test_each_authority_knows_its_own(gateways, users):
     certificate, _ = users.issue(request(new_key(), "anna"), "anna", now=NOW, days=1)
     assert users.has_signed(certificate)

@@ -23,7 +23,9 @@ def packet(topic: bytes, payload: bytes, properties: Properties | None = None, m
     return bytearray(len(topic).to_bytes(2, "big") + topic + mid + packed + payload)
 
 
-@pytest.mark.parametrize("name", ["_create_socket", "_packet_write", "_handle_publish", "_handle_pubackcomp"])
+@pytest.mark.parametrize(
+    "name", ["_create_socket", "_ssl_wrap_socket", "_packet_write", "_handle_publish", "_handle_pubackcomp"]
+)
 def test_paho_still_has_the_methods_we_override(name):
     assert callable(getattr(Client, name))
     assert name in vars(FastClient)

@@ -11,7 +11,7 @@ import pytest
 from twin.errors import InvalidMessage
 from twin.history import Why
 from twin.model import Drop, Keep, Quality, Reason, Site
-from twin.wire import api, cloud_api, messages
+from twin.wire import api, cloud_api, messages, peers
 from twin.wire.codec import decode, encode
 from twin.wire.messages import Ack, Delta, DesiredValue, ErrorBody, MapperState, Mark, RefusedReport, Report
 
@@ -48,6 +48,32 @@ MESSAGES = {
     "delta": Delta(version=7, desired={"valve": DesiredValue(value=40, tick=AT * 1000)}),
     "delta-empty": Delta(version=8),
     "mapper-state": MapperState(online=True),
+    "mesh-endpoints": peers.MeshEndpoints(
+        gateway="gw-2",
+        run="r1",
+        number=3,
+        zone="hall-1",
+        offers=[
+            peers.MeshOffer(
+                of=peers.MeshPort(namespace="shop", service="web", port=80),
+                endpoints=[
+                    peers.MeshEndpoint(address="192.0.2.20", port=8080, hostname="web-0", weight=3),
+                    peers.MeshEndpoint(address="2001:db8::20", port=8080, ready=False, terminating=True),
+                ],
+            ),
+        ],
+    ),
+    "mesh-votes": peers.MeshVotes(
+        gateway="gw-2",
+        run="r1",
+        number=9,
+        votes=[
+            peers.MeshVote(
+                of=peers.MeshPort(service="log", port=514, transport="UDP"), place="192.0.2.30:514", alive=False
+            )
+        ],
+        silent=["gw-3"],
+    ),
     "get-request": api.GetRequest(twin="plant/tank"),
     "get-request-page": api.GetRequest(kind="device", namespace="plant", after="device/plant/tank", limit=50),
     "get-reply": api.TwinList(twins=[BODY], after="device/plant/tank"),
@@ -261,12 +287,13 @@ def test_every_message_has_its_file_and_every_file_its_message():
         "SyncBody",
     }
     parts |= {"RefusedTwin", "GatewayBody", "AuditBody", "CloudPodBody", "CloudDeploymentBody"}
+    parts |= {"MeshPort", "MeshEndpoint", "MeshOffer", "MeshVote"}
     parts |= {
         "SyncBody",
     }
     defined = {
         name
-        for module in (messages, api, cloud_api)
+        for module in (messages, api, cloud_api, peers)
         for name, one in vars(module).items()
         if isinstance(one, type) and issubclass(one, messages.Wire)
     }
