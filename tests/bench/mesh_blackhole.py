@@ -16,8 +16,10 @@ from statistics import median
 from typing import Final
 
 from mesh.model import Endpoint
+from mesh.planes.http import Times
 from mesh.upstream import Upstream
 from tests.bench.figure import Figure, Scale
+from tests.mesh.http.site import http_site, key
 from tests.mesh.netns import HOLES, Network, Node, missing
 from tests.mesh.raw_rig import port_key, rig
 
@@ -34,22 +36,47 @@ _REQUEST: Final = b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n"
 
 
 async def figures(scale: Scale) -> list[Figure]:
-    """The raw plane; nothing where no namespaces can be made."""
+    """Requests by HTTP, and raw connections; nothing where no namespaces can be made."""
     del scale
     if why := missing():
         log.warning("mesh.blackhole is not measured: %s", why)
         return []
-    rounds = [await _raw() for _ in range(ROUNDS)]
-    worst_ms = median(one.worst_ms for one in rounds)
-    ejected_ms = median(one.ejected_ms for one in rounds)
-    failed = sum(one.failed for one in rounds)
-    says = (
-        f"one of 2 endpoints black-holed, {CLIENTS} clients, a connection for each request; median of {ROUNDS} rounds"
-    )
+    http = [await _http() for _ in range(ROUNDS)]
+    raw = [await _raw() for _ in range(ROUNDS)]
+    says = f"one of 2 endpoints black-holed, {CLIENTS} clients; median of {ROUNDS} rounds"
     return [
-        Figure("mesh.blackhole.failed", failed, "count", "requests that failed, of all rounds", 0, at_most=True),
-        Figure("mesh.blackhole.ejected", ejected_ms, "ms", "until it is left out", 500, at_most=True),
-        Figure("mesh.blackhole", worst_ms, "ms", f"worst delay that it added: {says}", 300, at_most=True),
+        Figure(
+            "mesh.blackhole.raw",
+            median(one.worst_ms for one in raw),
+            "ms",
+            f"worst delay that it added, raw, a connection for each request: {says}",
+            300,
+            at_most=True,
+        ),
+        Figure(
+            "mesh.blackhole.failed",
+            sum(one.failed for one in (*http, *raw)),
+            "count",
+            "requests that failed, of all rounds",
+            0,
+            at_most=True,
+        ),
+        Figure(
+            "mesh.blackhole.ejected",
+            median(one.ejected_ms for one in (*http, *raw)),
+            "ms",
+            "until it is left out, both",
+            500,
+            at_most=True,
+        ),
+        Figure(
+            "mesh.blackhole",
+            median(one.worst_ms for one in http),
+            "ms",
+            f"worst delay that it added, HTTP, connections kept, some requests under way at that moment: {says}",
+            300,
+            at_most=True,
+        ),
     ]
 
 
@@ -116,6 +143,39 @@ async def _raw() -> Seen:
                 # A connection that stands already cannot be taken elsewhere by a plane that does not read it: the
                 # clients pause while the cable goes dead.
                 return await _round(Load(ask), upstream, dark, pause=True)
+
+
+async def _http() -> Seen:
+    with Network(3) as net:
+        gateway, good, dark = net.nodes
+        for node in (good, dark):
+            node.start(sys.executable, "-m", "tests.bench.mesh_backend", str(PORT))
+            gateway.answers(node.address, PORT)
+        with gateway.inside():
+            async with http_site(times=Times()) as site:
+                await site.serve(*(Endpoint(node.address, PORT) for node in (good, dark)))
+                upstream = site.upstreams.get(key())
+                assert upstream is not None
+                kept: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+                async def ask() -> bool:
+                    """On a connection that is kept, one a client."""
+                    reader, writer = kept.pop() if kept else await asyncio.open_connection("127.0.0.1", site.port)
+                    try:
+                        writer.write(_REQUEST)
+                        head = await reader.readuntil(b"\r\n\r\n")
+                        await reader.readexactly(2)
+                    except BaseException:
+                        writer.transport.abort()
+                        raise
+                    kept.append((reader, writer))
+                    return head.split(b" ")[1] == b"200"
+
+                try:
+                    return await _round(Load(ask), upstream, dark, pause=False)
+                finally:
+                    for _, writer in kept:
+                        writer.transport.abort()
 
 
 async def _round(load: Load, upstream: Upstream, dark: Node, *, pause: bool) -> Seen:

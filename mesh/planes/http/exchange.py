@@ -521,7 +521,9 @@ class Exchange:
         elif self._origin is not None and self._checked_s != self._try_s and now_s - self._try_s >= times.unheard_s:
             self._checked_s = self._try_s
             if self._unheard(self._origin) and self._may_repeat() and self._elsewhere(now_s) is not None:
-                self._timed_out(last=False)
+                # Its machine has not even taken the request in: as with connections, going elsewhere is no repetition
+                # that the budget has to allow, or most of what is under way would fail with the endpoint.
+                self._failed(Outcome.TIMEOUT, unsent=True)
 
     # -- when it goes wrong ----------------------------------------------------------------------------------------
 
