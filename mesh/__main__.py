@@ -64,7 +64,7 @@ def _check(store: FileStore, settings: Settings) -> int:
 
 def _run(store: FileStore, settings: Settings) -> int:
     from mesh.alone import Alone  # planes and DNS, which --check has no use for
-    from mesh.process import log_to_stderr, on_signals, run, until_stopped
+    from mesh.process import as_many_files_as_may_be, log_to_stderr, on_signals, run, until_stopped
 
     async def alone() -> None:
         mesh = Alone(settings, store, LoggedEvents(), time.monotonic, Random())
@@ -77,6 +77,7 @@ def _run(store: FileStore, settings: Settings) -> int:
             await mesh.close()
 
     log_to_stderr()
+    as_many_files_as_may_be()
     return run(alone)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ipaddress import ip_network
@@ -29,6 +30,7 @@ from mesh.upstream import Here, Upstreams
 
 log = logging.getLogger(__name__)
 
+_LOW_NUMBERS: Final = 8
 RETRY_S: Final = 5.0
 """How soon what a plane could not do is tried again without a change."""
 
@@ -55,9 +57,11 @@ class Carrying:
         self._planes: dict[Plane, DataPlane] = {}
         self._programmer = Programmer(self._planes)
         self._changed = asyncio.Event()
+        self._low_numbers = _LowNumbers()
 
     async def open(self) -> None:
         """Have the userspace plane ready."""
+        self._low_numbers.keep()
         await self._add(Plane.USERSPACE, self._userspace())
 
     async def open_kernel(self) -> str:
@@ -67,9 +71,11 @@ class Carrying:
         from mesh.planes.nft.plane import Nftables  # memory that only machines with nftables should pay
 
         plane = Nftables(self.upstreams, self._clock, (ip_network(self._settings.network),))
+        self._low_numbers.give()
         try:
             await self._add(Plane.NFTABLES, plane)
         except PlaneError as error:
+            self._low_numbers.keep()
             log.warning("nftables: %s", error)
             return str(error)
         self.upstreams.on_change = lambda upstream: plane.retarget(upstream.key)
@@ -112,6 +118,7 @@ class Carrying:
                 await carrier.close()
             except PlaneError as error:
                 log.warning("%s: %s", plane, error)
+        self._low_numbers.give()
 
     async def _add(self, plane: Plane, carrier: DataPlane) -> None:
         await carrier.open()
@@ -132,6 +139,23 @@ class Carrying:
         carrier = HttpCarrier(self.upstreams, self._rng, self._clock, offline=self._offline)
         carrier.open()
         return carrier
+
+
+class _LowNumbers:
+    """File numbers below 1024 for libnftables: it waits by select, which ends the process at a greater one."""
+
+    def __init__(self) -> None:
+        self._kept: list[int] = []
+
+    def keep(self) -> None:
+        """Have some, before clients and services take them all."""
+        self._kept += [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(_LOW_NUMBERS)]
+
+    def give(self) -> None:
+        """Give them back, for what is opened next: the least free number is always taken first."""
+        for number in self._kept:
+            os.close(number)
+        self._kept.clear()
 
 
 class _Carriers(dict[AppProtocol, Carrier]):

@@ -13,12 +13,9 @@ _V = TypeVar("_V")
 
 def difference(old: Programme, new: Programme) -> ProgrammeDelta:
     """What a plane that carries out ``old`` has to be told to carry out ``new``."""
-    return ProgrammeDelta(
-        tuple(_other(old.frontends, new.frontends).values()),
-        _gone(old.frontends, new.frontends),
-        tuple(_other(old.backends, new.backends).values()),
-        _gone(old.backends, new.backends),
-    )
+    frontends, gone_frontends = _compared(old.frontends, new.frontends)
+    backends, gone_backends = _compared(old.backends, new.backends)
+    return ProgrammeDelta(tuple(frontends.values()), gone_frontends, tuple(backends.values()), gone_backends)
 
 
 def programme_after(programme: Programme, delta: ProgrammeDelta) -> Programme:
@@ -31,15 +28,19 @@ def programme_after(programme: Programme, delta: ProgrammeDelta) -> Programme:
 
 def table_difference(old: Table, new: Table) -> TableChange:
     """What makes ``new`` of ``old``."""
+    services, gone_services = _compared(old.services, new.services)
+    routes, gone_routes = _compared(old.routes, new.routes)
+    policies, gone_policies = _compared(old.policies, new.policies)
+    route_policies, gone_route_policies = _compared(old.route_policies, new.route_policies)
     return TableChange(
-        tuple(_other(old.services, new.services).values()),
-        tuple(_other(old.routes, new.routes).values()),
-        _other(old.policies, new.policies),
-        _other(old.route_policies, new.route_policies),
-        _gone(old.services, new.services),
-        _gone(old.routes, new.routes),
-        _gone(old.policies, new.policies),
-        _gone(old.route_policies, new.route_policies),
+        tuple(services.values()),
+        tuple(routes.values()),
+        policies,
+        route_policies,
+        gone_services,
+        gone_routes,
+        gone_policies,
+        gone_route_policies,
     )
 
 
@@ -53,14 +54,29 @@ def applied(table: Table, change: TableChange) -> Table:
     )
 
 
-def _other(old: Mapping[_K, _V], new: Mapping[_K, _V]) -> dict[_K, _V]:
+def _compared(old: Mapping[_K, _V], new: Mapping[_K, _V]) -> tuple[dict[_K, _V], tuple[_K, ...]]:
+    """What is new or other, and what is gone.
+
+    Both are gone through side by side: a mapping made from another by ``_changed`` has the same order, and what is the
+    same object needs no look-up, which would be most of the time of a small change in a large table.
+    """
     if old is new:
-        return {}
-    return {key: value for key, value in new.items() if (was := old.get(key)) is not value and was != value}
-
-
-def _gone(old: Mapping[_K, _V], new: Mapping[_K, _V]) -> tuple[_K, ...]:
-    return () if old is new else tuple(key for key in old if key not in new)
+        return {}, ()
+    other: dict[_K, _V] = {}
+    added = 0
+    beside = iter(old.items())
+    for key, value in new.items():
+        known, was = next(beside, (None, None))
+        if was is value and known is key:
+            continue
+        if key not in old:
+            added += 1
+            other[key] = value
+        elif (found := old[key]) is not value and found != value:
+            other[key] = value
+    if len(old) + added == len(new):
+        return other, ()
+    return other, tuple(key for key in old if key not in new)
 
 
 def _changed(old: Mapping[_K, _V], put: Mapping[_K, _V], gone: tuple[_K, ...]) -> Mapping[_K, _V]:

@@ -68,8 +68,11 @@ def beyond_kernel(app: AppProtocol, rules: tuple[BoundRule, ...]) -> str:
 def service_beyond_kernel(service: Service, policy: Policy) -> str:
     """The same of a service that stands behind it."""
     balancer, limit = policy.balancer, policy.rate_limit
+    endpoints = [one for port in service.ports for one in port.endpoints]
+    addresses = {service.address, *(one.address for one in endpoints)} - {""}
+    loopback = next((one for one in sorted(addresses) if one.startswith("127.") or one == "::1"), "")
     by_bytes = balancer.balance is Balance.CONSISTENT_HASH and balancer.hash_key.kind is not KeyKind.SOURCE
-    tunnelled = not service.local_only and any(one.via for port in service.ports for one in port.endpoints)
+    tunnelled = not service.local_only and any(one.via for one in endpoints)
     checks = (
         (bool(policy.degrade), "its policy has a degradation"),
         (policy.breaker is not None, "its policy has a circuit breaker"),
@@ -78,6 +81,8 @@ def service_beyond_kernel(service: Service, policy: Policy) -> str:
         (by_bytes, f"the hash goes by {balancer.hash_key.kind}"),
         (limit is not None and _by_bytes(limit), f"the rate limit goes by {limit.per.kind if limit else ''}"),
         (tunnelled, "an endpoint is reached through a tunnel"),
+        (bool(loopback), f"only this machine itself reaches {loopback}"),
+        (len({":" in one for one in addresses}) > 1, "it does not translate between IPv4 and IPv6"),
     )
     return next((why for true, why in checks if true), "")
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable
+from ipaddress import ip_network
 from random import Random, SystemRandom
 from typing import Final
 
@@ -19,6 +20,7 @@ from mesh.carrying import Carrying
 from mesh.compile import Compiled
 from mesh.difference import applied
 from mesh.dns import DnsServer, DnsSettings, DnsUnavailable
+from mesh.errors import PlaneError
 from mesh.frames import (
     Alarms,
     Alerted,
@@ -90,6 +92,7 @@ class Live:
         """Be ready for a table; what of the settings cannot be had is said, and the rest works."""
         problems: list[str] = []
         await self.carrying.open()
+        problems += self._open_network()
         problems += await self._open_dns()
         problems += await self._open_metrics()
         why_not = await self._open_kernel()
@@ -204,6 +207,21 @@ class Live:
             self._tell(Alerted(alerts=tuple(alerts)))
 
     # -- what is opened ------------------------------------------------------------------------------------------------
+
+    def _open_network(self) -> list[str]:
+        """Make the network of the virtual addresses local, unless it is so anyway."""
+        network = ip_network(self.settings.network)
+        if network.is_loopback:
+            return []
+        from mesh.anyip import add_route, present
+
+        try:
+            if not present(network):
+                add_route(network)
+        except PlaneError as error:
+            log.warning("%s", error)
+            return [str(error)]
+        return []
 
     async def _open_dns(self) -> list[str]:
         if not self.settings.dns_listen:

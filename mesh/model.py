@@ -28,6 +28,8 @@ class Transport(StrEnum):
     TCP = "TCP"
     UDP = "UDP"
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and ports are looked up for each request
+
 
 class AppProtocol(StrEnum):
     """How much of the bytes a plane reads."""

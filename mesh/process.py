@@ -11,6 +11,7 @@ import asyncio
 import ctypes
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -155,6 +156,12 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
+def as_many_files_as_may_be() -> None:
+    """Each client, endpoint and service takes one, and the usual bound is 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def on_signals(stop: Callable[[], None]) -> None:
     """End politely when asked to."""
     loop = asyncio.get_running_loop()
@@ -189,6 +196,7 @@ def main(argv: list[str]) -> int:
     way.add_argument("--worker", type=int, metavar="NUMBER")
     chosen = parser.parse_args(argv)
     log_to_stderr()
+    as_many_files_as_may_be()
     die_with_parent()
     if chosen.control is not None:
         return run(lambda: _serve(chosen.control))

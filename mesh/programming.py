@@ -75,7 +75,7 @@ class _Told:
         self._broke = False
         self._refused.clear()
         delta = difference(self._programme, programme)
-        doubtful = self._doubtful - programme.frontends.keys() - {*delta.gone_frontends}
+        doubtful = [one for one in self._doubtful if one not in programme.frontends and one not in delta.gone_frontends]
         return replace(delta, gone_frontends=(*delta.gone_frontends, *sorted(doubtful))) if doubtful else delta
 
     def is_left_by(self, frontend: Frontend) -> bool:

@@ -35,7 +35,7 @@ class Userspace:
         """Open what is wanted, then close what is not. What could not be opened is tried again at the next change."""
         ours = [one for one in delta.frontends if one.plane is Plane.USERSPACE]
         moving = {one.key for one in delta.frontends} | set(delta.gone_frontends)
-        left = {place for place, owner in self._owners.items() if owner in moving}
+        left = {place for place, owner in self._owners.items() if owner in moving} if moving else set()
         problems: dict[PortKey, str] = {}
         for frontend in ours:
             if frontend.key.transport is Transport.TCP and (why := self._carriers[frontend.app].changed(frontend)):

@@ -25,6 +25,7 @@ from tests.bench import (
     mesh_blackhole,
     mesh_dns,
     mesh_l4,
+    mesh_memory,
     mesh_weights,
     modbus_dead_slave,
     modbus_plan,
@@ -99,6 +100,7 @@ BENCHES: Final = (
     Bench("mesh.bulk", mesh_l4.bulk),
     Bench("mesh.dns", mesh_dns.figures),
     Bench("mesh.l4", mesh_l4.small_requests),
+    Bench("mesh.memory", mesh_memory.memory),
     Bench("mesh.weights", mesh_weights.figures),
     Bench("kube.writes", kube_writes.writes, long=True),
 )

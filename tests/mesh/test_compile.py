@@ -34,9 +34,14 @@ from mesh.model import (
     When,
 )
 from mesh.problems import Condition, Reason
-from tests.mesh.tables import at, path, pkey, rkey, route, rule, service, skey, table, to
+from tests.mesh import tables
+from tests.mesh.tables import at, path, pkey, rkey, route, rule, skey, table, to
 
 pytestmark = pytest.mark.fast
+
+
+def service(name="web", *endpoints, address="10.96.0.1", **fields):
+    return tables.service(name, *endpoints, address=address, **fields)
 
 
 def compiled(*items, node="", plane=Plane.USERSPACE, **policies):
@@ -67,7 +72,7 @@ def test_a_service_without_a_route_leads_to_its_own_endpoints():
     found = compiled(service("web", "10.0.0.1:8080", affinity_s=30))
     face = frontend(found)
     assert (face.addresses, face.app, face.plane, face.affinity_s) == (
-        ("127.96.0.1",),
+        ("10.96.0.1",),
         AppProtocol.RAW,
         Plane.USERSPACE,
         30,
@@ -95,13 +100,13 @@ def test_an_external_name_is_no_frontend():
 
 def test_the_same_number_serves_both_transports():
     ports = (ServicePort(53), ServicePort(53, transport=Transport.UDP))
-    found = compiled(Service(skey("dns"), "127.96.0.9", ports))
+    found = compiled(Service(skey("dns"), "10.96.0.9", ports))
     assert set(found.programme.frontends) == {pkey("dns", 53), pkey("dns", 53, Transport.UDP)}
     assert found.problems == {}
 
 
 def test_an_address_that_two_services_want_is_that_of_the_first_by_name():
-    one, two = service("a", node_port=30080), service("b", node_port=30080, address="127.96.0.2")
+    one, two = service("a", node_port=30080), service("b", node_port=30080, address="10.96.0.2")
     twice = service("c")
     found = compiled(twice, two, one)
     assert set(found.programme.frontends) == {pkey("a"), pkey("b")}
@@ -189,7 +194,7 @@ def test_limits_and_degradations_of_a_route_go_with_its_rules():
 
 def test_a_parent_without_a_port_means_every_tcp_port():
     ports = (ServicePort(80), ServicePort(81), ServicePort(80, transport=Transport.UDP))
-    web = Service(skey("web"), "127.96.0.1", ports)
+    web = Service(skey("web"), "10.96.0.1", ports)
     found = compiled(web, route("r", rule("web"), parents=[pkey(port=0)]))
     assert frontend(found).rules[0].route == frontend(found, port=81).rules[0].route == rkey("r")
     assert frontend(found, transport=Transport.UDP).rules[0].route is None
@@ -302,6 +307,20 @@ def test_the_kernel_reads_no_http_and_enters_no_tunnel():
     assert frontend(compiled(service("web", app=AppProtocol.HTTP), plane=Plane.NFTABLES)).plane is Plane.USERSPACE
 
 
+@pytest.mark.parametrize(
+    ("address", "endpoint", "said"),
+    [
+        ("127.96.0.1", "10.0.0.1:80", "only this machine itself reaches 127.96.0.1"),
+        ("10.96.0.1", "127.0.0.1:80", "only this machine itself reaches 127.0.0.1"),
+        ("10.96.0.1", at("fd00::1:80"), "it does not translate between IPv4 and IPv6"),
+    ],
+)
+def test_the_kernel_leads_to_no_loopback_and_to_no_other_kind_of_address(address, endpoint, said):
+    found = compiled(service("web", endpoint, address=address, plane=Plane.NFTABLES))
+    assert (frontend(found).plane, why(found, skey())) == (Plane.USERSPACE, [Reason.PLANE_UNSUITED])
+    assert said in found.problems[skey()][0].text
+
+
 def test_the_policy_of_what_stands_behind_a_route_counts_too():
     tcp = route("r", rule("web", "slow"), kind=RouteKind.TCP, plane=Plane.NFTABLES)
     items = (service("web"), service("slow", address=""), tcp)
@@ -314,7 +333,7 @@ def test_the_policy_of_what_stands_behind_a_route_counts_too():
 
 
 def test_without_nftables_userspace_carries_and_who_asked_is_told():
-    asked, other = service("web", plane=Plane.NFTABLES), service("x", address="127.96.0.2")
+    asked, other = service("web", plane=Plane.NFTABLES), service("x", address="10.96.0.2")
     found = compile_table(table(asked, other), Compiled("", Plane.NFTABLES, "not root"))
     assert {one.plane for one in found.programme.frontends.values()} == {Plane.USERSPACE}
     assert {key: why(found, key) for key in found.problems} == {skey(): [Reason.PLANE_FAILED]}
@@ -376,14 +395,14 @@ def test_a_reason_makes_one_condition_false():
 
 
 def test_an_endpoint_that_is_its_own_frontend_is_left_out():
-    found = compiled(service("web", "127.96.0.1:80", "10.0.0.1:80"))
+    found = compiled(service("web", "10.96.0.1:80", "10.0.0.1:80"))
     assert ready(found) == ["10.0.0.1:80"]
     assert why(found, skey()) == [Reason.LOOP]
-    assert "127.96.0.1:80" in found.problems[skey()][0].text
+    assert "10.96.0.1:80" in found.problems[skey()][0].text
 
 
 def test_endpoints_that_lead_round_in_a_circle_are_left_out():
-    one, two = service("a", "127.96.0.2:80"), service("b", "127.0.0.1:30080", address="127.96.0.2")
+    one, two = service("a", "10.96.0.2:80"), service("b", "127.0.0.1:30080", address="10.96.0.2")
     found = compiled(replace(one, ports=(replace(one.ports[0], node_port=30080),)), two)
     assert ready(found, "a") == ready(found, "b") == []
     assert why(found, skey("a")) == why(found, skey("b")) == [Reason.LOOP]
@@ -392,20 +411,20 @@ def test_endpoints_that_lead_round_in_a_circle_are_left_out():
 def test_a_circle_through_a_route_is_found():
     found = compiled(
         service("a", "10.0.0.1:80"),
-        service("b", "127.96.0.1:80", address=""),
+        service("b", "10.96.0.1:80", address=""),
         route("r", rule("b"), parents=[pkey("a")], kind=RouteKind.TCP),
     )
     assert why(found, skey("b")) == [Reason.LOOP]
 
 
 def test_what_another_gateway_reaches_under_the_same_address_is_no_loop():
-    found = compiled(service("web", at("127.96.0.1:80", via="gw-2")))
-    assert ready(found) == ["127.96.0.1:80@gw-2"]
+    found = compiled(service("web", at("10.96.0.1:80", via="gw-2")))
+    assert ready(found) == ["10.96.0.1:80@gw-2"]
 
 
 def test_an_endpoint_that_is_another_service_is_no_loop():
-    found = compiled(service("a", "127.96.0.2:80"), service("b", "10.0.0.1:80", address="127.96.0.2"))
-    assert ready(found, "a") == ["127.96.0.2:80"]
+    found = compiled(service("a", "10.96.0.2:80"), service("b", "10.0.0.1:80", address="10.96.0.2"))
+    assert ready(found, "a") == ["10.96.0.2:80"]
     assert found.problems == {}
 
 
@@ -426,8 +445,8 @@ def test_a_degradation_that_leads_nowhere_is_said_of_the_service():
 
 
 def test_a_change_of_endpoints_touches_one_group_and_no_frontend():
-    before = compiled(*(service(f"s{n}", "10.0.0.1:80", address=f"127.96.1.{n}") for n in range(9)))
-    other = service("s3", "10.0.0.1:80", "10.0.0.2:80", address="127.96.1.3")
+    before = compiled(*(service(f"s{n}", "10.0.0.1:80", address=f"10.96.1.{n}") for n in range(9)))
+    other = service("s3", "10.0.0.1:80", "10.0.0.2:80", address="10.96.1.3")
     after, delta = change(before, TableChange(services=(other,)))
     assert delta == ProgrammeDelta(backends=(after.programme.backends[pkey("s3")],))
     assert len(delta.backends[0].endpoints) == 2

@@ -18,7 +18,7 @@ KEY = pkey()
 def programme(*planes, names="web"):
     """One service for each plane that is named; None: the service is not there."""
     items = [
-        service(name, "10.0.0.1:80", address=f"127.96.0.{number + 1}", plane=plane)
+        service(name, "10.0.0.1:80", address=f"10.96.0.{number + 1}", plane=plane)
         for number, (name, plane) in enumerate(zip(names.split(), planes, strict=True))
         if plane
     ]

@@ -35,7 +35,7 @@ def spot(endpoint, name="web"):
 
 
 def test_what_a_probe_finds_reaches_the_programme_and_no_frontend():
-    found = state(service("web", ONE, TWO), service("other", ONE, address="127.96.0.2"), web=ASKED)
+    found = state(service("web", ONE, TWO), service("other", ONE, address="10.96.0.2"), web=ASKED)
     step = found.found({spot(ONE): False}, 10)
     assert usable(found) == [TWO.place]
     assert [one.key for one in step.services] == [skey()]
@@ -106,7 +106,9 @@ def test_a_route_alone_is_a_step_of_its_frontend():
 
 
 def test_a_machine_without_nftables_is_a_step_of_the_frontends_that_wanted_it():
-    found = state(service("web", ONE, plane=Plane.NFTABLES), service("x", ONE, address="127.96.0.2"))
+    found = state(
+        service("web", ONE, address="10.96.0.1", plane=Plane.NFTABLES), service("x", ONE, address="10.96.0.2")
+    )
     step = found.no_kernel("not root")
     assert [(one.key, one.plane) for one in step.delta.frontends] == [(pkey(), Plane.USERSPACE)]
     assert [one.plane for one in found.no_kernel("").delta.frontends] == [Plane.NFTABLES]
