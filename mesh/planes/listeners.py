@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from mesh.anyip import is_local
 from mesh.model import Frontend, Transport
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ BACKLOG: Final = 4096
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors of a machine or process that has nothing left to open sockets with."""
 _BATCH: Final = 64
+_IPV6_FREEBIND: Final = 78  # linux/in6.h
 _PAUSE_S: Final = 0.1
 _WHY: Final = {
     errno.EADDRINUSE: "something else listens there; end it, or give the service another port",
@@ -163,7 +165,7 @@ class Listeners:
             if self._reuse_port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.setblocking(False)
-            sock.bind((place.address or ("::" if sock.family is socket.AF_INET6 else "0.0.0.0"), place.port))
+            _bind(sock, place.address or ("::" if sock.family is socket.AF_INET6 else "0.0.0.0"), place.port)
             if kind is socket.SOCK_STREAM:
                 sock.listen(BACKLOG)
         except BaseException:
@@ -221,6 +223,17 @@ class Listeners:
             if door.paused is not None:
                 door.paused.cancel()
         door.sock.close()
+
+
+def _bind(sock: socket.socket, address: str, port: int) -> None:
+    try:
+        sock.bind((address, port))
+    except OSError as problem:
+        # A whole network that is local by a route may be bound with IPv4, with IPv6 only if asked for like this.
+        if problem.errno != errno.EADDRNOTAVAIL or sock.family is not socket.AF_INET6 or not is_local(address):
+            raise
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+        sock.bind((address, port))
 
 
 def _socket_for(address: str, kind: socket.SocketKind) -> socket.socket:

@@ -30,7 +30,7 @@ class Step:
     problems: Mapping[PortKey, str] = field(default_factory=dict)
 
     @property
-    def pieces(self) -> Mapping[PortKey, Piece]:
+    def pieces(self) -> dict[PortKey | None, Piece]:
         """What the kernel has to hold for each."""
         return {key: piece_of(front) if front else NOTHING for key, front in self.fronts.items()}
 
@@ -39,8 +39,8 @@ class Book:
     """The frontends of the plane, each with what was last said to the kernel for it."""
 
     def __init__(self, upstreams: Upstreams) -> None:
-        self.pieces: dict[PortKey, Piece] = {}
-        """What the kernel holds."""
+        self.pieces: dict[PortKey | None, Piece] = {}
+        """What the kernel holds, by frontend; None: for all of them."""
         self._upstreams = upstreams
         self._frontends: dict[PortKey, Frontend] = {}
         self._fronts: dict[PortKey, Front] = {}
@@ -118,7 +118,7 @@ class Book:
                 cuts.update(cuts_of(before, self._moved[key]))
         return cuts
 
-    def holds(self, pieces: Mapping[PortKey, Piece]) -> None:
+    def holds(self, pieces: Mapping[PortKey | None, Piece]) -> None:
         """The kernel holds these now."""
         for key, piece in pieces.items():
             if piece == NOTHING:
@@ -126,7 +126,7 @@ class Book:
             else:
                 self.pieces[key] = piece
 
-    def with_pieces(self, pieces: Mapping[PortKey, Piece]) -> Iterable[Piece]:
+    def with_pieces(self, pieces: Mapping[PortKey | None, Piece]) -> Iterable[Piece]:
         """All that the kernel would hold with these."""
         return {**self.pieces, **pieces}.values()
 

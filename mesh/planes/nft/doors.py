@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 from mesh.model import PortKey, Transport
-from mesh.planes.nft.rules import OPENED, PORT_OPENED
+from mesh.planes.nft.rules import OPENED, OPENED_NEAR, PORT_OPENED, PORT_OPENED_NEAR
 from mesh.planes.nft.shares import Front
 
 _PROTO: Final = {"tcp": b"\x06\0\0\0", "udp": b"\x11\0\0\0"}
-COUNTED: Final = (*OPENED.values(), *PORT_OPENED.values())
+COUNTED: Final = tuple(name for one in (OPENED, OPENED_NEAR, PORT_OPENED, PORT_OPENED_NEAR) for name in one.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +54,24 @@ def counted_by(front: Front) -> Mapping[tuple[str, bytes], Spot]:
         for member in pool.members:
             to = f"{member.address} . {member.port}"
             spot, version = Spot(pool.key, member.place), member.version
+            opened, port_opened = (OPENED_NEAR, PORT_OPENED_NEAR) if member.near else (OPENED, PORT_OPENED)
             for address in front.addresses:
                 if (6 if ":" in address else 4) == version:
                     key = key_bytes(f"{address} . {proto} . {front.key.port} . {to}")
-                    found.setdefault((OPENED[version], key), spot)
+                    found.setdefault((opened[version], key), spot)
             if front.node_port:
-                found.setdefault((PORT_OPENED[version], key_bytes(f"{proto} . {front.node_port} . {to}")), spot)
+                found.setdefault((port_opened[version], key_bytes(f"{proto} . {front.node_port} . {to}")), spot)
     return found
 
 
 def key_bytes(key: str) -> bytes:
-    """A key of a set as the kernel has it: each part padded to four bytes."""
+    """A key of a set as the kernel has it: each part padded to four bytes; of a range where it begins."""
     return b"".join(map(_part, key.split(" . ")))
 
 
 def _part(text: str) -> bytes:
     if text.isdecimal():
         return int(text).to_bytes(2, "big") + b"\0\0"
+    if "/" in text:
+        return ip_network(text).network_address.packed
     return _PROTO.get(text) or ip_address(text).packed

@@ -11,19 +11,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, ParamSpec, TypeVar
 
+from mesh.anyip import Network, links
 from mesh.errors import PlaneError
 from mesh.planes.nft.conntrack import Conntrack, Flow
 from mesh.planes.nft.doors import COUNTED, Doors, Spot, key_bytes
 from mesh.planes.nft.kernel import Kernel, Standing
 from mesh.planes.nft.library import Nft
-from mesh.planes.nft.rules import BY_ADDRESS, BY_NODE_PORT, DOORS, PORT_DOORS, Piece
+from mesh.planes.nft.rules import BY_ADDRESS, BY_NODE_PORT, DOORS, LINKS, PORT_DOORS, Piece
 from mesh.planes.nft.ruleset import chains_of, frame
 from mesh.planes.nft.shares import Cut
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_SETS: Final = (*BY_ADDRESS.values(), *BY_NODE_PORT.values(), *DOORS.values(), *PORT_DOORS.values(), *COUNTED)
+_SETS: Final = (
+    tuple(name for one in (BY_ADDRESS, BY_NODE_PORT, DOORS, PORT_DOORS, LINKS) for name in one.values()) + COUNTED
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,10 @@ class Hand:
     async def differs(self, pieces: Iterable[Piece]) -> str:
         """What in the kernel is not as it should be; empty: all is. Costs next to nothing if nobody else was there."""
         return await self._do(self._differs, list(pieces))
+
+    async def links(self) -> set[Network]:
+        """The networks of this machine's own links."""
+        return await self._do(links)
 
     async def cut(self, cuts: Iterable[Cut], doors: Doors) -> int:
         """End connections to these that came in by our doors; how many those were."""

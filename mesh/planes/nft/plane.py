@@ -23,7 +23,7 @@ from mesh.planes import Traffic
 from mesh.planes.nft.book import NOTHING, Book, Step
 from mesh.planes.nft.hand import Hand
 from mesh.planes.nft.meter import Meter
-from mesh.planes.nft.rules import Piece
+from mesh.planes.nft.rules import Piece, links_of
 from mesh.planes.nft.ruleset import change, whole
 from mesh.planes.nft.shares import Cut
 from mesh.upstream import Upstreams
@@ -120,14 +120,15 @@ class Nftables:
 
     async def _take(self, step: Step) -> Mapping[PortKey, str]:
         """Bring frontends to what they are to become; what could not be done."""
-        failed = await self._tell(step.pieces)
+        pieces: dict[PortKey | None, Piece] = {None: links_of(await self._hand.links())}
+        failed = await self._tell(pieces | step.pieces)
         await self._cut(self._book.done(step, failed))
         if not self._settled:
             self._settled = True
             await self._hand.cut_strays(self._book.doors)
         return {**step.problems, **failed}
 
-    async def _tell(self, pieces: Mapping[PortKey, Piece]) -> Mapping[PortKey, str]:
+    async def _tell(self, pieces: Mapping[PortKey | None, Piece]) -> Mapping[PortKey, str]:
         """Have the kernel hold these pieces. Returns which it did not take, and why."""
         book = self._book
         try:
@@ -141,7 +142,7 @@ class Nftables:
         book.holds(pieces)
         return {}
 
-    async def _tell_each(self, pieces: Mapping[PortKey, Piece]) -> Mapping[PortKey, str]:
+    async def _tell_each(self, pieces: Mapping[PortKey | None, Piece]) -> Mapping[PortKey, str]:
         """The same after a refusal: the table may be other than we think, or one piece be wrong."""
         book = self._book
         with suppress(PlaneError):
@@ -152,13 +153,16 @@ class Nftables:
         try:
             await self._hand.run(whole(book.pieces.values()), whole=True)
         except PlaneError as error:
-            return dict.fromkeys(pieces, str(error))
+            return dict.fromkeys(filter(None, pieces), str(error))
         for key, piece in pieces.items():
             try:
                 if text := change([(book.pieces.get(key, NOTHING), piece)]):
                     await self._hand.run(text)
             except PlaneError as error:
-                problems[key] = f"{key}: {error}"
+                if key is None:
+                    log.warning("the networks of the links could not be said: %s", error)
+                else:
+                    problems[key] = f"{key}: {error}"
             else:
                 book.holds({key: piece})
         return problems
@@ -184,9 +188,8 @@ class Nftables:
             self._nudged.clear()
             try:
                 async with self._busy:
-                    step = self._book.step_of_upstreams(self._monotonic())
-                    if step.fronts:
-                        await self._take(step)
+                    if self._settled:
+                        await self._take(self._book.step_of_upstreams(self._monotonic()))
                     await self._mend()
                     await self._count()
             except (OSError, PlaneError) as error:

@@ -16,10 +16,11 @@ its values stands below it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from hashlib import blake2b
+from ipaddress import IPv4Network, IPv6Network
 from math import ceil, gcd
 from typing import Final
 
@@ -34,6 +35,9 @@ DOORS: Final = {4: "doors4", 6: "doors6"}
 PORT_DOORS: Final = {4: "port-doors4", 6: "port-doors6"}
 OPENED: Final = {4: "opened4", 6: "opened6"}
 PORT_OPENED: Final = {4: "port-opened4", 6: "port-opened6"}
+OPENED_NEAR: Final = {4: "opened-near4", 6: "opened-near6"}
+PORT_OPENED_NEAR: Final = {4: "port-opened-near4", 6: "port-opened-near6"}
+LINKS: Final = {4: "links4", 6: "links6"}
 
 MOST_SLOTS: Final = 4096
 """Longest map of shares; finer weights are rounded to it."""
@@ -96,6 +100,15 @@ def piece_of(front: Front) -> Piece:
         elements |= set(_doors(front, version, addresses, entry))
         elements |= set(_counters(front, version, addresses))
     return Piece(tuple(chains), tuple(sets), frozenset(elements))
+
+
+def links_of(networks: Iterable[IPv4Network | IPv6Network]) -> Piece:
+    """The networks of this machine's own links: who is on one link with an endpoint is answered without us."""
+    kept: list[IPv4Network | IPv6Network] = []
+    for one in sorted(networks, key=lambda network: network.prefixlen):
+        if not any(one.version == wider.version and one.overlaps(wider) for wider in kept):
+            kept.append(one)
+    return Piece(elements=frozenset(Element(LINKS[one.version], f"{one} . {one}") for one in kept))
 
 
 def rate_of(limit: RateLimit) -> str:
@@ -254,12 +267,14 @@ def _doors(front: Front, version: int, addresses: Sequence[str], entry: str) -> 
 def _counters(front: Front, version: int, addresses: Sequence[str]) -> Iterator[Element]:
     """Connections are counted by where they came in and where they went."""
     proto = front.key.transport.lower()
-    for member in dict.fromkeys(one for pool in front.pools for one in pool.members if one.version == version):
+    members = {one.place: one for pool in front.pools for one in pool.members if one.version == version}
+    for member in members.values():
         to = f"{member.address} . {member.port}"
+        opened, port_opened = (OPENED_NEAR, PORT_OPENED_NEAR) if member.near else (OPENED, PORT_OPENED)
         for address in addresses:
-            yield Element(OPENED[version], f"{address} . {proto} . {front.key.port} . {to}")
+            yield Element(opened[version], f"{address} . {proto} . {front.key.port} . {to}")
         if front.node_port:
-            yield Element(PORT_OPENED[version], f"{proto} . {front.node_port} . {to}")
+            yield Element(port_opened[version], f"{proto} . {front.node_port} . {to}")
 
 
 def _reached(front: Front, version: int) -> bool:

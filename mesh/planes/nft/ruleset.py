@@ -14,9 +14,12 @@ from mesh.planes.nft.rules import (
     BY_ADDRESS,
     BY_NODE_PORT,
     DOORS,
+    LINKS,
     OPENED,
+    OPENED_NEAR,
     PORT_DOORS,
     PORT_OPENED,
+    PORT_OPENED_NEAR,
     Chain,
     Element,
     Piece,
@@ -43,7 +46,10 @@ def frame() -> str:
             f"add set {_T} {DOORS[version]} {{ type {address} . inet_proto . inet_service; }}",
             f"add set {_T} {PORT_DOORS[version]} {{ type inet_proto . inet_service; }}",
             f"add set {_T} {OPENED[version]} {{ type {address} . inet_proto . inet_service . {to}; counter; }}",
+            f"add set {_T} {OPENED_NEAR[version]} {{ type {address} . inet_proto . inet_service . {to}; counter; }}",
             f"add set {_T} {PORT_OPENED[version]} {{ type inet_proto . inet_service . {to}; counter; }}",
+            f"add set {_T} {PORT_OPENED_NEAR[version]} {{ type inet_proto . inet_service . {to}; counter; }}",
+            f"add set {_T} {LINKS[version]} {{ type {address} . {address}; flags interval; }}",
         ]
     for chain in _BASE:
         lines.append(f"add chain {_T} {chain.name} {_HOOKS.get(chain.name, '')}".rstrip())
@@ -102,13 +108,22 @@ def _base() -> tuple[Chain, ...]:
             door = f"ct original {ip} daddr . meta l4proto . ct original proto-dst"
             by_port = "meta l4proto . ct original proto-dst"
             to = f"ct reply {ip} saddr . ct reply proto-src"
-            counted = [f"{start} {door} . {to} @{OPENED[version]}", f"{start} {by_port} . {to} @{PORT_OPENED[version]}"]
-            incoming += counted
-            outgoing += counted
+            incoming += [
+                f"{start} {door} . {to} @{OPENED_NEAR[version]} accept",
+                f"{start} {door} . {to} @{OPENED[version]} accept",
+                f"{start} {by_port} . {to} @{PORT_OPENED_NEAR[version]} accept",
+                f"{start} {by_port} . {to} @{PORT_OPENED[version]} accept",
+            ]
             outgoing += [
+                f"{start} {door} . {to} @{OPENED_NEAR[version]} goto leave-near",
+                f"{start} {door} . {to} @{OPENED[version]} goto leave",
+                f"{start} {by_port} . {to} @{PORT_OPENED_NEAR[version]} goto leave-near",
+                f"{start} {by_port} . {to} @{PORT_OPENED[version]} goto leave",
+                # Nor is the set of endpoints the last word, see rules.py.
                 f"{start} {door} @{DOORS[version]} goto leave",
                 f"{start} {by_port} @{PORT_DOORS[version]} goto leave",
             ]
+    near = [f"{ip} saddr . {ip} daddr @{LINKS[version]} masquerade" for version, (_, ip) in _IP.items()]
     local = "fib daddr type local meta l4proto . th dport vmap"
     services += [f"meta nfproto {family} {local} @{BY_NODE_PORT[version]}" for version, (family, _) in _IP.items()]
     return (
@@ -116,9 +131,11 @@ def _base() -> tuple[Chain, ...]:
         Chain("output", ("goto services",)),
         Chain("services", tuple(services)),
         Chain("postrouting", ("ct status & dnat != dnat accept", *outgoing)),
-        Chain("input", tuple(incoming)),
-        # An answer must come back through here, so the other side has to see an address of ours.
+        Chain("input", ("ct status & dnat != dnat accept", *incoming)),
+        # The answer has to come back through here, so an endpoint elsewhere has to see an address of ours. From one
+        # on this gateway it does so by itself, unless the client is its neighbour on a bridge, or the gateway itself.
         Chain("leave", ('oifname "lo" accept', "masquerade")),
+        Chain("leave-near", ('oifname "lo" accept', *near, "fib saddr type local masquerade")),
     )
 
 

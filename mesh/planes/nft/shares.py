@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
-from mesh.model import Balance, Frontend, LoadBalancer, PortKey, RateLimit, Transport
+from mesh.model import Balance, Frontend, LoadBalancer, Origin, PortKey, RateLimit, Transport
 from mesh.upstream import Upstream
 
 _NO_BALANCER: Final = LoadBalancer()
@@ -22,6 +22,8 @@ class Member:
     weight: float = 1.0
     leaving: bool = False
     """It is about to end, and may finish what it has."""
+    near: bool = False
+    """It is on this gateway, which its answers pass in any case."""
 
     @property
     def place(self) -> str:
@@ -76,7 +78,8 @@ def pool_of(upstream: Upstream, now_s: float) -> Pool:
     group = upstream.group
     in_use = {target.endpoint.place: target.weight for target in upstream.in_use(now_s)}
     members = tuple(
-        Member(one.address, one.port, in_use.get(one.place, 0.0), one.terminating) for one in group.endpoints
+        Member(one.address, one.port, in_use.get(one.place, 0.0), one.terminating, one.origin is Origin.HERE)
+        for one in group.endpoints
     )
     policy = group.policy
     return Pool(group.key, 1, members, policy.balancer, policy.pool.max_connections, policy.rate_limit)

@@ -13,6 +13,7 @@ from mesh.model import (
     KeyKind,
     KeyOf,
     LoadBalancer,
+    Origin,
     RateLimit,
     TokenBucket,
     Transport,
@@ -113,6 +114,32 @@ async def test_an_endpoint_reaches_the_service_that_it_is_behind_itself(routed):
             await here.program(frontend(WEB, WEB4), group(WEB, at(nodes[0])))
             assert who(nodes[0], WEB4) == "node2"
             assert who(nodes[1], WEB4) == "node2"
+
+
+@pytest.mark.parametrize("six", [False, True])
+async def test_an_endpoint_of_this_gateway_sees_its_client_unless_they_are_neighbours(six):
+    with site(3) as (net, client, (two, three)):
+        async with gateway() as here:
+            address = WEB6 if six else WEB4
+            of = {one.name: one.address6 if six else one.address for one in (client, two, three)}
+            here_too = [at(two, six=six, origin=Origin.HERE)]
+            await here.program(frontend(WEB, address, node_port=30080), group(WEB, *here_too))
+            router = "fd77:1::254" if six else "10.77.1.254"
+            for to, port in ((address, 80), (router, 30080)):
+                with connect(client, to, port) as sock:
+                    assert ask(sock)[:2] == ["node2", of["node1"]]
+            # One that is elsewhere has to answer through here.
+            await here.program(group(WEB, at(three, six=six)))
+            with connect(client, address) as sock:
+                assert ask(sock)[:2] == ["node3", of["node3"].removesuffix("1") + "254"]
+            # The endpoint itself, and the gateway, are answered by nobody else.
+            await here.program(group(WEB, *here_too))
+            assert who(two, address) == who(net.router, address) == "node2"
+    with site(3, routed=False) as (_, client, (two, three)):
+        async with gateway() as here:
+            await here.program(frontend(WEB, WEB4), group(WEB, at(two, origin=Origin.HERE)))
+            with connect(three, WEB4) as sock:
+                assert ask(sock)[:2] == ["node2", "10.77.0.254"]
 
 
 async def test_a_service_without_endpoints_refuses_at_once():

@@ -246,7 +246,17 @@ def test_names_cannot_say_anything_else():
 
 
 def standing_of(pieces, **changes) -> Standing:
-    kinds = ("services", "ports", "doors", "port-doors", "opened", "port-opened")
+    kinds = (
+        "services",
+        "ports",
+        "doors",
+        "port-doors",
+        "opened",
+        "opened-near",
+        "port-opened",
+        "port-opened-near",
+        "links",
+    )
     elements = {f"{kind}{version}": {} for kind in kinds for version in (4, 6)}
     for piece in pieces:
         for one in piece.elements:
