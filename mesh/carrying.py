@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ipaddress import ip_network
 from random import Random
 from typing import Final
 
+from mesh.access_log import AccessLog
 from mesh.difference import programme_after
 from mesh.errors import PlaneError
 from mesh.model import AppProtocol, Plane, PortKey, Programme, ProgrammeDelta
@@ -48,6 +50,9 @@ class Carrying:
     ) -> None:
         self.upstreams = Upstreams(rng, Here(settings.node, settings.zone))
         self.monitor = Monitor(self.upstreams)
+        if settings.access_log:
+            access = logging.getLogger("mesh.access")
+            self.monitor.log = AccessLog(lambda line: access.info("%s", line), time.time, rng, settings.access_log)
         self.programme = Programme()
         self._settings = settings
         self._clock = clock
