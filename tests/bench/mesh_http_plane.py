@@ -7,6 +7,7 @@ import asyncio
 import time
 from random import Random
 
+from mesh.access_log import AccessLog
 from mesh.model import (
     AppProtocol,
     Backend,
@@ -33,7 +34,9 @@ from mesh.model import (
     TokenBucket,
     ValueMatch,
 )
+from mesh.monitor import Monitor
 from mesh.planes.http import HttpCarrier
+from mesh.planes.http.metered import Metered
 from mesh.planes.listeners import Listeners
 from mesh.planes.userspace import Userspace
 from mesh.upstream import Upstreams
@@ -60,14 +63,13 @@ def rules(shop: PortKey) -> tuple[BoundRule, ...]:
 
 async def serve(port: int, endpoints: list[int]) -> None:
     shop = PortKey(ServiceKey("default", "shop"), 80)
-    policy = Policy(
-        outlier=OutlierDetection(), breaker=CircuitBreaker(), rate_limit=RateLimit(_NEVER, KeyOf(KeyKind.SOURCE))
-    )
+    policy = Policy(outlier=OutlierDetection(), breaker=CircuitBreaker())
     group = BackendGroup(shop, tuple(Endpoint("127.0.0.1", one) for one in endpoints), policy)
     rng = Random(1)
     upstreams = Upstreams(rng)
     upstreams.apply((group,), ())
-    carrier = HttpCarrier(upstreams, rng, time.monotonic)
+    metered = Metered(Monitor(upstreams, AccessLog(lambda line: None, time.time, rng)), time.monotonic)
+    carrier = HttpCarrier(upstreams, rng, time.monotonic, watcher=metered)
     carrier.open()
     plane = Userspace({AppProtocol.HTTP: carrier}, None, Listeners())  # type: ignore[arg-type]
     key = PortKey(ServiceKey("default", "front"), port)

@@ -22,6 +22,7 @@ from mesh.planes.http.exchange import Exchange
 from mesh.planes.http.head import MAX_HEAD_BYTES, BadMessage, Framing, check_unfinished
 from mesh.planes.http.rules import Front, Plan
 from mesh.planes.http.shared import Shared, Times
+from mesh.tally import Tally
 
 _AHEAD_BYTES: Final = 65_536
 """So much of later requests is taken from a client while an earlier one is served."""
@@ -60,6 +61,7 @@ class ClientConnection(asyncio.Protocol):
         "address",
         "address_line",
         "closing",
+        "edge",
         "front",
         "transport",
     )
@@ -71,6 +73,8 @@ class ClientConnection(asyncio.Protocol):
         self.address = address
         self.address_line = address.encode("ascii") + b"\r\n"
         self.closing = shared.closing
+        self.edge: Tally | None = None
+        """Where is counted what it asks of whom."""
         self._shared = shared
         self._exchange = Exchange(self, shared)
         self._stage = _HEAD

@@ -32,6 +32,7 @@ from mesh.planes.http.rules import Backing, Instead, Plan, RuleState
 from mesh.planes.http.shared import Shared
 from mesh.planes.http.stale import StaleKey, key_of, may_keep
 from mesh.retry import Retries, backoff_s
+from mesh.snapshot import Own
 from mesh.upstream import Outcome, Refusal, Target, Upstream
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ _WHEN: Final = {
     Refusal.OVER_CONNECTIONS: When.OVER_LIMIT,
     Refusal.OVER_REQUESTS: When.OVER_LIMIT,
 }
+_OWN: Final = {
+    Refusal.BREAKER_OPEN: Own.BREAKER_OPEN,
+    Refusal.NO_ENDPOINT: Own.NO_ENDPOINT,
+    Refusal.OVER_CONNECTIONS: Own.OVER_CONNECTIONS,
+    Refusal.OVER_REQUESTS: Own.OVER_REQUESTS,
+}
 _GATEWAY_ERRORS: Final = frozenset((502, 503, 504))
 _STATUS: Final = {Outcome.CONNECT_FAILED: 503, Outcome.TIMEOUT: 504}
 _SAYS: Final = {
@@ -61,12 +68,11 @@ class Exchange:
 
     __slots__ = (
         "_again",
+        "_asked",
         "_attempt",
         "_backing",
         "_checked_s",
-        "_client",
         "_close",
-        "_degraded",
         "_fresh",
         "_held",
         "_held_bytes",
@@ -80,7 +86,6 @@ class Exchange:
         "_rule",
         "_shared",
         "_stale_key",
-        "_target",
         "_tried",
         "_try_s",
         "_trying",
@@ -91,30 +96,35 @@ class Exchange:
         "_wrap",
         "answered_s",
         "began_s",
+        "client",
+        "degraded",
         "ended_s",
+        "own",
         "plan",
         "received_bytes",
         "retries",
         "sent_bytes",
         "started",
         "status",
+        "target",
     )
 
     plan: Plan
     _rule: RuleState
     _backing: Backing
     _upstream: Upstream
-    _target: Target | None
 
     def __init__(self, client: ClientConnection, shared: Shared) -> None:
-        self._client = client
+        self.client = client
         self._shared = shared
         self._attempt = 0
         self._origin: OriginConnection | None = None
         self._again: asyncio.TimerHandle | None = None
         self._waiting = False
         self._repeating: Retries | None = None
-        self._target = None
+        self.target: Target | None = None
+        """The endpoint that was asked last."""
+        self._asked = False
         self._trying = False
         self._checked_s = 0.0
         """When the try began that was looked at for being heard."""
@@ -131,7 +141,8 @@ class Exchange:
         self._held: list[bytes] | None = []
         self._held_bytes = 0
         self._whole = True
-        self._wrap = self._degraded = self._fresh = False
+        self._wrap = self.degraded = self._fresh = False
+        self.own: Own | None = None
         self._kept: tuple[ResponseHead, list[bytes]] | None = None
         self._stale_key: StaleKey | None = None
 
@@ -143,7 +154,8 @@ class Exchange:
         self.plan = plan
         self.began_s = self._try_s = now_s
         self.status = 0
-        self._target = None
+        self.target = None
+        self._asked = False
         if self._unusual:
             self._reset()
         if plan.has_body:
@@ -151,23 +163,23 @@ class Exchange:
             self._whole = False
         rule = plan.rule
         if rule is None:
-            self.refuse(404, "No rule of this service is for such a request")
+            self.refuse(404, "No rule of this service is for such a request", Own.NO_ROUTE)
             return
         self._rule = rule
         limiter = rule.limiter
         if limiter is not None:
-            if rule.by_source and limiter.admit(now_s, self._client.address):
+            if rule.by_source and limiter.admit(now_s, self.client.address):
                 pass
             elif rule.by_source or not self._within(limiter, now_s):
                 self._over_limit(limiter, rule.degrade, now_s)
                 return
         if rule.redirect is not None:
             where = location(plan.head, rule.redirect, plan.match)
-            self.refuse(rule.redirect.status, "", headers=(("Location", where),))
+            self.refuse(rule.redirect.status, "", Own.REDIRECTED, (("Location", where),))
             return
         backing = rule.only or rule.next()
         if backing is None:
-            self.refuse(500, "The rule for this request has no backend")
+            self.refuse(500, "The rule for this request has no backend", Own.NO_ROUTE)
             return
         if rule.mirrors and self._whole:
             self._send_copies()
@@ -199,48 +211,41 @@ class Exchange:
         self._end_try(_OK if tunnelled else Outcome.ABANDONED, now_s)
         self._leave(now_s, abandoned=not tunnelled)
 
-    def refuse(self, status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+    def refuse(self, status: int, text: str, own: Own, headers: tuple[tuple[str, str], ...] = ()) -> None:
         """Answer without an endpoint."""
         self.status = status
+        self.own = own
+        self.answered_s = self._shared.now()
         self._close = self._closes()
         self._unusual = True
         self._reply(answer(status, text, headers=headers, close=self._close, to_head=self.plan.to_head))
-        self._over(self._shared.now())
+        self._over(self.answered_s)
+
+    @property
+    def backing(self) -> Backing | None:
+        """The backend that it was for; None: none was chosen."""
+        return self._backing if self._asked else None
 
     @property
     def begun(self) -> bool:
         """It is under way."""
         return self in self._shared.under_way
 
-    @property
-    def upstream(self) -> Upstream | None:
-        """Where it went, if it went anywhere."""
-        return self._upstream if self._target is not None else None
-
-    @property
-    def target(self) -> Target | None:
-        """The endpoint that was asked last."""
-        return self._target
-
-    @property
-    def client(self) -> ClientConnection:
-        """Who asks."""
-        return self._client
-
     # -- on the way to an endpoint ---------------------------------------------------------------------------------
 
     def _ask(self, backing: Backing, now_s: float) -> None:
         self._backing = backing
+        self._asked = True
         upstream = backing.found()
         if upstream is None:
-            self.refuse(500, f"{backing.backend.port} is no service that is known here")
+            self.refuse(500, f"{backing.backend.port} is no service that is known here", Own.NO_ROUTE)
             return
         self._upstream = upstream
         limiter = backing.limiter
         if limiter is not None and not self._within(limiter, now_s):
             self._over_limit(limiter, backing.degrade, now_s)
             return
-        if (self._rule.stale_bytes or backing.stale_bytes) and not self._degraded:
+        if (self._rule.stale_bytes or backing.stale_bytes) and not self.degraded:
             self._unusual = True
             self._stale_key = key_of(backing.backend.port, self.plan.head)
         self._admit(now_s)
@@ -257,24 +262,24 @@ class Exchange:
             self._refused(refusal, now_s)
             return
         key = self._key = self._hash() if self._backing.hashes else None
-        affinity = self._client.front.affinity
+        affinity = self.client.front.affinity
         if affinity is None:
             target = upstream.pick(now_s, key)
         else:
-            target = affinity.target(upstream, self._client.address, key, now_s)
+            target = affinity.target(upstream, self.client.address, key, now_s)
         if target is None:
             self._refused(Refusal.NO_ENDPOINT, now_s)
         else:
             self._try(target, now_s)
 
     def _hash(self) -> int | None:
-        value = value_of(self._upstream.group.policy.balancer.hash_key, self.plan.head, self._client.address)
+        value = value_of(self._upstream.group.policy.balancer.hash_key, self.plan.head, self.client.address)
         return None if value is None else key_hash(value)
 
     def _try(self, target: Target, now_s: float) -> None:
         self._upstream.began(target, now_s)
         self._trying = True
-        self._target = target
+        self.target = target
         self._try_s = now_s
         shared = self._shared
         shared.under_way.add(self)
@@ -314,17 +319,17 @@ class Exchange:
             shared = self._shared
             request = b"%b%bX-Request-Id: %b%08x\r\n\r\n" % (
                 onward.start,
-                self._client.address_line,
+                self.client.address_line,
                 shared.id_prefix,
                 next(shared.ids) & 0xFFFFFFFF,
             )
         else:
-            request = b"%b%b\r\n" % (onward.start, self._client.address_line)
+            request = b"%b%b\r\n" % (onward.start, self.client.address_line)
         if self._held:
             request += b"".join(self._held)
             if self._held_bytes > HELD_BYTES:
                 self._held = None
-                self._client.go_on()
+                self.client.go_on()
         self.sent_bytes = len(request)
         origin.ask(self, request, to_head=plan.to_head)
 
@@ -334,7 +339,7 @@ class Exchange:
             assert self._held is not None
             self._held.append(wire)
             if self._held_bytes > HELD_BYTES:
-                self._client.stop()
+                self.client.stop()
             return
         if self._held is not None:
             self._held.append(wire)
@@ -345,7 +350,7 @@ class Exchange:
 
     def _send_copies(self) -> None:
         if self._held is not None:
-            send_copies(self._shared, self.plan, self._rule, self._client.address_line, b"".join(self._held))
+            send_copies(self._shared, self.plan, self._rule, self.client.address_line, b"".join(self._held))
 
     # -- what the endpoint answers ---------------------------------------------------------------------------------
 
@@ -356,7 +361,7 @@ class Exchange:
             return
         now_s = self.answered_s = self._shared.now()
         self.status = status
-        plan, client, backing = self.plan, self._client, self._backing
+        plan, client, backing = self.plan, self.client, self._backing
         close = self._close = plan.head.close or client.closing or not self._whole
         if head.same and plan.lasting and not close and not backing.changes:
             reply = raw
@@ -390,7 +395,7 @@ class Exchange:
         request = self.plan.head
         self._wrap = chunks(framing, request)
         if ends_with_connection(framing, request):
-            self._client.closing = True
+            self.client.closing = True
         if self._stale_key is not None and may_keep(head) and framing is not Framing.UNTIL_CLOSE:
             self._kept, self._kept_bytes = (head, []), 0
         self._close = self._closes()
@@ -434,7 +439,7 @@ class Exchange:
         self.answered_s = self._moved_s = self._shared.now()
         self._moved = self._close = True
         self._reply(head.onward + b"Connection: upgrade\r\nUpgrade: %b\r\n\r\n" % head.upgrade + rest)
-        self._client.tunnel()
+        self.client.tunnel()
 
     def through(self, content: bytes) -> None:
         """Bytes of the client for the tunnel."""
@@ -445,7 +450,7 @@ class Exchange:
 
     def half_closed(self) -> None:
         """The endpoint sends no more through the tunnel."""
-        self._client.half_close()
+        self.client.half_close()
 
     def half_close(self) -> None:
         """The client sends no more through the tunnel."""
@@ -466,7 +471,7 @@ class Exchange:
         stale = origin.requests > 1 and not self.started and not self._fresh and self.plan.head.idempotent
         if stale and self._held is not None:
             # It closed while we asked, as endpoints do with connections that were idle: says nothing of it.
-            target = self._target
+            target = self.target
             assert target is not None
             now_s = self._shared.now()
             self._end_try(Outcome.ABANDONED, now_s)
@@ -483,17 +488,17 @@ class Exchange:
         if self.started:
             self._break_off()
         else:
-            self.refuse(502, why.message)
+            self.refuse(502, why.message, Own.UNREACHED)
 
     # -- how fast --------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """The endpoint takes no more for now."""
-        self._client.stop()
+        self.client.stop()
 
     def go_on(self) -> None:
         """The endpoint takes more again."""
-        self._client.go_on()
+        self.client.go_on()
 
     def stop_origin(self) -> None:
         """The client takes no more for now."""
@@ -536,7 +541,7 @@ class Exchange:
         return limiter.admit(now_s, self._limit_key(limiter))
 
     def _limit_key(self, limiter: Limiter) -> str:
-        return value_of(limiter.rule.per, self.plan.head, self._client.address) or ""
+        return value_of(limiter.rule.per, self.plan.head, self.client.address) or ""
 
     def _over_limit(self, limiter: Limiter, degrade: Mapping[When, Instead], now_s: float) -> None:
         if self._degrade((degrade,), When.OVER_LIMIT, now_s):
@@ -544,7 +549,8 @@ class Exchange:
         seconds = str(max(1, ceil(limiter.wait_s(now_s, self._limit_key(limiter)))))
         limit = ("X-RateLimit-Limit", str(limiter.rule.bucket.max_tokens))
         wait = (("Retry-After", seconds), ("X-RateLimit-Reset", seconds))
-        self.refuse(429, "More requests than this service takes", (*wait, limit, ("X-RateLimit-Remaining", "0")))
+        headers = (*wait, limit, ("X-RateLimit-Remaining", "0"))
+        self.refuse(429, "More requests than this service takes", Own.RATE_LIMITED, headers)
 
     def _refused(self, refusal: Refusal, now_s: float) -> None:
         upstream, pool = self._upstream, self._backing.pool
@@ -555,11 +561,11 @@ class Exchange:
             pool.waiting.append(self)
             self._shared.under_way.add(self)
         elif not self._degrade((self._rule.degrade, self._backing.degrade), _WHEN[refusal], now_s):
-            self.refuse(503, f"Nothing can be asked of {upstream.key} now: {refusal.value}")
+            self.refuse(503, f"Nothing can be asked of {upstream.key} now: {refusal.value}", _OWN[refusal])
 
     def _degrade(self, rules: tuple[Mapping[When, Instead], ...], when: When, now_s: float) -> bool:
         """Answer in another way; False: no rule says how."""
-        if self._degraded:
+        if self.degraded:
             return False
         offline = when is When.NO_ENDPOINT and self._shared.offline()
         for reason in (When.OFFLINE, when) if offline else (when,):
@@ -571,7 +577,7 @@ class Exchange:
 
     def _answer_instead(self, to: Instead, now_s: float) -> bool:
         if isinstance(to, Backing):
-            self._degraded = self._unusual = True
+            self.degraded = self._unusual = True
             self._tried = []
             self._ask(to, now_s)
             return True
@@ -585,12 +591,13 @@ class Exchange:
                 return False
             status, wire = 200, kept
         self.status, self._close, self._unusual = status, close, True
+        self.degraded, self.answered_s = True, now_s
         self._reply(wire)
         self._over(now_s)
         return True
 
     def _stale_port(self) -> PortKey | None:
-        backing = self._rule.only or (self._backing if self._target else None)
+        backing = self._rule.only or self.backing
         return backing.backend.port if backing else None
 
     def _tries_again_for(self, status: int, origin: OriginConnection) -> bool:
@@ -603,7 +610,7 @@ class Exchange:
         origin.drop()
         self._origin = None
         self._unusual = True
-        target = self._target
+        target = self.target
         assert target is not None
         self._end_try(_outcome(status), self._shared.now())
         self._tried.append(target)
@@ -612,7 +619,7 @@ class Exchange:
 
     def _failed(self, outcome: Outcome, *, unsent: bool) -> None:
         """A try came to nothing."""
-        target = self._target
+        target = self.target
         assert target is not None
         self._unusual = True
         self._drop_origin()
@@ -628,7 +635,7 @@ class Exchange:
             if self._degrade(rules, When.NO_ENDPOINT, self._shared.now()):
                 return
         status = _STATUS.get(outcome, 502)
-        self.refuse(status, _SAYS[status])
+        self.refuse(status, _SAYS[status], Own.TIMEOUT if status == 504 else Own.UNREACHED)
 
     def _goes_on(self, *, unsent: bool) -> bool:
         """Begin another try if there may be one."""
@@ -665,7 +672,7 @@ class Exchange:
             self._try(target, now_s)
 
     def _elsewhere(self, now_s: float) -> Target | None:
-        target = self._target
+        target = self.target
         tried = self._tried if target is None else [*self._tried, target]
         return self._upstream.pick(now_s, self._key, tried)
 
@@ -683,14 +690,14 @@ class Exchange:
 
     def _timed_out(self, *, last: bool) -> None:
         if self._waiting or self._again is not None:
-            self.refuse(504, _SAYS[504])
+            self.refuse(504, _SAYS[504], Own.TIMEOUT)
         elif last:
             self._drop_origin()
             self._end_try(Outcome.TIMEOUT, self._shared.now())
             if self.started:
                 self._break_off()
             else:
-                self.refuse(504, _SAYS[504])
+                self.refuse(504, _SAYS[504], Own.TIMEOUT)
         elif self._origin is None:
             self._attempt += 1
             self._failed(Outcome.CONNECT_FAILED, unsent=True)
@@ -710,11 +717,11 @@ class Exchange:
 
     def _reply(self, wire: bytes) -> None:
         self.received_bytes += len(wire)
-        self._client.transport.write(wire)
+        self.client.transport.write(wire)
 
     def _closes(self) -> bool:
         """Whether the client's connection ends after this answer."""
-        return self.plan.head.close or self._client.closing or not self._whole
+        return self.plan.head.close or self.client.closing or not self._whole
 
     def _free(self, origin: OriginConnection, now_s: float) -> None:
         """The endpoint's connection has done its part."""
@@ -741,21 +748,21 @@ class Exchange:
     def _end_try(self, outcome: Outcome, now_s: float) -> None:
         if self._trying:
             self._trying = False
-            assert self._target is not None
+            assert self.target is not None
             began_s = self.answered_s if self.status else now_s
-            self._upstream.ended(self._target, outcome, now_s, began_s - self._try_s)
+            self._upstream.ended(self.target, outcome, now_s, began_s - self._try_s)
             pool = self._backing.pool
             if pool is not None and pool.waiting:
                 pool.wake(now_s)
 
     def _break_off(self) -> None:
         """The client has to see that its answer is not whole."""
-        self._client.break_off()
+        self.client.break_off()
         self._leave(self._shared.now(), abandoned=True)
 
     def _over(self, now_s: float) -> None:
         self._leave(now_s)
-        self._client.finished(close=self._close)
+        self.client.finished(close=self._close)
 
     def _leave(self, now_s: float, *, abandoned: bool = False) -> None:
         """Nothing is under way any more."""

@@ -26,6 +26,7 @@ from mesh.model import (
     Redirect,
     When,
 )
+from mesh.monitor import Share
 from mesh.planes.http.affinity import Affinity
 from mesh.planes.http.head import Blocks, RequestHead, read_request
 from mesh.planes.http.matcher import Matcher
@@ -57,6 +58,7 @@ class Backing:
         "limiter",
         "max_uses",
         "pool",
+        "share",
         "stale_bytes",
         "upstream",
     )
@@ -75,6 +77,8 @@ class Backing:
         """Its endpoint is chosen by a key of the request."""
         self.stale_bytes = 0
         """So long an answer is kept to be given when the service cannot answer."""
+        self.share: Share | None = None
+        """Where its requests are counted."""
         self.max_uses = 0
         """So many requests one connection may carry; 0: any number."""
         self._pools = pools

@@ -1,0 +1,94 @@
+"""Requests as the monitor counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mesh.access_log import Passage
+from mesh.monitor import Monitor, Share
+from mesh.planes.http.exchange import Exchange
+from mesh.planes.http.rules import Front
+from mesh.snapshot import Own
+
+
+class Metered:
+    """Tells the monitor: an HttpWatcher."""
+
+    def __init__(self, monitor: Monitor, clock: Callable[[], float]) -> None:
+        self._monitor = monitor
+        self._clock = clock
+
+    def answered(self, exchange: Exchange, *, abandoned: bool) -> None:
+        """One is over; ``abandoned``: its client did not get a whole answer."""
+        target = exchange.target
+        backing = exchange.backing
+        client = exchange.client
+        status = exchange.status
+        took_s = exchange.answered_s - exchange.began_s
+        edge = client.edge
+        if edge is None:
+            edge = client.edge = self._monitor.edge(client.address, client.front.frontend.key.service)
+        if status:
+            edge.answered(status, took_s)
+        edge.bytes_in += exchange.sent_bytes
+        edge.bytes_out += exchange.received_bytes
+        if target is None or backing is None:
+            edge.failed += abandoned
+            self._share(exchange).answered_here(exchange.own or Own.NO_ROUTE)
+        else:
+            share = backing.share
+            if share is None:
+                share = backing.share = self._share(exchange)
+            tally = share.of(target)
+            if exchange.own is None and not abandoned:
+                tally.answered(status, took_s)
+            else:
+                tally.failed += 1
+                edge.failed += abandoned
+                if exchange.own is not None:
+                    share.answered_here(exchange.own)
+            tally.bytes_in += exchange.sent_bytes
+            tally.bytes_out += exchange.received_bytes
+            share.retries += exchange.retries
+            share.degraded += exchange.degraded
+        log = self._monitor.log
+        if log is not None:
+            failed = abandoned or status >= 500
+            if log.wants(exchange.ended_s, failed=failed):
+                log.add(self._passage(exchange, failed=failed))
+
+    def refused(self, front: Front, status: int) -> None:
+        """What a client sent was no request."""
+        del status
+        self._monitor.share(front.frontend.key).answered_here(Own.BAD_REQUEST)
+
+    def _share(self, exchange: Exchange) -> Share:
+        rule = exchange.plan.rule
+        route = str(rule.bound.route) if rule is not None and rule.bound.route is not None else ""
+        backing = exchange.backing
+        port = backing.backend.port if backing is not None else None
+        return self._monitor.share(exchange.client.front.frontend.key, route, port)
+
+    def _passage(self, exchange: Exchange, *, failed: bool) -> Passage:
+        head, target, backing = exchange.plan.head, exchange.target, exchange.backing
+        share = self._share(exchange)
+        address = exchange.client.address
+        return Passage(
+            client=address,
+            caller=self._monitor.caller(address),
+            service=str(share.key.frontend.service),
+            route=share.key.route,
+            backend=str(backing.backend.port) if backing is not None else "",
+            endpoint=target.endpoint.place if target is not None else "",
+            protocol="http",
+            method=head.method.decode("ascii"),
+            host=head.host,
+            path=head.path.decode("ascii"),
+            status=exchange.status,
+            bytes_in=exchange.sent_bytes,
+            bytes_out=exchange.received_bytes,
+            took_ms=(exchange.answered_s - exchange.began_s) * 1000,
+            tries=1 + exchange.retries,
+            own=exchange.own or "",
+            failed=failed,
+        )
