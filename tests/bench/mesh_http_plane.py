@@ -68,7 +68,7 @@ async def serve(port: int, endpoints: list[int]) -> None:
     rng = Random(1)
     upstreams = Upstreams(rng)
     upstreams.apply((group,), ())
-    metered = Metered(Monitor(upstreams, AccessLog(lambda line: None, time.time, rng)), time.monotonic)
+    metered = Metered(Monitor(upstreams, AccessLog(lambda line: None, time.time, rng)))
     carrier = HttpCarrier(upstreams, rng, time.monotonic, watcher=metered)
     carrier.open()
     plane = Userspace({AppProtocol.HTTP: carrier}, None, Listeners())  # type: ignore[arg-type]

@@ -63,6 +63,7 @@ class ClientConnection(asyncio.Protocol):
         "closing",
         "edge",
         "front",
+        "id_line",
         "transport",
     )
 
@@ -72,6 +73,8 @@ class ClientConnection(asyncio.Protocol):
         self.front = front
         self.address = address
         self.address_line = address.encode("ascii") + b"\r\n"
+        self.id_line = b""
+        """After the client's address, the beginning of a line that each request ends with a number of its own."""
         self.closing = shared.closing
         self.edge: Tally | None = None
         """Where is counted what it asks of whom."""
@@ -89,6 +92,7 @@ class ClientConnection(asyncio.Protocol):
         """Nothing more comes for it through the tunnel."""
         self._since_s = 0.0
         """Since when the client is waited for."""
+        self.begin_ids()
 
     # -- what the loop tells ---------------------------------------------------------------------------------------
 
@@ -153,6 +157,10 @@ class ClientConnection(asyncio.Protocol):
                 self.go_on()
             if self._ahead and not self._reading:
                 self._read_heads()
+
+    def begin_ids(self) -> None:
+        """Name requests from here on unlike those of before, and of all other connections."""
+        self.id_line = b"%bX-Request-Id: %b%x-" % (self.address_line, self._shared.id_prefix, next(self._shared.ids))
 
     def tunnel(self) -> None:
         """Everything goes through as it is from now on."""

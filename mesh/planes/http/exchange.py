@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 HELD_BYTES: Final = 65_536
 """So much of a request's body is kept, to send it again."""
 _MOST_TRIES: Final = 8
+_NUMBERS: Final = tuple(b"%03x\r\n\r\n" % number for number in range(4096))
+"""Ends of heads with an id: written beforehand, for writing a number takes as long as choosing an endpoint."""
 _OK: Final = Outcome.OK
 _WHEN: Final = {
     Refusal.BREAKER_OPEN: When.BREAKER_OPEN,
@@ -81,6 +83,7 @@ class Exchange:
         "_key",
         "_moved",
         "_moved_s",
+        "_number",
         "_origin",
         "_repeating",
         "_rule",
@@ -126,6 +129,8 @@ class Exchange:
         """The endpoint that was asked last."""
         self._asked = False
         self._trying = False
+        self._number = 0
+        """Of the request, among those of its client's connection."""
         self._checked_s = 0.0
         """When the try began that was looked at for being heard."""
         self.sent_bytes = 0
@@ -316,13 +321,10 @@ class Exchange:
         plan = self.plan
         onward = plan.onward(self._backing)
         if onward.needs_id:
-            shared = self._shared
-            request = b"%b%bX-Request-Id: %b%08x\r\n\r\n" % (
-                onward.start,
-                self.client.address_line,
-                shared.id_prefix,
-                next(shared.ids) & 0xFFFFFFFF,
-            )
+            number = self._number = (self._number + 1) % len(_NUMBERS)
+            if not number:
+                self.client.begin_ids()
+            request = b"%b%b%b" % (onward.start, self.client.id_line, _NUMBERS[number])
         else:
             request = b"%b%b\r\n" % (onward.start, self.client.address_line)
         if self._held:

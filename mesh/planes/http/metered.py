@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from mesh.access_log import Passage
 from mesh.monitor import Monitor, Share
 from mesh.planes.http.exchange import Exchange
 from mesh.planes.http.rules import Front
 from mesh.snapshot import Own
+from mesh.tally import bucket_of
 
 
 class Metered:
     """Tells the monitor: an HttpWatcher."""
 
-    def __init__(self, monitor: Monitor, clock: Callable[[], float]) -> None:
+    def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self._clock = clock
 
     def answered(self, exchange: Exchange, *, abandoned: bool) -> None:
         """One is over; ``abandoned``: its client did not get a whole answer."""
@@ -24,16 +22,17 @@ class Metered:
         backing = exchange.backing
         client = exchange.client
         status = exchange.status
-        took_s = exchange.answered_s - exchange.began_s
         edge = client.edge
         if edge is None:
             edge = client.edge = self._monitor.edge(client.address, client.front.frontend.key.service)
+        took_us = int((exchange.answered_s - exchange.began_s) * 1e6)
+        status_class, bucket = status // 100, bucket_of(took_us)
+        sent_bytes, received_bytes = exchange.sent_bytes, exchange.received_bytes
         if status:
-            edge.answered(status, took_s)
-        edge.bytes_in += exchange.sent_bytes
-        edge.bytes_out += exchange.received_bytes
+            edge.passed(status_class, bucket, took_us, sent_bytes, received_bytes)
+        if abandoned:
+            edge.failed += 1
         if target is None or backing is None:
-            edge.failed += abandoned
             self._share(exchange).answered_here(exchange.own or Own.NO_ROUTE)
         else:
             share = backing.share
@@ -41,16 +40,14 @@ class Metered:
                 share = backing.share = self._share(exchange)
             tally = share.of(target)
             if exchange.own is None and not abandoned:
-                tally.answered(status, took_s)
+                tally.passed(status_class, bucket, took_us, sent_bytes, received_bytes)
             else:
                 tally.failed += 1
-                edge.failed += abandoned
                 if exchange.own is not None:
                     share.answered_here(exchange.own)
-            tally.bytes_in += exchange.sent_bytes
-            tally.bytes_out += exchange.received_bytes
-            share.retries += exchange.retries
-            share.degraded += exchange.degraded
+            if exchange.retries or exchange.degraded:
+                share.retries += exchange.retries
+                share.degraded += exchange.degraded
         log = self._monitor.log
         if log is not None:
             failed = abandoned or status >= 500

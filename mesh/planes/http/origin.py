@@ -100,6 +100,7 @@ class OriginConnection(asyncio.Protocol):
         "_stage",
         "_to_head",
         "asker",
+        "home",
         "idle_since_s",
         "pool",
         "requests",
@@ -115,6 +116,8 @@ class OriginConnection(asyncio.Protocol):
         self.target = target
         self.asker: Asker | None = None
         self.requests = 0
+        self.home = pool.home(target)
+        """Where it rests when it has nothing to do."""
         self.idle_since_s = 0.0
         self.usable = False
         """It stands, and may be asked something."""

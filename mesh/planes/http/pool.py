@@ -20,13 +20,15 @@ _IDLE_PER_TARGET: Final = 256
 class Pool:
     """The connections of one upstream, and who waits until fewer are in use."""
 
-    __slots__ = ("idle", "open", "upstream", "waiting")
+    __slots__ = ("idle", "most", "open", "upstream", "waiting")
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
         self.idle: dict[Target, list[OriginConnection]] = {}
         self.open = 0
         """Those that are being made included."""
+        self.most = 0
+        """So many there may be; 0: any number."""
         self.waiting: deque[Exchange] = deque()
 
     def take(self, target: Target) -> OriginConnection | None:
@@ -38,22 +40,22 @@ class Pool:
                 return origin
         return None
 
+    def home(self, target: Target) -> list[OriginConnection]:
+        """Where connections to an endpoint rest."""
+        return self.idle.setdefault(target, [])
+
     def put(self, origin: OriginConnection, now_s: float) -> None:
         """Keep a connection that has nothing to do, or close it if enough are kept."""
-        idle = self.idle.get(origin.target)
-        if idle is None:
-            idle = self.idle[origin.target] = []
-        most = self.upstream.group.policy.pool.max_connections
-        if len(idle) >= _IDLE_PER_TARGET or (most and self.open > most):
+        home = origin.home
+        if len(home) >= _IDLE_PER_TARGET or (self.most and self.open > self.most):
             origin.close()
-            return
-        origin.idle_since_s = now_s
-        idle.append(origin)
+        else:
+            origin.idle_since_s = now_s
+            home.append(origin)
 
     def make_room(self) -> None:
         """Close an idle connection if a new one would be one too many."""
-        most = self.upstream.group.policy.pool.max_connections
-        if most and self.open >= most:
+        if self.most and self.open >= self.most:
             for idle in self.idle.values():
                 if idle:
                     idle.pop(0).close()
@@ -73,9 +75,8 @@ class Pool:
             for origin in idle:
                 if origin not in kept:
                     origin.close()
-            if kept:
-                self.idle[target] = kept
-            else:
+            idle[:] = kept
+            if gone:
                 del self.idle[target]
 
     def close(self) -> None:
@@ -83,7 +84,7 @@ class Pool:
         for idle in self.idle.values():
             for origin in idle:
                 origin.close()
-        self.idle.clear()
+            idle.clear()
 
 
 class Pools:

@@ -100,6 +100,7 @@ class Backing:
         policy = upstream.group.policy
         self.max_uses = policy.pool.max_requests_per_connection
         self.pool = self._pools.of(upstream)
+        self.pool.most = policy.pool.max_connections
         self.limiter = self._pools.limiter(self.backend.port, policy.rate_limit)
         self.degrade, self.stale_bytes = _degradation(policy.degrade, self._pools)
         return upstream
