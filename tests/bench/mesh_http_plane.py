@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
+import socket
+import sys
 import time
 from random import Random
 
@@ -61,36 +64,52 @@ def rules(shop: PortKey) -> tuple[BoundRule, ...]:
     return (*found, BoundRule(rule, route, rate_limit=limit))
 
 
-async def serve(port: int, endpoints: list[int]) -> None:
-    shop = PortKey(ServiceKey("default", "shop"), 80)
+async def serve(address: str, port: int, endpoints: list[str]) -> None:
+    """Carry requests until the process is ended."""
+    shop = PortKey(ServiceKey("bench", "shop"), 80)
     policy = Policy(outlier=OutlierDetection(), breaker=CircuitBreaker())
-    group = BackendGroup(shop, tuple(Endpoint("127.0.0.1", one) for one in endpoints), policy)
+    places = [place.rsplit(":", 1) for place in endpoints]
+    group = BackendGroup(shop, tuple(Endpoint(host, int(at)) for host, at in places), policy)
     rng = Random(1)
     upstreams = Upstreams(rng)
     upstreams.apply((group,), ())
-    metered = Metered(Monitor(upstreams, AccessLog(lambda line: None, time.time, rng)))
-    carrier = HttpCarrier(upstreams, rng, time.monotonic, watcher=metered)
+    log = AccessLog(lambda line: None, time.time, rng)
+    carrier = HttpCarrier(upstreams, rng, time.monotonic, watcher=Metered(Monitor(upstreams, log)))
     carrier.open()
-    plane = Userspace({AppProtocol.HTTP: carrier}, None, Listeners())  # type: ignore[arg-type]
-    key = PortKey(ServiceKey("default", "front"), port)
-    frontend = Frontend(key, ("127.0.0.1",), rules(shop), AppProtocol.HTTP, plane=Plane.USERSPACE)
+    plane = Userspace({AppProtocol.HTTP: carrier}, NoDatagrams(), Listeners())
+    key = PortKey(ServiceKey("bench", "front"), port)
+    frontend = Frontend(key, (address,), rules(shop), AppProtocol.HTTP, plane=Plane.USERSPACE)
     problems = await plane.program(ProgrammeDelta(frontends=(frontend,)))
-    assert not problems, problems
+    if problems:
+        sys.exit(str(problems))
+    gc.freeze()
     await asyncio.Event().wait()
+
+
+class NoDatagrams:
+    """There are none here."""
+
+    def opened(self, sock: socket.socket, frontend: Frontend) -> None:
+        raise AssertionError
+
+    def closed(self, sock: socket.socket) -> None:
+        raise AssertionError
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--uvloop", action="store_true")
-    parser.add_argument("endpoints", type=int, nargs="+")
+    parser.add_argument("--plain", action="store_true", help="the standard event loop")
+    parser.add_argument("place", help="ADDRESS:PORT")
+    parser.add_argument("endpoints", nargs="+", help="ADDRESS:PORT")
     given = parser.parse_args()
-    if given.uvloop:
+    address, port = given.place.rsplit(":", 1)
+    serving = serve(address, int(port), given.endpoints)
+    if given.plain:
+        asyncio.run(serving)
+    else:
         import uvloop
 
-        uvloop.run(serve(given.port, given.endpoints))
-    else:
-        asyncio.run(serve(given.port, given.endpoints))
+        uvloop.run(serving)
 
 
 if __name__ == "__main__":
