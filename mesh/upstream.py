@@ -28,6 +28,7 @@ __all__ = ["Here", "Outcome", "Refusal", "Target", "Upstream", "Upstreams"]
 # Looking a member up in its Enum takes as long as all the rest of what is done here for a request.
 _OK: Final = Outcome.OK
 _ABANDONED: Final = Outcome.ABANDONED
+_CLOSED: Final = BreakerState.CLOSED
 _NONE: Final = Trial.NONE
 _WAITING: Final = Trial.WAITING
 _RUNNING: Final = Trial.RUNNING
@@ -123,6 +124,7 @@ class Upstream:
             if not known:
                 target.known_s = -math.inf  # none is newer than the others: there is nothing to warm up against
             self._targets[endpoint.place] = target
+        self._bounded = bool(group.policy.pool.max_connections or group.policy.pool.max_requests)
         rule = group.policy.breaker
         if rule is None:
             self.breaker = None
@@ -170,6 +172,23 @@ class Upstream:
         if target.trial is not _RUNNING and target not in tried:
             return target
         return next((one for one in self._others(key) if one not in tried), None)
+
+    def usual(self, now_s: float) -> Target | None:
+        """Admit, pick and began in one, for a request without a key while nothing is out of the ordinary; each call
+        counts where tens of thousands come in a second. None: ask one after the other.
+        """
+        breaker = self.breaker
+        if now_s >= self._due_s or self._bounded or (breaker is not None and breaker.state is not _CLOSED):
+            return None
+        balancer = self._balancer
+        if balancer is None:
+            return None
+        target = balancer.choose(None)
+        if target.trial is not _NONE:
+            return None
+        target.active += 1
+        self.active += 1
+        return target
 
     def began(self, target: Target, now_s: float) -> None:
         """A request or connection is on its way to it."""

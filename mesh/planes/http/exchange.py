@@ -113,6 +113,7 @@ class Exchange:
     )
 
     plan: Plan
+    _key: int | None
     _rule: RuleState
     _backing: Backing
     _upstream: Upstream
@@ -178,6 +179,24 @@ class Exchange:
             elif rule.by_source or not self._within(limiter, now_s):
                 self._over_limit(limiter, rule.degrade, now_s)
                 return
+        if not (rule.direct and self._sent_directly(rule, now_s)):
+            self._go_by(rule, now_s)
+
+    def _sent_directly(self, rule: RuleState, now_s: float) -> bool:
+        """Do for the usual request all that _go_by, _ask, _admit and _try would do, without calling them."""
+        backing = rule.only
+        upstream = backing.found() if backing is not None else None
+        if backing is None or upstream is None or not backing.direct or self.client.front.affinity is not None:
+            return False
+        target = upstream.usual(now_s)
+        if target is None:
+            return False
+        self._backing, self._upstream, self._asked, self._key = backing, upstream, True, None
+        self._go_to(target, now_s)
+        return True
+
+    def _go_by(self, rule: RuleState, now_s: float) -> None:
+        plan = self.plan
         if rule.redirect is not None:
             where = location(plan.head, rule.redirect, plan.match)
             self.refuse(rule.redirect.status, "", Own.REDIRECTED, (("Location", where),))
@@ -266,7 +285,7 @@ class Exchange:
         if refusal is not None:
             self._refused(refusal, now_s)
             return
-        key = self._key = self._hash() if self._backing.hashes else None
+        self._key = key = self._hash() if self._backing.hashes else None
         affinity = self.client.front.affinity
         if affinity is None:
             target = upstream.pick(now_s, key)
@@ -283,6 +302,9 @@ class Exchange:
 
     def _try(self, target: Target, now_s: float) -> None:
         self._upstream.began(target, now_s)
+        self._go_to(target, now_s)
+
+    def _go_to(self, target: Target, now_s: float) -> None:
         self._trying = True
         self.target = target
         self._try_s = now_s

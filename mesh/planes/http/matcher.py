@@ -76,7 +76,8 @@ class Matcher(Generic[R]):
         ]
         names = {name for hosts, _, _ in listed for name in hosts}
         self._exact = {name: _host(listed, name) for name in names if not name.startswith("*.")}
-        self._wildcards = {name[1:]: _host(listed, "x" + name[1:]) for name in names if name.startswith("*.")}
+        # No host has such a label: it stands for all those below a wildcard that have no rule of their own.
+        self._wildcards = {name[1:]: _host(listed, "\0" + name[1:]) for name in names if name.startswith("*.")}
         self._any: _Host[R] = _host(listed, "")
 
     def find(self, head: RequestHead) -> Found[R] | None:

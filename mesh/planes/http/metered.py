@@ -33,7 +33,10 @@ class Metered:
         if abandoned:
             edge.failed += 1
         if target is None or backing is None:
-            self._share(exchange).answered_here(exchange.own or Own.NO_ROUTE)
+            here = self._share(exchange)
+            here.degraded += exchange.degraded
+            if exchange.own is not None:
+                here.answered_here(exchange.own)
         else:
             share = backing.share
             if share is None:

@@ -53,6 +53,7 @@ class Backing:
         "backend",
         "changes",
         "degrade",
+        "direct",
         "filters",
         "hashes",
         "limiter",
@@ -73,6 +74,8 @@ class Backing:
         self.pool: Pool | None = None
         self.limiter: Limiter | None = None
         self.degrade: Mapping[When, Instead] = {}
+        self.direct = False
+        """Nothing has to be looked at in its requests."""
         self.hashes = False
         """Its endpoint is chosen by a key of the request."""
         self.stale_bytes = 0
@@ -96,8 +99,13 @@ class Backing:
             self._group = self.pool = self.limiter = None
             return None
         self._group = upstream.group
-        self.hashes = upstream.group.policy.balancer.balance is Balance.CONSISTENT_HASH
         policy = upstream.group.policy
+        self.direct = (
+            policy.rate_limit is None
+            and policy.balancer.balance is not Balance.CONSISTENT_HASH
+            and not any(isinstance(one.then, CachedResponse) for one in policy.degrade)
+        )
+        self.hashes = policy.balancer.balance is Balance.CONSISTENT_HASH
         self.max_uses = policy.pool.max_requests_per_connection
         self.pool = self._pools.of(upstream)
         self.pool.most = policy.pool.max_connections
@@ -114,6 +122,7 @@ class RuleState:
         "bound",
         "by_source",
         "degrade",
+        "direct",
         "limiter",
         "mirrors",
         "only",
@@ -140,6 +149,8 @@ class RuleState:
         self.retry = rule.retry
         self.request_s = rule.request_ms / 1000
         self.try_s = rule.backend_request_ms / 1000
+        self.direct = not (self.redirect or self.mirrors or self.stale_bytes) and self.only is not None
+        """Its requests go to one backend, and nothing else has to be done for them."""
 
     def next(self) -> Backing | None:
         """The backend whose turn it is; None: there is none with a weight."""

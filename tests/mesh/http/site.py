@@ -102,14 +102,22 @@ def patient(**pool) -> Policy:
 @asynccontextmanager
 async def http_site(
     times: Times = SHORT,
-    watcher: HttpWatcher | None = None,
+    watcher: Callable[[Upstreams], HttpWatcher] | None = None,
     dialer=None,
     offline: Callable[[], bool] = lambda: False,
     seed: int = 1,
 ) -> AsyncIterator[Site]:
     rng = Random(seed)
     upstreams = Upstreams(rng)
-    carrier = HttpCarrier(upstreams, rng, time.monotonic, watcher=watcher, dialer=dialer, offline=offline, times=times)
+    carrier = HttpCarrier(
+        upstreams,
+        rng,
+        time.monotonic,
+        watcher=watcher(upstreams) if watcher else None,
+        dialer=dialer,
+        offline=offline,
+        times=times,
+    )
     carrier.open()
     plane = Userspace({AppProtocol.HTTP: carrier}, NoDatagrams(), Listeners(linger_s=0.0), grace_s=0.5)
     try:

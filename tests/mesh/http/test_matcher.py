@@ -6,7 +6,7 @@ import re
 from urllib.parse import unquote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mesh.model import HttpMatch, MatchType, ValueMatch
@@ -97,6 +97,7 @@ _requests = st.builds(
 
 
 @given(_rules, _requests)
+@example([(["x.c"], []), (["*.c"], [])], request("/", "z.b.c"))
 def test_the_same_rule_is_found_as_by_looking_at_one_after_the_other(rules, head):
     listed = [(number, hosts, matches) for number, (hosts, matches) in enumerate(rules)]
     found = Matcher(listed).find(head)
