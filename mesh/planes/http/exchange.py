@@ -414,8 +414,8 @@ class Exchange:
         self.started = self._moved = self._unusual = True
         self.answered_s = self._moved_s = self._shared.now()
         self.status = head.status
-        if head.status < 500 and self._target is not None:
-            self._upstream.stood(self._target)  # what follows may take hours
+        if head.status < 500 and self.target is not None:
+            self._upstream.stood(self.target)  # what follows may take hours
         request = self.plan.head
         self._wrap = chunks(framing, request)
         if ends_with_connection(framing, request):
@@ -458,8 +458,8 @@ class Exchange:
             return
         self.started = self._unusual = True
         self.status = 101
-        if self._target is not None:
-            self._upstream.stood(self._target)
+        if self.target is not None:
+            self._upstream.stood(self.target)
         self.answered_s = self._moved_s = self._shared.now()
         self._moved = self._close = True
         self._reply(head.onward + b"Connection: upgrade\r\nUpgrade: %b\r\n\r\n" % head.upgrade + rest)
