@@ -30,7 +30,7 @@ HOMES = {
         "cloudsync/identity/sqlite_database.py",
     ),
     "asyncpg": ("cloudsync/store/postgres", "cloudsync/identity/postgres_database.py"),
-    "dns": ("mesh/dns/rare.py",),
+    "dns": ("mesh/dns/rare.py", "mesh/dns/asking.py"),
     "uvicorn": ("cloudsync/web.py",),
     "h11": ("edgehub/pods/podman/http.py", "edgehub/kubeapi/server.py"),
     "sqlglot": ("twin/query/",),
