@@ -129,7 +129,7 @@ class Running:
     def report_all(self) -> None:
         """Tell every twin how its service is, after twins were made."""
         self._reports.forget()
-        known = [subject for subject, _, _ in subjects(self._sources.view())]
+        known = [subject for subject, _ in subjects(self._sources.view())]
         self._reports.keep(known)
         self._dirty.update(known)
         self._changed.set()

@@ -64,8 +64,8 @@ def twin_key(subject: Subject, gateway: str) -> TwinKey:
     return TwinKey(Kind.ROUTE, subject.namespace, whole)
 
 
-def subjects(view: RegistryView) -> Iterator[tuple[Subject, str, tuple[tuple[str, str], ...]]]:
-    """All services and routes that documents name, with the uid and the labels of each document."""
+def subjects(view: RegistryView) -> Iterator[tuple[Subject, str]]:
+    """All services and routes that documents name, with the uid of each document."""
     for kind in _KINDS:
         for stored in view.all(DocumentKind(kind)):
             of = stored.ref
@@ -74,13 +74,13 @@ def subjects(view: RegistryView) -> Iterator[tuple[Subject, str, tuple[tuple[str
                 if kind == SERVICE
                 else RouteKey(RouteKind(kind), of.namespace, of.name)
             )
-            yield subject, stored.uid, tuple(sorted(stored.document.labels.items()))
+            yield subject, stored.uid
 
 
 def specs(view: RegistryView, gateway: str) -> Iterator[TwinSpec]:
-    """The specs of their twins."""
-    for subject, uid, labels in subjects(view):
-        yield TwinSpec(twin_key(subject, gateway), uid, gateway=gateway, labels=labels, properties=PROPERTIES)
+    """The specs of their twins; without labels, for the cloud makes them of their rows alone."""
+    for subject, uid in subjects(view):
+        yield TwinSpec(twin_key(subject, gateway), uid, gateway=gateway, properties=PROPERTIES)
 
 
 def service_twin(
