@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -400,3 +401,15 @@ def test_lines_are_bounded_and_those_left_out_counted():
 def test_the_same_edge_is_the_same_counter(seen):
     assert seen.edge("10.1.1.1", WEB.service) is seen.edge("10.1.1.2", WEB.service)
     assert seen.snapshot(1.0).edges[0].key == EdgeKey("outside", WEB.service)
+
+
+def test_every_metric_and_every_field_of_the_log_is_on_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "mesh-flow.md").read_text(encoding="utf-8")
+    for family in MeshCollector(lambda: Snapshot(1.0)).collect():
+        assert f"`{family.name}{'_total' if family.type == 'counter' else ''}`" in page, family.name
+    log, lines = logged()
+    log.add(Passage(*["x"] * 9, path="/", status=200, own="x"))
+    for field in json.loads(lines[0]):
+        assert f"`{field}`" in page, field
+    for word in (*Own, *PlaceState):
+        assert f"`{word}`" in page, word
