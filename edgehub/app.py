@@ -139,7 +139,7 @@ class Gateway:
             await stack.enter_async_context(kube.running(opened[0], clock))
             supervisor = await stack.enter_async_context(Supervisor(clock=clock, rng=rng))
             own_mesh = Mesh(
-                MeshPlace(settings.gateway_name, settings.mesh, folder.run),
+                MeshPlace(settings.gateway_name, settings.mesh, folder.run, folder.keys),
                 MeshSources(documents.view, documents.network_of_cloud),
                 opened[0],
                 clock,

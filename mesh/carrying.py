@@ -18,6 +18,7 @@ from typing import Final
 from mesh.access_log import AccessLog
 from mesh.difference import programme_after
 from mesh.errors import PlaneError
+from mesh.leading import Leading
 from mesh.model import AppProtocol, Plane, PortKey, Programme, ProgrammeDelta
 from mesh.monitor import Monitor
 from mesh.planes import DataPlane
@@ -47,12 +48,15 @@ class Carrying:
         rng: Random,
         offline: Callable[[], bool],
         done: Callable[[], None],
+        *,
+        lets_gateways_in: bool = True,
     ) -> None:
         self.upstreams = Upstreams(rng, Here(settings.node, settings.zone))
         self.monitor = Monitor(self.upstreams)
         if settings.access_log:
             access = logging.getLogger("mesh.access")
             self.monitor.log = AccessLog(lambda line: access.info("%s", line), time.time, rng, settings.access_log)
+        self.leading = Leading(settings, self.upstreams, rng, clock, serves=lets_gateways_in)
         self.programme = Programme()
         self._settings = settings
         self._clock = clock
@@ -123,6 +127,7 @@ class Carrying:
                 await carrier.close()
             except PlaneError as error:
                 log.warning("%s: %s", plane, error)
+        await self.leading.close()
         self._low_numbers.give()
 
     async def _add(self, plane: Plane, carrier: DataPlane) -> None:
@@ -132,7 +137,7 @@ class Carrying:
 
     def _userspace(self) -> Userspace:
         metered = Metered(self.monitor, self._clock)
-        raw = RawCarrier(self.upstreams, self._rng, metered, self._clock, None)
+        raw = RawCarrier(self.upstreams, self._rng, metered, self._clock, self.leading)
         raw.open()
         datagrams = Datagrams(self.upstreams, raw.choosing, raw.wire.poller, self._clock, metered)
         carriers = _Carriers({AppProtocol.RAW: raw, AppProtocol.TLS: raw}, self._http)
@@ -141,7 +146,7 @@ class Carrying:
     def _http(self) -> Carrier:
         from mesh.planes.http import HttpCarrier  # memory that only meshes with HTTP should pay
 
-        carrier = HttpCarrier(self.upstreams, self._rng, self._clock, offline=self._offline)
+        carrier = HttpCarrier(self.upstreams, self._rng, self._clock, dialer=self.leading, offline=self._offline)
         carrier.open()
         return carrier
 

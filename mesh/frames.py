@@ -83,6 +83,13 @@ class Callers(Written):
     names: dict[str, str]
 
 
+class Tunnels(Written):
+    """Where the tunnels of other gateways are reached, all that are known: gateway to ``host:port``."""
+
+    kind: Literal["tunnels"] = "tunnels"
+    places: dict[str, str]
+
+
 class Alarms(Written):
     """The alarm rules, in place of those before."""
 
@@ -160,7 +167,9 @@ class Asked(Written):
     services: tuple[ServiceKey, ...]
 
 
-FromOwner: TypeAlias = Begin | Whole | Changed | Votes | Reached | Callers | Alarms | Carry
+FromOwner: TypeAlias = Begin | Whole | Changed | Votes | Reached | Callers | Tunnels | Alarms | Carry
+Said: TypeAlias = Reached | Callers | Tunnels
+"""What the owner says of the world, which workers have to know as well."""
 FromMesh: TypeAlias = Ready | Programmed | Refused | Health | Counted | Alerted | Asked
 
 _FROM_OWNER: Final = TypeAdapter[FromOwner](Annotated[FromOwner, Field(discriminator="kind")])

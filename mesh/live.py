@@ -36,6 +36,8 @@ from mesh.frames import (
     Programmed,
     Reached,
     Ready,
+    Said,
+    Tunnels,
     Vote,
     Votes,
     Whole,
@@ -83,9 +85,9 @@ class Live:
         self._problems: Problems | None = None
         self._kernel_at_s = 0.0
         self._news = News() if settings.workers > 1 else None
-        self.said: dict[str, Reached | Callers] = {}
+        self.said: dict[str, Said] = {}
         """What workers are told beside the programme, by its kind."""
-        self.on_frame: Callable[[Carry | Reached | Callers], None] = lambda _: None
+        self.on_frame: Callable[[Carry | Said], None] = lambda _: None
         """Given what workers are to do."""
 
     async def open(self) -> Ready:
@@ -93,6 +95,7 @@ class Live:
         problems: list[str] = []
         await self.carrying.open()
         problems += self._open_network()
+        problems += [why for why in [await self.carrying.leading.open()] if why]
         problems += await self._open_dns()
         problems += await self._open_metrics()
         why_not = await self._open_kernel()
@@ -124,6 +127,9 @@ class Live:
             case Callers(names=names):
                 self._pass_on(frame)
                 self.carrying.monitor.callers(names)
+            case Tunnels(places=places):
+                self._pass_on(frame)
+                self.carrying.leading.peers(places)
             case Alarms(rules=rules):
                 self._alerts.follow(rules)
 
@@ -155,7 +161,7 @@ class Live:
             self._prober.follow(delta.backends, delta.gone_backends)
             self.on_frame(Carry(delta=delta))
 
-    def _pass_on(self, frame: Reached | Callers) -> None:
+    def _pass_on(self, frame: Said) -> None:
         self.said[frame.kind] = frame
         self.on_frame(frame)
 

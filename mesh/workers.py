@@ -32,6 +32,8 @@ from mesh.frames import (
     PlaneState,
     Reached,
     Ready,
+    Said,
+    Tunnels,
     encode,
     from_mesh,
     from_owner,
@@ -96,7 +98,7 @@ class Workers:
         if isinstance(frame, Counted):
             self._live.collected.took(name, frame.snapshot)
 
-    def _send(self, frame: Carry | Reached | Callers) -> None:
+    def _send(self, frame: Carry | Said) -> None:
         if self._lines:
             text = encode(frame)
             for line in self._lines.values():
@@ -131,7 +133,9 @@ class Worker:
         """Carry, until the first process is gone."""
         self._line = await attach(sock, self._took, lambda _: self.stop())
         settings = await self._begin
-        carrying = Carrying(settings, self._clock, self._rng, lambda: self._offline, lambda: None)
+        carrying = Carrying(
+            settings, self._clock, self._rng, lambda: self._offline, lambda: None, lets_gateways_in=False
+        )
         await carrying.open()
         self._carrying = carrying
         for frame in self._early:
@@ -179,6 +183,8 @@ class Worker:
                 self._offline = not cloud
             case Callers(names=names):
                 self._carrying.monitor.callers(names)
+            case Tunnels(places=places):
+                self._carrying.leading.peers(places)
 
     def _tell(self, frame: FromMesh) -> None:
         if self._line is not None:

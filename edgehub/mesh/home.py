@@ -36,11 +36,12 @@ _TOLD: Final = "dns"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Whose mesh it is, and where its socket lies."""
+    """Whose mesh it is, where its socket lies, and the keys of the cloud that it joined, if it has."""
 
     gateway: str
     settings: MeshSettings
     run: Path
+    keys: Path
 
 
 @dataclass(frozen=True, slots=True)

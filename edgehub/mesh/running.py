@@ -9,6 +9,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from edgehub.cloud_keys import CloudKeys
 from edgehub.kubeapi.home import own_address
 from edgehub.mesh import alarms, here
 from edgehub.mesh.addresses import Addresses
@@ -22,10 +23,23 @@ from edgehub.mesh.twins import specs, subjects
 from edgehub.mesh_settings import PlaneChoice
 from mesh.compile import Compiled, change, compile_table
 from mesh.difference import table_difference
-from mesh.frames import Alarms, Alerted, Asked, Begin, Callers, Changed, FromMesh, Programmed, Reached, Ready, Whole
+from mesh.frames import (
+    Alarms,
+    Alerted,
+    Asked,
+    Begin,
+    Callers,
+    Changed,
+    FromMesh,
+    Programmed,
+    Reached,
+    Ready,
+    Tunnels,
+    Whole,
+)
 from mesh.model import AlarmRule, Plane, Table
 from mesh.problems import Subject
-from mesh.settings import Settings
+from mesh.settings import Settings, TunnelFiles
 from twin.clock import Clock
 from twin.document import Slot
 from twin.engine import TwinEngine
@@ -67,6 +81,7 @@ class Running:
         self._table = Table()
         self._rules: tuple[AlarmRule, ...] = ()
         self._callers: dict[str, str] = {}
+        self._tunnels: dict[str, str] = {}
         self._number = 0
         self._whole_sent = False
         self._cloud = False
@@ -204,6 +219,10 @@ class Running:
         if callers != self._callers:
             self._callers = callers
             self._child.send(Callers(names=callers))
+        tunnels = {gateway: place for gateway, place in self._tables.tunnels.items() if place}
+        if tunnels != self._tunnels:
+            self._tunnels = tunnels
+            self._child.send(Tunnels(places=tunnels))
         if self._addresses.forget(table.services):
             self._engine.note(NOTES, _ADDRESSES, self._addresses.note())
         self._notice()
@@ -282,6 +301,7 @@ class Running:
         self._number += 1
         self._child.send(Reached(cloud=self._cloud))
         self._child.send(Callers(names=self._callers))
+        self._child.send(Tunnels(places=self._tunnels))
         self._child.send(Alarms(rules=self._rules))
         self._whole_sent = self._child.send(Whole(number=self._number, table=table_difference(Table(), self._table)))
 
@@ -311,6 +331,7 @@ class Running:
 def settings_of(place: Place) -> Settings:
     """What the process is told of the gateway's settings."""
     said, dns = place.settings, place.settings.dns_address
+    keys = CloudKeys(place.keys)
     return Settings(
         node=place.gateway,
         zone=said.zone,
@@ -322,6 +343,13 @@ def settings_of(place: Place) -> Settings:
         workers=said.workers,
         metrics_listen=said.metrics.listen,
         access_log=said.access_log.sample,
+        tunnel=TunnelFiles(
+            listen=said.tunnel.listen,
+            certificate=str(keys.pair),
+            key=str(keys.pair),
+            authority=str(keys.ca),
+            relay=said.relay,
+        ),
     )
 
 

@@ -42,6 +42,11 @@ class Tables:
         """What is wrong with policies."""
         return self._translation.problems
 
+    @property
+    def tunnels(self) -> Mapping[str, str]:
+        """Where the tunnels of other gateways are reached; empty: by the relay alone."""
+        return self._translation.tunnels
+
     def by_cloud(self) -> frozenset[Subject]:
         """The services and routes whose documents the cloud wrote."""
         return frozenset(filter(None, map(subject_of, self._by_cloud)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Final
+from typing import Final, cast
 
 from mesh.planes.l4.pair import reset_on_close
 from mesh.tunnel.line import Line
@@ -26,9 +26,8 @@ class Bridge(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It stands: from now on bytes go across."""
-        assert isinstance(transport, asyncio.Transport)
-        self._local = transport
-        transport.set_write_buffer_limits(high=_HIGH_BYTES)
+        self._local = cast(asyncio.Transport, transport)  # uvloop's are none by class
+        self._local.set_write_buffer_limits(high=_HIGH_BYTES)
         self._line.join(self)
 
     def data_received(self, data: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 
@@ -61,7 +61,7 @@ class Tunnel:
             return f"the tunnel cannot listen on {self._files.listen}: {problem.strerror or problem}; name another port"
         return ""
 
-    def peers(self, places: dict[str, str]) -> None:
+    def peers(self, places: Mapping[str, str]) -> None:
         """Gateways and the ``host:port`` of their tunnels, all that are known now."""
         self.dialer.peers = {gateway: _place(place) for gateway, place in places.items()}
 

@@ -151,7 +151,7 @@ async def rig(linger_s: float = 0.05, *, metered: bool = False) -> AsyncIterator
 
 async def settled() -> None:
     """Transports close in a later turn of the loop, those within others in one later still."""
-    for _ in range(6):
+    for _ in range(30):
         await asyncio.sleep(0)
 
 
