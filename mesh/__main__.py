@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
         domain=chosen.domain,
         dns_listen=tuple(chosen.dns),
         plane=Plane(chosen.plane),
+        network=chosen.network,
         workers=chosen.workers,
         metrics_listen=chosen.metrics,
     )
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=1, help="processes that carry bytes")
     parser.add_argument("--plane", choices=[one.value for one in Plane], default=Plane.USERSPACE.value,
                         help="what carries services that ask for nothing else")  # fmt: skip
+    parser.add_argument("--network", default=Settings().network, help="service addresses; made local, as root")
     parser.add_argument("--node", default="", help="which gateway this is: its endpoints come first")
     parser.add_argument("--zone", default="", help="where it stands: endpoints there come second")
     return parser

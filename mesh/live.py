@@ -82,6 +82,8 @@ class Live:
         self._alerts = Alerts()
         self._asked: dict[ServiceKey, None] = {}
         self._number = -1
+        self._tidied = False
+        """Whether it is certain that the kernel carries nothing that nobody asks for."""
         self._problems: Problems | None = None
         self._kernel_at_s = 0.0
         self._news = News() if settings.workers > 1 else None
@@ -200,6 +202,10 @@ class Live:
                 self._asked.clear()
             if self._state.compiled.no_kernel and self._clock() >= self._kernel_at_s and self._wants_kernel():
                 await self._open_kernel()
+            if not self._tidied and self._number >= 0 and not os.geteuid():
+                self._tidied = True
+                if not self._wants_kernel():
+                    await self._remove_leftover()
 
     def _count(self) -> None:
         now_s = self._clock()
@@ -275,6 +281,16 @@ class Live:
         self._kernel_at_s = self._clock() + (_RETRY_KERNEL_S if self._wants_kernel() else 0)
         self._follow(self._state.no_kernel(why_not))
         return why_not
+
+    async def _remove_leftover(self) -> None:
+        """What the kernel was told by an earlier process would come before what this one listens at."""
+        from mesh.planes.nft.plane import remove_leftover
+
+        try:
+            if await remove_leftover():
+                log.info("The nftables table of an earlier run is gone: nobody asks for it any more")
+        except PlaneError as error:
+            log.debug("%s", error)
 
     def _wants_kernel(self) -> bool:
         """Whether anybody asked for nftables; a table in the kernel that nobody wants is not made."""

@@ -67,18 +67,28 @@ def flush() -> list[str]:
     Connections that the kernel carries by them end; those of the userspace plane do not.
     """
     done = []
+    if table_is_there():
+        remove_table()
+        done.append(f"table {FAMILY} {TABLE}")
+    return done + [f"route local {network} dev lo" for network in our_routes() if remove_route(network)]
+
+
+def table_is_there() -> bool:
+    """Whether our table stands in the kernel. Raises PlaneError if it gives no access."""
     kernel = _kernel()
     try:
-        if kernel.has_table():
-            nft = Nft().open()
-            try:
-                nft.run(removal())
-            finally:
-                nft.close()
-            done.append(f"table {FAMILY} {TABLE}")
+        return kernel.has_table()
     finally:
         kernel.close()
-    return done + [f"route local {network} dev lo" for network in our_routes() if remove_route(network)]
+
+
+def remove_table() -> None:
+    """Take our table away. Raises PlaneError if the kernel refuses."""
+    nft = Nft().open()
+    try:
+        nft.run(removal())
+    finally:
+        nft.close()
 
 
 def _library() -> Iterator[Finding]:

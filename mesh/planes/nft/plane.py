@@ -21,6 +21,7 @@ from mesh.errors import PlaneError
 from mesh.model import PortKey, ProgrammeDelta
 from mesh.planes import Traffic
 from mesh.planes.nft.book import NOTHING, Book, Step
+from mesh.planes.nft.doctor import remove_table, table_is_there
 from mesh.planes.nft.hand import Hand
 from mesh.planes.nft.meter import Meter
 from mesh.planes.nft.rules import Piece, links_of
@@ -31,6 +32,8 @@ from mesh.upstream import Upstreams
 log = logging.getLogger(__name__)
 
 WATCH_S: Final = 1.0
+SETTLE_S: Final = 30.0
+"""How long what an earlier life left may stand while there is nothing to put in its place."""
 COUNT_S: Final = 5.0
 _MOST_OF_THE_TIME: Final = 0.02
 """Share of one core that reading counters may take; with many connections they are read more seldom."""
@@ -55,12 +58,14 @@ class Nftables:
         on_mended: Callable[[str], None] | None = None,
         watch_s: float = WATCH_S,
         count_s: float = COUNT_S,
+        settle_s: float = SETTLE_S,
     ) -> None:
         self._monotonic = monotonic
-        self._networks = tuple(networks)
+        self._networks = tuple(one for one in networks if not one.is_loopback)
         self._on_mended = on_mended
         self._watch_s = watch_s
         self._count_s = count_s
+        self._settle_s = settle_s
         self._hand = Hand()
         self._lock: socket.socket | None = None
         self._busy = asyncio.Lock()
@@ -74,6 +79,7 @@ class Nftables:
         self._back_off_s = 0.0
         self._mend_at_s = 0.0
         self._count_at_s = 0.0
+        self._settle_at_s = 0.0
 
     async def open(self) -> None:
         """Have the table there, with nothing in it as yet. Raises PlaneError if this machine cannot."""
@@ -85,12 +91,16 @@ class Nftables:
         except BaseException:
             self._lock.close()
             raise
+        self._settle_at_s = self._monotonic() + self._settle_s
         self._watcher = asyncio.create_task(self._watch(), name="nftables")
 
     async def program(self, delta: ProgrammeDelta) -> Mapping[PortKey, str]:
         """Carry out a change, all of it in one transaction. Returns what it could not do, by frontend."""
         async with self._busy:
-            problems = await self._take(self._book.step_of(delta, self._monotonic()))
+            step = self._book.step_of(delta, self._monotonic())
+            if not self._settled and not step.fronts:
+                return step.problems  # what an earlier life left goes on until it is known what to put in its place
+            problems = await self._take(step)
             await self._cut(self._book.done_elsewhere(delta, self._monotonic()))
             return problems
 
@@ -188,7 +198,7 @@ class Nftables:
             self._nudged.clear()
             try:
                 async with self._busy:
-                    if self._settled:
+                    if self._settled or self._monotonic() >= self._settle_at_s:
                         await self._take(self._book.step_of_upstreams(self._monotonic()))
                     await self._mend()
                     await self._count()
@@ -229,6 +239,25 @@ class Nftables:
         self._meter.keep(owners.values())
         now_s = self._monotonic()
         self._count_at_s = now_s + max(self._count_s, (now_s - began_s) / _MOST_OF_THE_TIME)
+
+
+async def remove_leftover() -> bool:
+    """Take away the table of an earlier life, if no mesh is alive that wants it; whether there was one.
+
+    For a mesh that carries nothing by nftables: what the kernel was told before would come before its own listeners.
+    Raises PlaneError if the kernel refuses.
+    """
+    if not table_is_there():
+        return False
+    try:
+        lock = await _only_one()
+    except PlaneError:
+        return False
+    try:
+        await asyncio.to_thread(remove_table)
+    finally:
+        lock.close()
+    return True
 
 
 async def _only_one() -> socket.socket:

@@ -11,6 +11,7 @@ import pytest
 from mesh.anyip import our_routes
 from mesh.errors import PlaneError
 from mesh.model import OutlierDetection, Plane, Transport
+from mesh.planes.nft.plane import remove_leftover
 from mesh.upstream import Outcome
 from tests.mesh.netns import Network, needs_netns
 from tests.mesh.nft.kit import (
@@ -218,6 +219,30 @@ async def test_a_restart_is_not_felt_and_forgets_what_is_gone():
         assert load.failed == []
         assert refused(client, "10.96.0.9")
         sock.close()
+
+
+async def test_nothing_is_taken_away_before_it_is_known_what_to_put_in_its_place():
+    with site(2) as (_, client, nodes):
+        async with gateway() as here:
+            await here.program(frontend(WEB, WEB4), group(WEB, at(nodes[0])))
+        async with gateway() as here:
+            await here.program()
+            assert who(client, WEB4) == "node2"
+        # If it goes on like this, nobody wants it.
+        async with gateway(settle_s=0.3) as here:
+            await here.program()
+            await until(lambda: refused(client, WEB4))
+
+
+async def test_a_table_that_nobody_wants_is_removed_unless_a_mesh_is_alive():
+    with site(2) as (_, client, nodes):
+        assert not await remove_leftover()
+        async with gateway() as here:
+            await here.program(frontend(WEB, WEB4), group(WEB, at(nodes[0])))
+            assert not await remove_leftover()
+            assert who(client, WEB4) == "node2"
+        assert await remove_leftover()
+        assert refused(client, WEB4)
 
 
 async def test_frontends_come_move_and_go():
