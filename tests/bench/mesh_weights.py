@@ -1,9 +1,11 @@
-"""How exactly weights hold: 10 000 connections through the userspace plane, and the keys that one change moves."""
+"""How exactly weights hold for connections and requests through the userspace plane; keys that one change moves."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from random import Random
 from typing import Final
 
@@ -23,7 +25,8 @@ from mesh.model import (
 )
 from mesh.upstream import Upstream
 from tests.bench.figure import Figure, Scale
-from tests.mesh.raw_rig import Rig, free_port, named, port_key, rig
+from tests.mesh.http.site import Site, http_site
+from tests.mesh.raw_rig import Rig, Serve, free_port, named, port_key, rig
 
 REQUESTS: Final = 10_000
 CLIENTS: Final = 16
@@ -40,9 +43,11 @@ async def figures(scale: Scale) -> list[Figure]:
         in_turn = await _error_percent(made, Balance.ROUND_ROBIN)
     async with rig() as made:
         least = await _error_percent(made, Balance.LEAST_REQUEST)
+    async with rig() as made, http_site() as site:
+        requests = await _error_of_requests(made, site)
     says = (
-        f"{REQUESTS} connections through a route of weights {', '.join(map(str, ROUTE.values()))} to endpoints"
-        f" of weights {', '.join(map(str, ENDPOINTS))}: how far the worst share is off, of that share"
+        f"{REQUESTS} connections, and as many requests, through a route of weights"
+        f" {', '.join(map(str, ROUTE.values()))} to endpoints of weights {', '.join(map(str, ENDPOINTS))}: how far the worst share is off, of that share"
     )
     return [
         Figure("mesh.weights.least_request", least, "%", f"the same by least requests, {CLIENTS} at once"),
@@ -57,7 +62,7 @@ async def figures(scale: Scale) -> list[Figure]:
         ),
         Figure(
             "mesh.weights",
-            in_turn,
+            max(in_turn, requests),
             "%",
             says,
             2,
@@ -67,16 +72,9 @@ async def figures(scale: Scale) -> list[Figure]:
 
 
 async def _error_percent(made: Rig, balance: Balance) -> float:
-    backends, expected = [], {}
-    for name, weight in ROUTE.items():
-        key = PortKey(ServiceKey("bench", name), 80)
-        listed = []
-        for number, share in enumerate(ENDPOINTS):
-            at = await made.server(named(f"{name} {number}".encode()))
-            listed.append(Endpoint(at.address, at.port, weight=share))
-            expected[f"{name} {number}"] = weight / sum(ROUTE.values()) * share / sum(ENDPOINTS)
-        made.upstreams.apply([BackendGroup(key, tuple(listed), Policy(balancer=LoadBalancer(balance)))], [])
-        backends.append(Backend(key, weight))
+    """Of connections, each to whoever says its name and hangs up."""
+    groups, backends, expected = await _behind(made, balance, named)
+    made.upstreams.apply(groups, [])
     port = free_port()
     frontend = Frontend(port_key("front", port), ("127.0.0.1",), (BoundRule(Rule(tuple(backends))),))
     problems = await made.program(frontend)
@@ -90,6 +88,59 @@ async def _error_percent(made: Rig, balance: Balance) -> float:
             counts[(await reader.read()).decode()] += 1
             writer.close()
 
+    return await _off_percent(client, counts, expected)
+
+
+async def _error_of_requests(made: Rig, site: Site) -> float:
+    """Of requests, many on a connection."""
+    groups, backends, expected = await _behind(made, Balance.ROUND_ROBIN, _answering)
+    site.upstreams.apply(groups, [])
+    await site.rules(Rule(tuple(backends)))
+    counts: Counter[str] = Counter()
+    turns = iter(range(REQUESTS))
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        for _ in turns:
+            writer.write(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            counts[(await reader.readexactly(length)).decode()] += 1
+        writer.close()
+
+    return await _off_percent(client, counts, expected)
+
+
+def _answering(name: bytes) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.CancelledError):  # the run is over
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(name), name))
+
+    return serve
+
+
+async def _behind(
+    made: Rig, balance: Balance, serving: Callable[[bytes], Serve]
+) -> tuple[list[BackendGroup], list[Backend], dict[str, float]]:
+    """The services of the route, and the share that each endpoint should have."""
+    groups, backends, expected = [], [], {}
+    for name, weight in ROUTE.items():
+        key = PortKey(ServiceKey("bench", name), 80)
+        listed = []
+        for number, share in enumerate(ENDPOINTS):
+            at = await made.server(serving(f"{name} {number}".encode()))
+            listed.append(Endpoint(at.address, at.port, weight=share))
+            expected[f"{name} {number}"] = weight / sum(ROUTE.values()) * share / sum(ENDPOINTS)
+        groups.append(BackendGroup(key, tuple(listed), Policy(balancer=LoadBalancer(balance))))
+        backends.append(Backend(key, weight))
+    return groups, backends, expected
+
+
+async def _off_percent(
+    client: Callable[[], Coroutine[None, None, None]], counts: Counter[str], expected: dict[str, float]
+) -> float:
     async with asyncio.TaskGroup() as group:
         for _ in range(CLIENTS):
             group.create_task(client())
