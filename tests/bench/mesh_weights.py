@@ -45,9 +45,10 @@ async def figures(scale: Scale) -> list[Figure]:
         least = await _error_percent(made, Balance.LEAST_REQUEST)
     async with rig() as made, http_site() as site:
         requests = await _error_of_requests(made, site)
+    route, endpoints = ", ".join(map(str, ROUTE.values())), ", ".join(map(str, ENDPOINTS))
     says = (
-        f"{REQUESTS} connections, and as many requests, through a route of weights"
-        f" {', '.join(map(str, ROUTE.values()))} to endpoints of weights {', '.join(map(str, ENDPOINTS))}: how far the worst share is off, of that share"
+        f"{REQUESTS} connections, and as many requests, through a route of weights {route} to endpoints of weights"
+        f" {endpoints}: how far the worst share is off, of that share"
     )
     return [
         Figure("mesh.weights.least_request", least, "%", f"the same by least requests, {CLIENTS} at once"),
