@@ -144,9 +144,16 @@ class Carrying:
         return Userspace(carriers, datagrams, Listeners(reuse_port=self._settings.workers > 1))
 
     def _http(self) -> Carrier:
-        from mesh.planes.http import HttpCarrier  # memory that only meshes with HTTP should pay
+        from mesh.planes.http import HttpCarrier, HttpMetered  # memory that only meshes with HTTP should pay
 
-        carrier = HttpCarrier(self.upstreams, self._rng, self._clock, dialer=self.leading, offline=self._offline)
+        carrier = HttpCarrier(
+            self.upstreams,
+            self._rng,
+            self._clock,
+            watcher=HttpMetered(self.monitor),
+            dialer=self.leading,
+            offline=self._offline,
+        )
         carrier.open()
         return carrier
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from mesh.anyip import is_local
-from mesh.model import Frontend, Transport
+from mesh.model import Frontend, PortKey, Transport
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,9 @@ class Carrier(Protocol):
         """Take a new or other frontend's rules; they count for open connections too, where those ask again. Returns
         why it cannot, and goes on as before then; empty: it does.
         """
+
+    def forgotten(self, key: PortKey) -> None:
+        """A frontend is gone; what is under way may end."""
 
     async def close(self, grace_s: float) -> None:
         """End what is open, after at most ``grace_s`` in which it may end by itself."""

@@ -58,6 +58,9 @@ class Userspace:
                 continue  # it goes on as it was
             del self._owners[place]
             self._listeners.retire(place)
+        for key in delta.gone_frontends:
+            for carrier in set(self._carriers.values()):
+                carrier.forgotten(key)
         return problems
 
     def traffic(self) -> Iterable[Traffic]:

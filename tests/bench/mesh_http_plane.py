@@ -39,7 +39,7 @@ from mesh.model import (
 )
 from mesh.monitor import Monitor
 from mesh.planes.http import HttpCarrier
-from mesh.planes.http.metered import Metered
+from mesh.planes.http.metered import HttpMetered
 from mesh.planes.listeners import Listeners
 from mesh.planes.userspace import Userspace
 from mesh.upstream import Upstreams
@@ -74,7 +74,7 @@ async def serve(address: str, port: int, endpoints: list[str]) -> None:
     upstreams = Upstreams(rng)
     upstreams.apply((group,), ())
     log = AccessLog(lambda line: None, time.time, rng)
-    carrier = HttpCarrier(upstreams, rng, time.monotonic, watcher=Metered(Monitor(upstreams, log)))
+    carrier = HttpCarrier(upstreams, rng, time.monotonic, watcher=HttpMetered(Monitor(upstreams, log)))
     carrier.open()
     plane = Userspace({AppProtocol.HTTP: carrier}, NoDatagrams(), Listeners())
     key = PortKey(ServiceKey("bench", "front"), port)

@@ -47,7 +47,7 @@ from mappers.serialgpio.firmata_decoder import Side
 from mappers.serialgpio.framing_config import FramingConfig
 from mappers.serialgpio.modules import Module, module_exchange
 from mappers.serialgpio.point import SerialgpioPoint
-from tests.fuzz import dns
+from tests.fuzz import dns, http
 from twin.certificates import is_signed_renewal, life, new_key, request
 from twin.dialects import aws_request, kubeedge_device, kubeedge_json
 from twin.errors import EdgetwinError
@@ -366,6 +366,9 @@ def targets(folder: Path) -> dict[str, Target]:
         Target("framings", framings, _texts(*(config.framed(b"ab") for config in FRAMINGS))),
         Target("dns", dns.query, dns.queries),
         Target("dns-upstream", dns.response, dns.responses),
+        Target("http-request", http.request, http.requests),
+        Target("http-response", http.response, http.responses),
+        Target("http-chunks", http.chunks, http.bodies),
         Target("history", packed_history, _texts(pack([Reading(n, n, n / 2) for n in range(9)]))),
     ]
     return {one.name: one for one in made}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.model import AppProtocol, Frontend, Plane, ProgrammeDelta
+from mesh.model import AppProtocol, Frontend, Plane, PortKey, ProgrammeDelta
 from mesh.planes.listeners import Listeners
 from mesh.planes.userspace import Userspace
 from tests.mesh.raw_rig import Rig, echo, free_port, named, port_key, raw_frontend, read_all, rig, until
@@ -25,6 +25,8 @@ class Greeter:
 
     def changed(self, frontend: Frontend) -> str:
         return "" if self.word != b"never" else "it never will"
+
+    def forgotten(self, key: PortKey) -> None: ...
 
     async def close(self, grace_s: float) -> None: ...
 

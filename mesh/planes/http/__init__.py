@@ -10,6 +10,7 @@ A connection is one protocol object; no request has a task of its own.
 from __future__ import annotations
 
 from mesh.planes.http.carrier import HttpCarrier
+from mesh.planes.http.metered import HttpMetered
 from mesh.planes.http.shared import HttpWatcher, Times
 
-__all__ = ["HttpCarrier", "HttpWatcher", "Times"]
+__all__ = ["HttpCarrier", "HttpMetered", "HttpWatcher", "Times"]

@@ -64,6 +64,13 @@ class HttpCarrier:
             return f"{frontend.key}: {bad}; mend the route"
         return ""
 
+    def forgotten(self, key: PortKey) -> None:
+        """A frontend is gone: its connections end after the request that they are at."""
+        front = self._fronts.pop(key, None)
+        for client in list(self._shared.clients) if front is not None else ():
+            if client.front is front:
+                client.end_soon()
+
     def accepted(self, sock: socket.socket, client: str, frontend: Frontend) -> None:
         """Take over a connection that has just been accepted."""
         front = self._fronts.get(frontend.key)

@@ -10,7 +10,7 @@ from mesh.snapshot import Own
 from mesh.tally import bucket_of
 
 
-class Metered:
+class HttpMetered:
     """Tells the monitor: an HttpWatcher."""
 
     def __init__(self, monitor: Monitor) -> None:

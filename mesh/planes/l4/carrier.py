@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final, Protocol
 
-from mesh.model import Frontend
+from mesh.model import Frontend, PortKey
 from mesh.planes.dialer import Dialer
 from mesh.planes.l4.call import Call, Why
 from mesh.planes.l4.choosing import Choosing
@@ -72,6 +72,10 @@ class RawCarrier:
         """Open connections stay where they are, and new ones bring their rules with them."""
         del frontend
         return ""
+
+    def forgotten(self, key: PortKey) -> None:
+        """Open connections go on to their end."""
+        del key
 
     async def close(self, grace_s: float) -> None:
         """Let the open ones end, and end those that do not."""

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from mesh.model import Backend, Rule
+from mesh.model import Backend, ProgrammeDelta, Rule
 from tests.mesh.http.origins import Asked, Says, origin
 from tests.mesh.http.site import Site, http_site, key, patient, until
 from tests.mesh.http.wire import get, wire_to
@@ -62,6 +62,28 @@ async def test_a_service_that_goes_and_comes_back_is_found_again():
                 wire.say(get())
                 assert (await wire.answer()).status == 500
                 await site.backends(patient(), shop=[there.port])
+
+
+async def test_a_frontend_that_goes_ends_its_connections_after_their_answers():
+    going = asyncio.Event()
+
+    async def answer(asked: Asked) -> Says:
+        await going.wait()
+        return Says()
+
+    async with origin(answer) as there, http_site() as site:
+        await site.serve(there.port, policy=patient())
+        async with wire_to(site.port) as busy, wire_to(site.port) as idle:
+            busy.say(get())
+            await until(lambda: there.asked)
+            await site.plane.program(ProgrammeDelta(gone_frontends=(site.frontend_key,)))
+            assert await idle.ended() == b""
+            going.set()
+            assert (await busy.answer()).headers["connection"] == "close"
+            await site.rules(Rule((Backend(key()),)))
+            async with wire_to(site.port) as again:
+                again.say(get())
+                assert (await again.answer()).status == 200
 
 
 async def test_a_plane_that_closes_lets_requests_end():

@@ -23,7 +23,7 @@ from mesh.model import (
     When,
 )
 from mesh.monitor import Monitor
-from mesh.planes.http.metered import Metered
+from mesh.planes.http.metered import HttpMetered
 from mesh.snapshot import Own
 from mesh.upstream import Upstreams
 from tests.mesh.http.origins import Says, origin
@@ -37,9 +37,9 @@ ROUTE = RouteKey(RouteKind.HTTP, "default", "shop")
 async def watched(lines: list[str]):
     monitors: list[Monitor] = []
 
-    def watcher(upstreams: Upstreams) -> Metered:
+    def watcher(upstreams: Upstreams) -> HttpMetered:
         monitors.append(Monitor(upstreams, AccessLog(lines.append, time.time, Random(1), sample=1.0)))
-        return Metered(monitors[0])
+        return HttpMetered(monitors[0])
 
     async with http_site(watcher=watcher) as site:
         yield site, monitors[0]
