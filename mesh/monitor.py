@@ -188,6 +188,7 @@ class Monitor:
         breaker = upstream.breaker
         state = (
             upstream.changes,
+            upstream.failures,
             upstream.ejections,
             upstream.retries.refused,
             (breaker.state, breaker.opened) if breaker else None,
@@ -202,7 +203,10 @@ class Monitor:
 def view_of(upstream: Upstream, now_s: float) -> UpstreamView:
     """One upstream as it stands."""
     in_use = set(upstream.in_use(now_s))
-    places = tuple(PlaceView(place, _state(target, target in in_use)) for place, target in upstream.targets.items())
+    places = tuple(
+        PlaceView(place, _state(target, target in in_use), target.failures)
+        for place, target in upstream.targets.items()
+    )
     return UpstreamView(
         port=upstream.key,
         places=places,

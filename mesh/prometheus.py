@@ -81,10 +81,10 @@ def _gauge(name: str, text: str, labels: tuple[str, ...]) -> GaugeMetricFamily:
 
 def _endpoints(shares: Iterable[ShareCounts]) -> Iterator[Metric]:
     requests = _counter("requests", "Requests, or raw connections (code 0)", (*_ENDPOINT, "code"))
-    failed = _counter("failed_tries", "Tries that came to nothing: no connection, time-out, reset", _ENDPOINT)
+    failed = _counter("failed_tries", "Requests and raw connections that came to nothing in the end", _ENDPOINT)
     received = _counter("received_bytes", "Bytes from clients to endpoints", _ENDPOINT)
     sent = _counter("sent_bytes", "Bytes from endpoints to clients", _ENDPOINT)
-    active = _gauge("active", "Requests or connections under way", _ENDPOINT)
+    active = _gauge("active", "Raw connections and flows under way", _ENDPOINT)
     for share in shares:
         way = _way(share)
         for place, counts in share.places:
@@ -131,6 +131,7 @@ def _edges(edges: Iterable[EdgeCounts]) -> Iterator[Metric]:
 
 def _upstreams(views: Iterable[UpstreamView]) -> Iterator[Metric]:
     endpoints = _gauge("endpoints", "Endpoints by how they are treated", (*_PORT, "state"))
+    failures = _counter("endpoint_failures", "Tries that an endpoint did not answer", (*_PORT, "endpoint"))
     breaker = _gauge("breaker_state", "0 closed, 1 half open, 2 open", _PORT)
     opened = _counter("breaker_opened", "How often a breaker has opened", _PORT)
     ejections = _counter("ejections", "How often an endpoint was ejected", _PORT)
@@ -140,12 +141,15 @@ def _upstreams(views: Iterable[UpstreamView]) -> Iterator[Metric]:
         port = _port(view.port)
         for state in PlaceState:
             endpoints.add_metric((*port, state), sum(place.state is state for place in view.places))
+        for place in view.places:
+            if place.failures:
+                failures.add_metric((*port, place.place), place.failures)
         breaker.add_metric(port, _BREAKER[view.breaker])
         opened.add_metric(port, view.breaker_opened)
         ejections.add_metric(port, view.ejections)
         panic.add_metric(port, int(view.panic))
         refused.add_metric(port, view.retries_refused)
-    yield from (endpoints, breaker, opened, ejections, panic, refused)
+    yield from (endpoints, failures, breaker, opened, ejections, panic, refused)
 
 
 def _port(port: PortKey) -> tuple[str, str]:

@@ -86,6 +86,8 @@ class PlaceView:
 
     place: str
     state: PlaceState
+    failures: int = 0
+    """Tries that it did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +238,7 @@ def merged_upstreams(views: Iterable[UpstreamView]) -> dict[PortKey, UpstreamVie
             other = places.get(place.place)
             if other is not None:
                 worse = max(place.state, other.state, key=_BEST.__getitem__)
-                place = PlaceView(place.place, worse)
+                place = PlaceView(place.place, worse, place.failures + other.failures)
             places[place.place] = place
         merged[one.port] = UpstreamView(
             port=one.port,

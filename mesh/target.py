@@ -47,6 +47,7 @@ class Target:
         "ejected_until_s",
         "ejections",
         "endpoint",
+        "failures",
         "gateway_errors",
         "known_s",
         "level",
@@ -68,6 +69,8 @@ class Target:
         self.level = 0
         self.known_s: float | None = None
         self.probe_failed = False
+        self.failures = 0
+        """Tries that it did not answer, since it is known."""
         self.server_errors = 0
         self.gateway_errors = 0
         self.local_failures = 0

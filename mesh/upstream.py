@@ -73,6 +73,8 @@ class Upstream:
         self.breaker: Breaker | None = None
         self.ejections = 0
         """How often an endpoint was ejected."""
+        self.failures = 0
+        """Tries that no endpoint answered."""
         self.changes = 0
         """Grows whenever endpoints are treated in another way."""
         self.on_change: Callable[[Upstream], None] | None = None
@@ -231,6 +233,9 @@ class Upstream:
         outlier.answered(target)
 
     def _failed(self, target: Target, outcome: Outcome, now_s: float) -> None:
+        if outcome in outlier.LOCAL:
+            target.failures += 1
+            self.failures += 1
         rule = self.group.policy.outlier
         # One that is gone from the set, or out already, is not ejected once more.
         if rule is None or target.ejected or self._targets.get(target.place) is not target:

@@ -219,6 +219,14 @@ def test_views_show_breakers_panic_and_what_is_not_ready(ups, seen):
     (view,) = seen.snapshot(1.0).upstreams
     assert view.breaker is BreakerState.OPEN
     assert (view.breaker_opened, view.panic, view.ejections, view.usable) == (1, True, 2, 0)
+    assert [one.failures for one in view.places] == [20, 20, 0]
+    fail(up, A, 1.0, Outcome.SERVER_ERROR)  # it did answer
+    fail(up, A, 1.0, Outcome.TIMEOUT)
+    (view,) = seen.snapshot(1.0).upstreams
+    assert [one.failures for one in view.places] == [21, 20, 0]
+    assert (
+        samples(Snapshot(1.0, upstreams=(view,)))["edgetwin_mesh_endpoint_failures_total", A, "80", "plant/web"] == 21
+    )
     assert view.places[2].state is PlaceState.NOT_READY
     up.probed(A, 2.0, alive=False)
     (view,) = seen.snapshot(2.0).upstreams
