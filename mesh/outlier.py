@@ -22,10 +22,12 @@ def answered(target: Target) -> None:
     target.server_errors = target.gateway_errors = target.local_failures = 0
     target.ejected_until_s = -math.inf
     target.trial = Trial.NONE
+    target.marked = False
 
 
 def counted(rule: OutlierDetection, target: Target, failure: Outcome) -> bool:
     """Count a failure; True if a rule says that the endpoint is to be ejected now."""
+    target.marked = True
     if failure in LOCAL:
         target.local_failures += 1
     else:

@@ -52,6 +52,7 @@ class Target:
         "known_s",
         "level",
         "local_failures",
+        "marked",
         "place",
         "points",
         "probe_failed",
@@ -69,6 +70,8 @@ class Target:
         self.level = 0
         self.known_s: float | None = None
         self.probe_failed = False
+        self.marked = False
+        """Something is held against it: any of the counts, an ejection, a trial. The hot path looks at this alone."""
         self.failures = 0
         """Tries that it did not answer, since it is known."""
         self.server_errors = 0
@@ -93,8 +96,3 @@ class Target:
     def out(self) -> bool:
         """Nothing is sent to it while others are in."""
         return self.ejected or self.probe_failed
-
-    @property
-    def clean(self) -> bool:
-        """Nothing is held against it."""
-        return not (self.server_errors or self.local_failures or self.ejected) and self.trial is _NONE

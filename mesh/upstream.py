@@ -35,7 +35,6 @@ _RUNNING: Final = Trial.RUNNING
 _COLDEST: Final = 0.1
 """Share of its weight with which a new endpoint begins to warm up."""
 _STALE: Final = 3
-_LEAVING: Final = 6
 
 
 class Refusal(Enum):
@@ -85,6 +84,7 @@ class Upstream:
         self._balancer: Balancer | None = None
         self._due_s = -math.inf
         self._panic = False
+        self._bounded = False
         self.update(group)
 
     @property
@@ -155,8 +155,11 @@ class Upstream:
         """Whether another request may be sent at all; None: yes."""
         if not self._targets:
             return Refusal.NO_ENDPOINT
-        if self.breaker is not None and not self.breaker.admits(now_s):
+        breaker = self.breaker
+        if breaker is not None and breaker.state is not _CLOSED and not breaker.admits(now_s):
             return Refusal.BREAKER_OPEN
+        if not self._bounded:
+            return None
         pool = self.group.policy.pool
         if pool.max_connections and self.active >= pool.max_connections:
             return Refusal.OVER_CONNECTIONS
@@ -216,7 +219,7 @@ class Upstream:
         if self.breaker is not None and outcome is not _ABANDONED:
             self.breaker.ended(now_s, failed=outcome is not _OK)
         if outcome is _OK:
-            if not target.clean and (self._panic or not target.ejected):
+            if target.marked and (self._panic or not target.ejected):
                 self._take_back(target)
         elif outcome is _ABANDONED:
             if target.trial is _RUNNING:

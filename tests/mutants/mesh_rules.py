@@ -164,8 +164,8 @@ FLOW_MUTANTS = (
     Mutant(
         "panic_is_for_good",
         UPSTREAM,
-        "if not target.clean and (self._panic or not target.ejected):",
-        "if not target.clean and not target.ejected:",
+        "if target.marked and (self._panic or not target.ejected):",
+        "if target.marked and not target.ejected:",
         FLOW,
     ),
     Mutant("probes_are_not_believed", UPSTREAM, "target.probe_failed = not alive", "pass", FLOW),
