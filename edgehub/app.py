@@ -34,6 +34,7 @@ from edgehub.mapper_hosts import MapperHosts, client_id
 from edgehub.mesh.home import Mesh
 from edgehub.mesh.home import Place as MeshPlace
 from edgehub.mesh.home import Sources as MeshSources
+from edgehub.peer_access import peer_access
 from edgehub.pods.home import Place, Pods
 from edgehub.settings import Settings
 from edgehub.state import CliAccess, StateFolder
@@ -47,7 +48,7 @@ from twin.clock import Clock
 from twin.dialects.aws_names import device_of
 from twin.engine import TwinEngine
 from twin.envelope import EnvelopeError
-from twin.errors import EdgetwinError, StoreError
+from twin.errors import EdgetwinError, LinkError, StoreError
 from twin.history_verb import HistoryVerb
 from twin.link import LinkState, Message
 from twin.link.mqtt import MqttLink
@@ -94,7 +95,7 @@ class Gateway:
         parts.pods.on_removed = self._report_own
         self._applying = Applying(parts.documents, parts.engine, self._follow_documents)
         parts.mesh.on_own = self._report_own
-        parts.mesh.publish = lambda topic, payload: parts.link.publish(topic, payload, qos=1, retain=True)
+        parts.mesh.publish = self._publish_of_mesh
         self._cloud = Cloud(settings, parts.keys, parts.engine, parts.drain, parts.executor, self._applying, clock)
         self._version = version("edgetwin")
         self._machine = Machine.here()
@@ -138,8 +139,9 @@ class Gateway:
             kube = KubeApi(settings.kube_api, folder.kube_api, settings.gateway_name, release, documents.view)
             await stack.enter_async_context(kube.running(opened[0], clock))
             supervisor = await stack.enter_async_context(Supervisor(clock=clock, rng=rng))
+            keys = CloudKeys(folder.keys)
             own_mesh = Mesh(
-                MeshPlace(settings.gateway_name, settings.mesh, folder.run, folder.keys),
+                MeshPlace(settings.gateway_name, settings.mesh, folder.run, keys, rng),
                 MeshSources(documents.view, documents.network_of_cloud),
                 opened[0],
                 clock,
@@ -153,7 +155,10 @@ class Gateway:
             own_pods = Pods(place, documents.view, documents.sealer, opened[0], clock)
             pods = await stack.enter_async_context(own_pods.running())
             names = settings.dialects.names()
-            access = await stack.enter_async_context(open_broker(settings.broker, folder, supervisor, clock, names))
+            peers = peer_access(settings.mesh, keys, settings.gateway_name)
+            access = await stack.enter_async_context(
+                open_broker(settings.broker, folder, supervisor, clock, names, peers)
+            )
             options = MqttOptions(
                 *(access.host, access.port, client_id("hub"), access.hub.name, access.hub.password),
                 retry_base_s=LOCAL_RETRY_BASE_S,
@@ -161,7 +166,7 @@ class Gateway:
             )
             link = await stack.enter_async_context(MqttLink(options, rng=rng))
             await link.connected(CONNECT_S)
-            parts = _Parts(*opened, link, documents, access, executor, CloudKeys(folder.keys), pods, kube, mesh)
+            parts = _Parts(*opened, link, documents, access, executor, keys, pods, kube, mesh)
             gateway = cls(settings, folder, clock, parts, supervisor=supervisor)
             await gateway._open(stack, rng)
             yield gateway
@@ -316,6 +321,11 @@ class Gateway:
         if state is LinkState.UP:
             self._hosts.publish_settings()
             self._twins.publish_all_deltas()
+            self._parts.mesh.broker_up()
+
+    def _publish_of_mesh(self, topic: str, payload: bytes, retain: bool) -> None:
+        with suppress(LinkError):  # more waits already than a broker which is away may be owed
+            self._link.publish(topic, payload, qos=1 if retain else 0, retain=retain)
 
     def _on_mapper_state(self, message: Message) -> None:
         if not message.payload:

@@ -126,8 +126,10 @@ class Gossip:
 
     def ballots(self, services: Iterable[Service], now_ms: int) -> list[Votes]:
         """How each gateway votes, for the mesh: the peers that are heard, and this one by whom it does not reach."""
-        on = _by_node(services)
-        ballots = [Votes(node=self._own, votes=tuple(_against(on, self.silent(now_ms), {})))]
+        silent = self.silent(now_ms)
+        asked = bool(silent) or any(one.votes and one.votes.silent for one in self._peers.values())
+        on = _by_node(services) if asked else {}
+        ballots = [Votes(node=self._own, votes=tuple(_against(on, silent, {})))]
         for name, peer in sorted(self._peers.items()):
             if peer.votes is None:
                 ballots.append(Votes(node=name, votes=()))
@@ -171,6 +173,8 @@ class Gossip:
 
     def keep(self, services: Iterable[Service]) -> None:
         """Forget what was found of endpoints that are no more."""
+        if not self._found:
+            return
         there = {spot for spots in _by_node(services).values() for spot in spots}
         self._found = {spot: alive for spot, alive in self._found.items() if spot in there}
 

@@ -7,12 +7,14 @@ cloud, peers ┘
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Callable, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edgehub.cloud_keys import CloudKeys
 from edgehub.mesh_settings import Enabled, MeshSettings
 from edgehub.pods.model import PodDns
 from twin.clock import Clock
@@ -41,7 +43,8 @@ class Place:
     gateway: str
     settings: MeshSettings
     run: Path
-    keys: Path
+    keys: CloudKeys
+    rng: random.Random
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,8 @@ class Mesh:
         self._told_pods = False
         self.runs_mapper: Callable[[str], bool] = lambda _: False
         """Whether the process of a mapper serves."""
-        self.publish: Callable[[str, bytes], None] = lambda _topic, _payload: None
-        """Publishes a retained message on the local broker."""
+        self.publish: Callable[[str, bytes, bool], None] = lambda _topic, _payload, _retain: None
+        """Publishes a message on the local broker, retained or not."""
         self.on_own: Callable[[], None] = lambda: None
         """Called when what ``reported`` says may be other."""
 
@@ -114,6 +117,11 @@ class Mesh:
         self._cloud = reached
         if self._running is not None:
             self._running.cloud_reached(reached)
+
+    def broker_up(self) -> None:
+        """The local broker is there, and has forgotten what it was told before."""
+        if self._running is not None:
+            self._running.broker_up()
 
     def alarms(self) -> list[str]:
         """What the user has to see to."""

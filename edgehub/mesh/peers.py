@@ -36,7 +36,7 @@ TICK_S: Final = 0.5
 
 
 class Peers:
-    """One gateway's. ``publish`` speaks on the own broker; ``on_news`` hears that table or votes may be other."""
+    """One gateway's. ``publish`` speaks on the own broker. ``on_table`` and ``on_votes`` are told of what is other."""
 
     def __init__(
         self,
@@ -45,14 +45,16 @@ class Peers:
         peers: Sequence[PeerSettings],
         link: Callable[[PeerSettings], Link],
         publish: Callable[[str, bytes, bool], None],
-        on_news: Callable[[], None],
+        on_table: Callable[[], None],
+        on_votes: Callable[[], None],
         clock: Clock,
     ) -> None:
         self._own = own
         self._peers = peers
         self._link = link
         self._publish = publish
-        self._on_news = on_news
+        self._on_table = on_table
+        self._on_votes = on_votes
         self._clock = clock
         near = (one.name for one in peers if _is_loopback(one.host))
         self._gossip = Gossip(own, run, (one.name for one in peers), self._now_ms(), near)
@@ -120,9 +122,11 @@ class Peers:
                     log.info("gateway %s on this network is reached again", name)
                 self._silent = silent
                 self._tell()
-                self._on_news()
+                self._on_votes()
             elif self._clock.monotonic_s() - self._told_s >= VOTES_S:
                 self._tell()
+                if silent:
+                    self._on_votes()  # for what we miss is a vote of ours, too
             await asyncio.sleep(TICK_S)
 
     def _tell(self) -> None:
@@ -131,7 +135,8 @@ class Peers:
 
     def _on_state(self, peer: str, state: LinkState) -> None:
         if self._gossip.reached(peer, self._now_ms(), reached=state is LinkState.UP):
-            self._on_news()
+            self._on_table()
+            self._on_votes()
 
     def _on_message(self, peer: str, message: Message) -> None:
         try:
@@ -142,8 +147,10 @@ class Peers:
             log.log(level, "gateway %s is not understood: %s", peer, error)
             return
         self._strange.discard(peer)
-        if news:
-            self._on_news()
+        if news and message.topic == topics.mesh_votes(peer):
+            self._on_votes()
+        elif news:
+            self._on_table()
 
     def _now_ms(self) -> int:
         return int(self._clock.monotonic_s() * 1000)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from edgehub.cloud_keys import CloudKeys
 from edgehub.kubeapi.home import own_address
 from edgehub.mesh import alarms, here
 from edgehub.mesh.addresses import Addresses
 from edgehub.mesh.child import MeshChild
 from edgehub.mesh.interest import Interest
+from edgehub.mesh.peers import Peers, peer_link
 from edgehub.mesh.reports import Reports
 from edgehub.mesh.state import State
 from edgehub.mesh.tables import Tables
 from edgehub.mesh.telling import reply_of, twin_of
 from edgehub.mesh.twins import specs, subjects
 from edgehub.mesh_settings import PlaneChoice
+from edgehub.peer_access import NO_KEYS, lacks_keys
 from mesh.compile import Compiled, change, compile_table
 from mesh.difference import table_difference
 from mesh.frames import (
@@ -31,6 +33,7 @@ from mesh.frames import (
     Callers,
     Changed,
     FromMesh,
+    Health,
     Programmed,
     Reached,
     Ready,
@@ -91,6 +94,18 @@ class Running:
         self._own: dict[str, Value] = {}
         self._alarm = ""
         self._child = MeshChild(place.run, self._on_up, self._on_frame, self._on_down)
+        self._peers: Peers | None = None
+        if place.settings.peers and not lacks_keys(place.settings, place.keys):
+            self._peers = Peers(
+                place.gateway,
+                os.urandom(8).hex(),
+                [one for one in place.settings.peers if one.name != place.gateway],
+                peer_link(place.gateway, place.keys, place.rng),
+                lambda topic, payload, retain: home.publish(topic, payload, retain),
+                self._peers_changed,
+                self._vote,
+                clock,
+            )
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stop_watching = engine.watch(self._on_twin)
@@ -103,6 +118,8 @@ class Running:
         except (ChildError, OSError) as error:
             self._alarm = f"the mesh does not run: {error}"
             log.error("%s", self._alarm)
+        if self._peers is not None:
+            await self._peers.open()
         self._task = asyncio.create_task(self._keep(), name="mesh")
 
     async def close(self) -> None:
@@ -112,6 +129,8 @@ class Running:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+        if self._peers is not None:
+            await self._peers.close()
         await self._child.close()
 
     # -- what happens around it ------------------------------------------------------------------------------------
@@ -128,8 +147,25 @@ class Running:
         """Whether the cloud is reached from now on."""
         if reached is not self._cloud:
             self._cloud = reached
-            self._child.send(Reached(cloud=reached))
+            self._child.send(self._reached())
             self._changed.set()
+
+    def broker_up(self) -> None:
+        """The local broker is there, and has forgotten what it was told before."""
+        if self._peers is not None:
+            self._peers.tell_again()
+
+    def _peers_changed(self) -> None:
+        self._child.send(self._reached())
+        self._changed.set()
+
+    def _reached(self) -> Reached:
+        return Reached(cloud=self._cloud, peers=self._peers.heard() if self._peers is not None else ())
+
+    def _vote(self) -> None:
+        if self._peers is not None:
+            for ballot in self._peers.ballots(self._table.services.values()):
+                self._child.send(ballot)
 
     def _on_twin(self, key: TwinKey, _: frozenset[tuple[Section, str]]) -> None:
         if key.kind is Kind.POD:
@@ -152,6 +188,8 @@ class Running:
     def alarms(self) -> list[str]:
         """What the user has to see to."""
         found = [self._alarm] if self._alarm else []
+        found += [NO_KEYS] if lacks_keys(self._place.settings, self._place.keys) else []
+        found += self._peers.alarms() if self._peers is not None else []
         found += [f"the mesh: {problem}" for problem in (self._state.ready.problems if self._state.ready else ())]
         found += [f"{ref}: {one.text}" for ref, ones in self._tables.problems.items() for one in ones]
         return [*found, *(f"alarm {key} of {about}: {one.text}" for (key, about), one in self._state.firing.items())]
@@ -209,8 +247,14 @@ class Running:
         self._tables.documents(view, self._sources.by_cloud())
         self._here = here.Place(self._place.gateway, own_address(), self._place.settings.zone)
         offered = list(here.offers(view, self._here, self._reported, self._home.runs_mapper))
-        table = self._tables.table(here.endpoints(view, offered, self._here), (), cloud=self._cloud)
+        own = here.endpoints(view, offered, self._here)
+        others = self._peers.said() if self._peers is not None else ()
+        table = self._tables.table(own, others, cloud=self._cloud)
         self._follow(table)
+        if self._peers is not None:
+            self._peers.offer(own, self._here.zone)
+            self._peers.keep(table.services.values())
+            self._vote()
         rules = alarms.rules_of(view)
         if rules != self._rules:
             self._rules = rules
@@ -288,6 +332,8 @@ class Running:
                     self._publish(body)
                 self._dirty.update(one.about for one in frame.alerts)
                 self._changed.set()
+            case Health() if self._peers is not None:
+                self._peers.found(frame.votes)
             case _:
                 pass
 
@@ -299,11 +345,12 @@ class Running:
             anew = Compiled(self._place.gateway, self._state.default_plane)
             self._compiled = compile_table(self._table, anew)
         self._number += 1
-        self._child.send(Reached(cloud=self._cloud))
+        self._child.send(self._reached())
         self._child.send(Callers(names=self._callers))
         self._child.send(Tunnels(places=self._tunnels))
         self._child.send(Alarms(rules=self._rules))
         self._whole_sent = self._child.send(Whole(number=self._number, table=table_difference(Table(), self._table)))
+        self._vote()
 
     def _tell(self) -> None:
         """Report what is worth it; while the process has not caught up, what it will say is awaited."""
@@ -325,13 +372,13 @@ class Running:
         level = logging.WARNING if body.firing else logging.INFO
         log.log(level, "alarm %s of %s %s: %s", body.rule, body.about, "holds" if body.firing else "is over", body.text)
         namespace, _, service = body.about.partition("/")
-        self._home.publish(topics.alert(namespace, service, body.rule.partition("/")[2]), encode(body))
+        self._home.publish(topics.alert(namespace, service, body.rule.partition("/")[2]), encode(body), True)
 
 
 def settings_of(place: Place) -> Settings:
     """What the process is told of the gateway's settings."""
     said, dns = place.settings, place.settings.dns_address
-    keys = CloudKeys(place.keys)
+    keys = place.keys
     return Settings(
         node=place.gateway,
         zone=said.zone,

@@ -26,7 +26,7 @@ PEER_MUTANTS = (
     ),
     Mutant("peer_votes_from_the_grave", GOSSIP, "known.votes = None  # who", "pass  # who", TOLD),
     Mutant("peer_silence_at_once", GOSSIP, "now_ms - peer.lost_ms >= SILENT_MS", "True", TOLD),
-    Mutant("peer_silence_says_nothing", GOSSIP, "_against(on, self.silent(now_ms), {})", "()", TOLD),
+    Mutant("peer_silence_says_nothing", GOSSIP, "_against(on, silent, {})", "()", TOLD),
     Mutant("peer_silence_over_findings", GOSSIP, "            if spot not in known:\n", "            if True:\n", TOLD),
     Mutant("peer_votes_stay_young", GOSSIP, "age_ms=max(now_ms - peer.voted_ms, 0)", "age_ms=0", TOLD),
     Mutant("peer_findings_for_ever", GOSSIP, "if spot in there}", "if True}", TOLD),

@@ -85,7 +85,9 @@ async def station(
         def told() -> None:
             news[0] += 1
 
-        peers = Peers(name, os.urandom(4).hex(), settings, peer_link(name, keys, random.Random()), publish, told, clock)
+        peers = Peers(
+            name, os.urandom(4).hex(), settings, peer_link(name, keys, random.Random()), publish, told, told, clock
+        )
         await peers.open()
         try:
             yield Station(name, keys, broker, peers, link, news)

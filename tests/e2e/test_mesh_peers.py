@@ -1,0 +1,114 @@
+"""Three gateways on one network and no cloud: each uses what the others offer, and two drop the third when it dies."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from edgehub.state import StateFolder
+from tests.cloudsync.process import free_ports
+from tests.e2e.mesh_site import answers, becomes, get, lookup, mesh_environment, service, web
+from tests.e2e.rig import Hub
+from tests.e2e.test_pods import apply
+from tests.edgehub.mesh.lan import authority, join
+
+NAMES = ("gw-a", "gw-b", "gw-c")
+
+
+def make(folder: Path, name: str, cloud, ports) -> Hub:
+    """A gateway that once joined a cloud which is not there any more."""
+    others = [{"name": other, "host": "127.0.0.1", "port": ports[other]} for other in NAMES if other != name]
+    broker, dns = free_ports(2)
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("EDGETWIN_")},
+        "EDGETWIN_STATE": str(folder / name / "state"),
+        "EDGETWIN_BROKER_PORT": str(broker),
+        "EDGETWIN_GATEWAY_NAME": name,
+        "EDGETWIN_MESH_PEER_LISTEN": f"127.0.0.1:{ports[name]}",
+        "EDGETWIN_MESH_PEERS": json.dumps(others),
+        "EDGETWIN_CLOUD_ENABLED": "false",
+        "PATH": os.environ["PATH"] + ":/usr/sbin",
+        **mesh_environment(dns),
+    }
+    state = StateFolder(folder / name / "state")
+    state.make()
+    join(state.keys, name, cloud)
+    return Hub(state, environment, log=folder / name / "hub.log")
+
+
+def cut_power(hub: Hub) -> None:
+    """Kill everything of a gateway at once: its hub, its broker, its mesh and its pods."""
+    mark = str(hub.folder.path.parent).encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if mark in (entry / "cmdline").read_bytes() or mark in (entry / "environ").read_bytes():
+                    os.kill(int(entry.name), signal.SIGKILL)
+    hub.kill()
+
+
+@pytest.fixture
+async def lan(tmp_path):
+    cloud, ports = authority(), dict(zip(NAMES, free_ports(3), strict=True))
+    hubs = {name: make(tmp_path, name, cloud, ports) for name in NAMES}
+    try:
+        for hub in hubs.values():
+            hub.start()
+        for hub in hubs.values():
+            await hub.ready()
+        yield hubs
+    finally:
+        for hub in hubs.values():
+            if hub.running:
+                hub.stop()
+        for hub in hubs.values():
+            with contextlib.suppress(ProcessLookupError):
+                cut_power(hub)
+
+
+HEADLESS = service("all").replace("spec:\n", "spec:\n  clusterIP: None\n").replace("app: all", "app: web")
+"""The same pods, each by name: what DNS says of it is what the mesh holds for alive."""
+
+
+def alive(hub: Hub) -> int:
+    """How many endpoints of the headless service the mesh would use."""
+    return len(lookup(hub, "_http._tcp.all.plant.svc.cluster.local", "SRV")[1])
+
+
+async def alarms(hub: Hub) -> str:
+    done = await asyncio.to_thread(hub.run, "status", "--json")
+    return "\n".join(json.loads(done.stdout)["alarms"])
+
+
+async def test_gateways_without_a_cloud_use_each_other_drop_a_dead_one_and_take_it_back(lan):
+    a, b, c = (lan[name] for name in NAMES)
+    ports = free_ports(2)
+    await apply(a, service(), HEADLESS)  # it has no pod of its own
+    for hub, name, port in ((b, "gw-b", ports[0]), (c, "gw-c", ports[1])):
+        await apply(hub, service(), HEADLESS, web(hub, name, port))
+    await answers(b, {"gw-b"})  # the nearest
+    address = await answers(a, {"gw-b", "gw-c"}, within_s=40)
+    for hub in (a, b, c):
+        await becomes(lambda one=hub: alive(one), 2, hub)
+
+    cut_power(c)
+    died_s = time.monotonic()
+    for _ in range(30):
+        assert (await asyncio.to_thread(get, address))[0] == 200
+    await answers(a, {"gw-b"}, within_s=15)
+    for hub in (a, b):  # b has never tried to reach it
+        await becomes(lambda one=hub: alive(one), 1, hub)
+    assert time.monotonic() - died_s < 15
+    assert "gateway gw-c on this network is not reached" in await alarms(a)
+
+    c.start()
+    await c.ready()
+    await answers(a, {"gw-b", "gw-c"}, within_s=40)
+    for hub in (a, b, c):
+        await becomes(lambda one=hub: alive(one), 2, hub)
+    assert "gw-c" not in await alarms(a)
