@@ -4,11 +4,13 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
+from random import Random
 
 import pytest
 
 from mesh.model import (
     Backend,
+    BackendGroup,
     Balance,
     BoundRule,
     ConnectionPool,
@@ -18,14 +20,16 @@ from mesh.model import (
     KeyOf,
     LoadBalancer,
     Policy,
+    PortKey,
     RateLimit,
     Rule,
     TokenBucket,
     When,
 )
-from mesh.planes.l4.connecting import HEDGE_S
-from mesh.upstream import Refusal
-from tests.mesh.raw_rig import Rig, echo, free_port, named, port_key, read_all, rig, until
+from mesh.planes.l4.connecting import HEDGE_S, Connecting
+from mesh.planes.l4.poller import Poller
+from mesh.upstream import Outcome, Refusal, Target, Upstream
+from tests.mesh.raw_rig import Rig, abort, echo, free_port, named, port_key, read_all, rig, until
 
 OUTLIERS_OFF = Policy(outlier=None)
 
@@ -75,6 +79,63 @@ async def test_a_black_holed_endpoint_is_left_out_soon(mesh: Rig, hole: Endpoint
     upstream = mesh.upstreams.get(port_key())
     assert upstream is not None
     assert upstream.targets[hole.place].out
+
+
+class SlowLine:
+    """A dialer by which each endpoint stands after a time of its own."""
+
+    def __init__(self, *after_s: float) -> None:
+        self.after_s = list(after_s)
+        self.dialled: list[Endpoint] = []
+
+    async def dial(self, port: PortKey, endpoint: Endpoint, timeout_s: float) -> socket.socket:
+        self.dialled.append(endpoint)
+        await asyncio.sleep(self.after_s[len(self.dialled) - 1])
+        return socket.socket()
+
+
+@pytest.mark.parametrize(("first_s", "second_s", "blamed"), [(0.2, 9.0, []), (9.0, 0.0, [0])])
+async def test_who_loses_by_a_slow_line_is_not_blamed(first_s: float, second_s: float, blamed: list[int]) -> None:
+    listed = tuple(Endpoint("127.0.0.1", 1 + number, via="gw-b") for number in range(2))
+    upstream = Upstream(BackendGroup(port_key(), listed), Random(1))
+    line, arrived = SlowLine(first_s, second_s), asyncio.Event()
+    poller = Poller()
+
+    def told(target: Target | None, sock: socket.socket | None, took_s: float) -> None:
+        assert sock is not None
+        sock.close()
+        arrived.set()
+
+    Connecting(upstream, poller, asyncio.get_running_loop().time, told, dialer=line).begin(None)
+    async with asyncio.timeout(20):
+        await arrived.wait()
+    assert len(line.dialled) == 2
+    failures = [upstream.targets[endpoint.place].failures for endpoint in line.dialled]
+    assert [number for number, count in enumerate(failures) if count] == blamed
+
+
+@pytest.mark.parametrize(("speaks", "failures"), [(True, 0), (False, 1)])
+async def test_a_reset_counts_against_those_that_said_nothing(mesh: Rig, speaks: bool, failures: int) -> None:
+    async def resets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if speaks:
+            writer.write(b"hello")
+            await reader.read(1)
+        abort(writer)
+
+    port = await mesh.service(await mesh.server(resets))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(20):
+        if speaks:
+            assert await reader.readexactly(5) == b"hello"
+            writer.write(b"x")
+        with pytest.raises(ConnectionResetError):
+            await reader.read(10)
+    writer.close()
+    await until(lambda: mesh.seen.outcomes)
+    assert mesh.seen.outcomes == [Outcome.RESET]
+    upstream = mesh.upstreams.get(port_key())
+    assert upstream is not None
+    assert upstream.failures == failures
 
 
 async def test_with_nothing_but_a_black_hole_the_client_is_reset_after_the_connect_time_out(

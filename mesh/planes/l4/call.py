@@ -153,7 +153,9 @@ class Call:
         outcome = Outcome.OK if side is None else broken
         assert self.upstream is not None
         assert self.target is not None
-        self.upstream.ended(self.target, outcome, self._carrier.clock(), self.took_s)
+        # Servers that end a conversation with a reset are well; one that resets before it says anything is not.
+        spoke = outcome is Outcome.RESET and pair.endpoint.moved > 0
+        self.upstream.ended(self.target, Outcome.OK if spoke else outcome, self._carrier.clock(), self.took_s)
         self._carrier.ended(self, outcome)
 
     @property

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 HEDGE_S: Final = 0.1
 """On a LAN a handshake takes 1 ms, by satellite 600 ms: then a second one is made for nothing, which harms little."""
 MAX_TRIES: Final = 16
+_FAR_MORE: Final = 2
 TUNNEL_S: Final = 4.0
 """The least time for an endpoint behind a tunnel: handshakes, perhaps by a relay far away."""
 _WAIT_S: Final = 0.05
@@ -190,9 +191,10 @@ class Connecting:
         self._over = True
         self._running.remove(attempt)
         sock = attempt.let_go()
-        self._drop_running()
+        took_s = self._clock() - attempt.began_s
+        self._drop_running(took_s)
         self._upstream.stood(attempt.target)
-        self._arrived(attempt.target, sock, self._clock() - attempt.began_s)
+        self._arrived(attempt.target, sock, took_s)
 
     def failed(self, attempt: _Try, outcome: Outcome) -> None:
         """A try came to nothing: the next one, unless one is under way."""
@@ -205,15 +207,15 @@ class Connecting:
         if not self._running:
             self._next()
 
-    def _drop_running(self) -> None:
+    def _drop_running(self, took_s: float = 0.0) -> None:
         now_s = self._clock()
         while self._running:
             attempt = self._running.pop()
             sock = attempt.let_go()
             if sock is not None:
                 sock.close()
-            # A hedge that lost had its time: that it did not answer is known of it.
-            slow = now_s - attempt.began_s >= HEDGE_S
+            # One that lost had its time if it had far more than the other took: on a slow line both take long.
+            slow = now_s - attempt.began_s >= max(HEDGE_S, _FAR_MORE * took_s)
             outcome = Outcome.TIMEOUT if slow else Outcome.ABANDONED
             self._upstream.ended(attempt.target, outcome, now_s, now_s - attempt.began_s)
 
