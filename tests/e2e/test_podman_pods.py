@@ -192,3 +192,38 @@ async def test_a_gateway_without_podman_says_what_to_install_and_runs_the_rest(
         await apply(stopped_hub, pod("web").replace("spec:\n", "spec:\n  runtimeClassName: process\n", 1))
     assert stopped_hub.stop() == 0
     assert starts(stopped_hub) == {}
+
+
+MESH_NETWORK = "10.87.251.0/24"
+
+
+async def test_a_pod_with_a_network_of_its_own_asks_the_mesh_for_names_and_reaches_services(podman_hub: Hub) -> None:
+    podman_hub.stop()
+    podman_hub.environment |= {
+        "EDGETWIN_MESH_ENABLED": "auto",
+        "EDGETWIN_MESH_PLANE": "userspace",
+        "EDGETWIN_MESH_ADDRESSES": MESH_NETWORK,
+    }
+    podman_hub.start()
+    await podman_hub.ready()
+    try:
+        await apply(podman_hub, SERVICE)
+        text = pod("web").replace("name: web}", "name: web, labels: {app: web}}", 1)
+        await apply(podman_hub, text)
+        await becomes(podman_hub, "web", ready=True)
+
+        def inside(command: str) -> str:
+            return podman_hub.run("exec", "web", "-c", "app", "--", "sh", "-c", command).stdout
+
+        settings = await asyncio.to_thread(inside, "cat /etc/resolv.conf")
+        assert "nameserver 10.87.251.10" in settings
+        assert "search default.svc.cluster.local svc.cluster.local cluster.local" in settings
+        address = (await asyncio.to_thread(inside, "echo $WEB_SERVICE_HOST")).strip()
+        assert address.startswith("10.87.251.")
+        found = await asyncio.to_thread(inside, "nslookup web.default.svc.cluster.local")
+        assert address in found, found
+        fetch = f"printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | nc {address} 80"
+        told = await asyncio.to_thread(inside, fetch)
+        assert told.endswith("hello from web\n"), (told, podman_hub.run("mesh", "routes", "--endpoints").stdout)
+    finally:
+        await asyncio.to_thread(subprocess.run, ["ip", "route", "del", "local", MESH_NETWORK, "dev", "lo"], check=False)
