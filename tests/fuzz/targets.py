@@ -47,7 +47,7 @@ from mappers.serialgpio.firmata_decoder import Side
 from mappers.serialgpio.framing_config import FramingConfig
 from mappers.serialgpio.modules import Module, module_exchange
 from mappers.serialgpio.point import SerialgpioPoint
-from tests.fuzz import dns, http
+from tests.fuzz import dns, http, mesh
 from twin.certificates import is_signed_renewal, life, new_key, request
 from twin.dialects import aws_request, kubeedge_device, kubeedge_json
 from twin.errors import EdgetwinError
@@ -369,6 +369,8 @@ def targets(folder: Path) -> dict[str, Target]:
         Target("http-request", http.request, http.requests),
         Target("http-response", http.response, http.responses),
         Target("http-chunks", http.chunks, http.bodies),
+        Target("mesh-table", mesh.table, mesh.tables),
+        Target("mesh-frame", mesh.frame, mesh.frames),
         Target("history", packed_history, _texts(pack([Reading(n, n, n / 2) for n in range(9)]))),
     ]
     return {one.name: one for one in made}

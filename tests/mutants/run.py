@@ -17,6 +17,7 @@ from tests.mutants.cloud_rules import CLOUD_MUTANTS
 from tests.mutants.dns_rules import DNS_MUTANTS
 from tests.mutants.identity_rules import IDENTITY_MUTANTS
 from tests.mutants.kube_rules import KUBE_MUTANTS
+from tests.mutants.mesh_core import CORE_MUTANTS
 from tests.mutants.mesh_documents import DOCUMENT_MUTANTS
 from tests.mutants.mesh_rules import MESH_MUTANTS
 from tests.mutants.mutant import Mutant
@@ -32,6 +33,7 @@ ALL = (
     *KUBE_MUTANTS,
     *SCHEDULER_MUTANTS,
     *MESH_MUTANTS,
+    *CORE_MUTANTS,
     *DNS_MUTANTS,
     *DOCUMENT_MUTANTS,
     *PEER_MUTANTS,
