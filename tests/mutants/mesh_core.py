@@ -152,7 +152,11 @@ CORE_MUTANTS = (
     Mutant("votes_do_not_age", JUDGING, "now_ms - heard.at_ms <= VOTE_AGE_MS and spot", "spot", JUDGED),
     Mutant("votes_for_itself", JUDGING, "if voter != node and", "if", JUDGED),
     Mutant(
-        "no_panic_of_lists", JUDGING, "panic = not any(one.ready and not dead for one, dead in found)", "panic = False", JUDGED
+        "no_panic_of_lists",
+        JUDGING,
+        "panic = not any(one.ready and not dead for one, dead in found)",
+        "panic = False",
+        JUDGED,
     ),
     Mutant(
         "nothing_grows_old",
