@@ -190,7 +190,9 @@ class Upstream:
             return None
         target = balancer.choose(None)
         if target.trial is not _NONE:
-            return None
+            if target.trial is _RUNNING:
+                return None
+            target.trial = _RUNNING  # its turn has come: passed over now, of two endpoints it would be for ever
         target.active += 1
         self.active += 1
         return target

@@ -527,3 +527,36 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
+
+
+def test_an_endpoint_on_trial_is_tried_by_requests_that_take_the_short_way_too():
+    up = upstream(2)
+    good, bad = up.targets.values()
+    for _ in range(10):
+        target = up.pick(0.0)
+        up.began(target, 0.0)
+        up.ended(target, Outcome.CONNECT_FAILED if target is bad else Outcome.OK, 0.0, 0.01)
+    assert bad.ejected
+    up.in_use(100.0)
+    seen = []
+    for _ in range(10):
+        target = up.usual(100.0)
+        if target is None:
+            target = up.pick(100.0)
+            up.began(target, 100.0)
+        up.ended(target, Outcome.OK, 100.0, 0.01)
+        up.in_use(100.0)
+        seen.append(target)
+    assert seen.count(bad) >= 4
+    assert good in seen
+
+
+def test_only_one_request_at_a_time_tries_an_endpoint_on_trial_by_the_short_way():
+    up = upstream(2)
+    bad = list(up.targets.values())[1]
+    for _ in range(10):
+        target = up.pick(0.0)
+        up.began(target, 0.0)
+        up.ended(target, Outcome.CONNECT_FAILED if target is bad else Outcome.OK, 0.0, 0.01)
+    up.in_use(100.0)
+    assert [up.usual(100.0) for _ in range(6)].count(bad) == 1
