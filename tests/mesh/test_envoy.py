@@ -371,7 +371,12 @@ async def test_what_is_over_the_bounds_is_refused(tmp_path, pool, thresholds, se
     async with sides(tmp_path, make, policy=Policy(outlier=NO_OUTLIERS, pool=pool), cluster=cluster) as both:
         for side in both:
             release.clear()
-            tasks = await side.at_once(8)
+            tasks = []
+            for number in range(pool.max_requests or pool.max_connections):
+                # One after the other: with Envoy those whose connection is being made count as waiting.
+                tasks += await side.at_once(1)
+                await until(lambda side=side, number=number: side.hits == [number + 1])
+            tasks += await side.at_once(8 - len(tasks))
             await until(lambda tasks=tasks: sum(task.done() for task in tasks) >= 8 - served)
             release.set()
             statuses = Counter([(await task)[0] for task in tasks])
