@@ -9,7 +9,7 @@ from dataclasses import replace
 from cloudsync.sets import read_document
 from cloudsync.turn import Turn
 from twin.errors import Refused
-from twin.exchange import DocumentRef, DocumentRow, Place
+from twin.exchange import DocumentRef, DocumentRow, DocumentState, Place
 from twin.manifest.document import Document, DocumentKind
 from twin.manifest.specs import DeviceTwin, device_twin
 from twin.model import Kind, TwinKey, TwinSpec, Value
@@ -60,16 +60,15 @@ async def remove_undocumented(turn: Turn, own: frozenset[Place]) -> None:
                 await turn.remove(key)
 
 
-async def remove_ghosts(turn: Turn) -> None:
+async def remove_ghosts(turn: Turn, states: Mapping[DocumentRef, DocumentState]) -> None:
     """Remove the twins of pods that are in nobody's documents any more, once both sites have the same documents.
 
     Their rows came late, from a gateway that did not know yet; and a pod that moved has its twin elsewhere.
     """
-    documents = await turn.tx.documents()
     lives = {
-        (TwinKey(Kind.POD, ref.namespace, ref.name), row.state.uid)
-        for ref, row in documents.items()
-        if ref.kind == DocumentKind.POD and row.state.uid
+        (TwinKey(Kind.POD, ref.namespace, ref.name), state.uid)
+        for ref, state in states.items()
+        if ref.kind == DocumentKind.POD and state.uid
     }
     after, upto = (TwinKey(Kind.POD, "", ""), ""), (TwinKey(Kind.POD, "~", ""), "")  # '~' comes after every name
     found = await turn.tx.digests(after=after, upto=upto, limit=MAX_UNDOCUMENTED, waiting=True)

@@ -23,7 +23,7 @@ async def take_digests(turn: Turn, message: DocumentDigests) -> None:
         agree = turn.state.agreed = message.summary == summary(states.values())
         await remove_undocumented(turn, frozenset(message.own))
         if agree:
-            await remove_ghosts(turn)
+            await remove_ghosts(turn, states)
         turn.send(Documents(turn.state.session) if agree else Ask(turn.state.session, documents=True))
         return
     mine = await turn.tx.documents()

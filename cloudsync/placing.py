@@ -92,7 +92,7 @@ class Placing:
             states = await turn.tx.document_states()
             rows: list[DocumentRow] = []
             for ref, one in put.items():
-                own = states.get(ref, unknown(ref))
+                own = states.get(ref) or unknown(ref)
                 if own.hash != one.hash and (not own.uid or own.uid.startswith(CARRIED)):
                     uid = own.uid or CARRIED + self._new_uid()
                     rows.append(DocumentRow(replaced(own, uid, own.generation + 1, one.hash), one.raw))

@@ -18,7 +18,7 @@ from cloudsync.placing import CARRIED, Carried, Placing
 from cloudsync.scheduler.catalog import Known
 from cloudsync.scheduler.interest import KINDS, Name, Needed, Web, needed_for, selectors, used_by, web_of
 from cloudsync.scheduler.offers import Offer, Standing, Way, selected, slices
-from cloudsync.store import CloudStore
+from cloudsync.store import CloudStore, Shared
 from cloudsync.store.workloads import PodReport
 from twin.exchange import DocumentRef
 from twin.model import DEFAULT_NAMESPACE, Kind, TwinKey, Value
@@ -27,6 +27,8 @@ AT_ONCE: Final = 8
 """Gateways whose sets are changed at the same time."""
 POLL_MS: Final = 1_000
 """How often it is asked what gateways tell of pods and of themselves."""
+WHOLE_MS: Final = 9_000
+"""How often sets are looked at if nothing else is known to have changed: what was changed at gateways comes back."""
 _TOLD: Final = ("ready", "address", "mesh")
 Slices: TypeAlias = Mapping[Name, Mapping[str, Mapping[DocumentRef, Carried]]]
 
@@ -56,6 +58,9 @@ class _Known:
     keys: frozenset[TwinKey] = frozenset()
     reports: Mapping[TwinKey, PodReport] = field(default_factory=dict)
     asked_at: int = 0
+    stands: object = None
+    """What all sets follow by now."""
+    carried_at: int = 0
 
 
 class Meshing:
@@ -87,8 +92,12 @@ class Meshing:
             [one.key for offers in pods.values() for one in offers]
             + [TwinKey(Kind.GATEWAY, DEFAULT_NAMESPACE, name) for name in around.gateways if documents]
         )
-        self._known.reports = await self._store.workloads.reports(self._known.keys, _TOLD)
+        reports = await self._store.workloads.reports(self._known.keys, _TOLD)
         self._known.asked_at = now
+        stands = (web, pods, reports, around.gateways)
+        if documents and stands == self._known.stands and 0 <= now - self._known.carried_at < WHOLE_MS:
+            return  # sets are many rows to read, and gateways that agree are no reason
+        self._known.reports, self._known.stands = reports, None
         wanted = _wanted(around, web, documents, pods, self._known.reports)
         there: defaultdict[str, dict[DocumentRef, _There]] = defaultdict(dict)
         for gateway, identity, hash_ in await self._store.workloads.in_sets(KINDS):
@@ -103,6 +112,7 @@ class Meshing:
             part = errands[start : start + AT_ONCE]
             await asyncio.gather(*(self._placing.carry(name, put, gone, by=self._by) for name, put, gone in part))
         self._idle = not documents
+        self._known.stands, self._known.carried_at = stands, now
 
     def _web(self, documents: dict[DocumentRef, Known]) -> Web:
         known = self._known
@@ -134,7 +144,7 @@ def _wanted(
     for name, offers in pods.items():
         for one in offers:
             own[one.gateway].add(name)
-    contents = {ref: Carried(one.workload.raw, one.workload.hash) for ref, one in documents.items()}
+    contents = {ref: Carried(Shared(one.workload.raw), one.workload.hash) for ref, one in documents.items()}
     found: dict[str, dict[DocumentRef, Carried]] = {}
     alike: dict[frozenset[Name], tuple[Needed, dict[DocumentRef, Carried]]] = {}
     for gateway in around.gateways:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from cloudsync.store import AuditEntry, CommandState, GatewayState, Place, defining, joining, twin_rows
+from cloudsync.store import AuditEntry, CommandState, GatewayState, Place, Shared, defining, joining, twin_rows
 from cloudsync.store.cells import escaped, unescaped
 from cloudsync.store.database import Connection, Dialect, Record, listed, numbered
 from cloudsync.store.history_tables import Periods, add_readings
@@ -277,5 +277,5 @@ def _document_state(cells: Record) -> DocumentState:
 def _document_cells(row: DocumentRow) -> tuple[object, ...]:
     state = row.state
     gone = json.dumps(sorted(state.gone)) if state.gone else _NONE_GONE
-    raw = None if row.raw is None else json.dumps(row.raw)
+    raw = None if row.raw is None else row.raw.text if isinstance(row.raw, Shared) else json.dumps(row.raw)
     return (*map(escaped, state.ref), escaped(state.uid), state.generation, escaped(state.hash), gone, raw)

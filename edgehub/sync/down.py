@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from twin.errors import InvalidMessage
-from twin.exchange import SyncMessage
+from twin.exchange import Documents, SyncMessage
 from twin.link import Message
 from twin.wire.sync import decode_json, unpacked
 
@@ -63,7 +63,19 @@ class Down:
         self._wake()
 
     def take(self) -> SyncMessage:
-        """The oldest that waits."""
+        """The oldest that waits; documents that came in several messages are one, for each costs a whole write."""
+        message = self._next()
+        if isinstance(message, Documents) and (message.rows or message.wanted):
+            rows, wanted = [*message.rows], [*message.wanted]
+            while self._waiting and _goes_on(message, self._waiting[0][0]):
+                more = self._next()
+                assert isinstance(more, Documents)
+                rows += more.rows
+                wanted += more.wanted
+            message = Documents(message.session, tuple(rows), tuple(wanted))
+        return message
+
+    def _next(self) -> SyncMessage:
         message, size = self._waiting.popleft()
         self._bytes -= size
         return message
@@ -72,3 +84,10 @@ class Down:
         """Drop all that waits; it is of a connection that is over."""
         self._waiting.clear()
         self._bytes = 0
+
+
+def _goes_on(message: Documents, following: SyncMessage) -> bool:
+    """Whether it only brings more; one without anything says that all is there."""
+    if not isinstance(following, Documents) or following.session != message.session:
+        return False
+    return bool(following.rows or following.wanted)
