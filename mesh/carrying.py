@@ -19,6 +19,7 @@ from mesh.access_log import AccessLog
 from mesh.difference import programme_after
 from mesh.errors import PlaneError
 from mesh.leading import Leading
+from mesh.mended import Mended
 from mesh.model import AppProtocol, Plane, PortKey, Programme, ProgrammeDelta
 from mesh.monitor import Monitor
 from mesh.planes import DataPlane
@@ -58,6 +59,7 @@ class Carrying:
             self.monitor.log = AccessLog(lambda line: access.info("%s", line), time.time, rng, settings.access_log)
         self.leading = Leading(settings, self.upstreams, rng, clock, serves=lets_gateways_in)
         self.programme = Programme()
+        self.mended = Mended()
         self._settings = settings
         self._clock = clock
         self._rng = rng
@@ -79,7 +81,7 @@ class Carrying:
             return ""
         from mesh.planes.nft.plane import Nftables  # memory that only machines with nftables should pay
 
-        plane = Nftables(self.upstreams, self._clock, (ip_network(self._settings.network),))
+        plane = Nftables(self.upstreams, self._clock, (ip_network(self._settings.network),), self.mended.took)
         self._low_numbers.give()
         try:
             await self._add(Plane.NFTABLES, plane)

@@ -215,7 +215,7 @@ class Live:
             snapshot = self._news.since(self.collected.all())
         if says_something(snapshot):
             self._tell(Counted(snapshot=snapshot))
-        if alerts := self._alerts.look(self.collected.all(), now_s):
+        if alerts := [*self._alerts.look(self.collected.all(), now_s), *self.carrying.mended.look(now_s)]:
             self._tell(Alerted(alerts=tuple(alerts)))
 
     # -- what is opened ------------------------------------------------------------------------------------------------

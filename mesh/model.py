@@ -536,6 +536,8 @@ class AlarmMetric(StrEnum):
     BREAKER_OPEN = "breakerOpen"
     NO_ENDPOINT = "noEndpoint"
     EJECTED = "ejected"
+    MENDED = "mended"
+    """What others changed in the kernel and was put back; of the mesh's own alarm alone."""
 
 
 class Operator(StrEnum):

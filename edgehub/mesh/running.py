@@ -330,7 +330,7 @@ class Running:
             case Alerted():
                 for body in self._state.alerted(frame.alerts, now_s, self._clock.now_us() // 1000):
                     self._publish(body)
-                self._dirty.update(one.about for one in frame.alerts)
+                self._dirty.update(one.about for one in frame.alerts if one.about in self._table.services)
                 self._changed.set()
             case Health() if self._peers is not None:
                 self._peers.found(frame.votes)

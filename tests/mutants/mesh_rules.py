@@ -327,4 +327,72 @@ FLOW_MUTANTS = (
     ),
 )
 
-MESH_MUTANTS = (*FLOW_MUTANTS,)
+KERNEL, SHARES = "mesh.planes.nft.rules", "mesh.planes.nft.shares"
+RULED = ("tests/mesh/nft/test_rules.py",)
+
+KERNEL_MUTANTS = (
+    Mutant("a_map_has_the_last_word", KERNEL, ', f"{start} {members[0].place}"]', "]", RULED),
+    Mutant("backends_by_map_alone", KERNEL, ", *targets[:1]]", "]", RULED),
+    Mutant("out_of_use_is_used", KERNEL, "if one.version == self.version and one.weight > 0]", "]", RULED),
+    Mutant("limits_begin_anew", KERNEL, "        if bounds:", "        if False:", RULED),
+    Mutant("rates_by_the_week", KERNEL, "if tokens * one[1] * 1000 % interval_ms == 0", "if False", RULED),
+    Mutant("slots_by_number_of_endpoints", KERNEL, "drawn[at][0][slot]", "float((slot + at) % len(drawn))", RULED),
+    Mutant("slots_do_not_weigh", KERNEL, "/ drawn[at][1])", ")", RULED),
+    Mutant("links_may_overlap", KERNEL, "and one.overlaps(wider) for", "and False for", RULED),
+    Mutant(
+        "near_is_far", KERNEL, "if member.near else (OPENED, PORT_OPENED)", "if False else (OPENED, PORT_OPENED)", RULED
+    ),
+    Mutant("one_family_for_all", KERNEL, "for version in (4, 6):", "for version in (4,):", RULED),
+    Mutant(
+        "small_shares_vanish", SHARES, "[int(weight > 0) for weight in weights]", "[0 for weight in weights]", RULED
+    ),
+    Mutant(
+        "left_out_is_cut",
+        SHARES,
+        "dead = known is None and after is not None",
+        "dead = known is None or not known.weight",
+        RULED,
+    ),
+    Mutant(
+        "a_service_that_goes_cuts", SHARES, "dead = known is None and after is not None", "dead = known is None", RULED
+    ),
+    Mutant(
+        "datagrams_stay",
+        SHARES,
+        "dead = known is None or (known.weight <= 0 and not known.leaving)",
+        "dead = known is None",
+        RULED,
+    ),
+    Mutant("leaving_is_gone", SHARES, " and not known.leaving)", ")", RULED),
+    Mutant("loopback_is_reached", SHARES, "if parsed.is_loopback:", "if False:", RULED),
+    Mutant(
+        "elements_come_before_they_go",
+        "mesh.planes.nft.ruleset",
+        'lines += _elements("delete", old_elements - new_elements)',
+        'late = _elements("delete", old_elements - new_elements)',
+        RULED,
+    ),
+    Mutant(
+        "sets_keep_their_spec",
+        "mesh.planes.nft.ruleset",
+        "if new_sets.get(name) != one]",
+        "if name not in new_sets]",
+        RULED,
+    ),
+    Mutant(
+        "names_run_together",
+        "mesh.planes.nft.names",
+        "return f\"{name[:_LONGEST]}/{blake2b('/'.join(parts).encode(), digest_size=8).hexdigest()}\"",
+        "return name[:_LONGEST]",
+        RULED,
+    ),
+    Mutant(
+        "counters_run_backwards",
+        "mesh.planes.nft.meter",
+        "if value >= before else value",
+        "",
+        ("tests/mesh/nft/test_meter.py",),
+    ),
+)
+
+MESH_MUTANTS = (*FLOW_MUTANTS, *KERNEL_MUTANTS)

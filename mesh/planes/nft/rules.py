@@ -16,12 +16,14 @@ its values stands below it.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network
-from math import ceil, gcd
+from itertools import accumulate, groupby
+from math import ceil, gcd, log
 from typing import Final
 
 from mesh.balance import turns
@@ -121,20 +123,21 @@ def rate_of(limit: RateLimit) -> str:
 
 
 def slots_of(members: Sequence[Member], slots: int = HASH_SLOTS) -> list[int]:
-    """For each slot the member that has it: that which draws the highest lot for it, heavier ones with more lots."""
-    lots = [blake2b(digest_size=8, key=one.place.encode()[-64:]) for one in members]
-    owners = []
+    """For each slot the member that has it: that which draws the highest lot for it, heavier ones higher lots."""
+    drawn = [(_lots(one.place, slots), one.weight) for one in members]
+    return [max(range(len(drawn)), key=lambda at: drawn[at][0][slot] / drawn[at][1]) for slot in range(slots)]
+
+
+@lru_cache(maxsize=256)
+def _lots(place: str, slots: int) -> array[float]:
+    """What an endpoint draws for each slot: logarithms of numbers between 0 and 1, so that weights divide them."""
+    start = blake2b(place.encode(), digest_size=8)
+    lots = array("d")
     for slot in range(slots):
-        best, owner = -1.0, 0
-        for at, (lot, member) in enumerate(zip(lots, members, strict=True)):
-            drawn = lot.copy()
-            drawn.update(slot.to_bytes(4, "big"))
-            number = (int.from_bytes(drawn.digest(), "big") + 1) / (2**64 + 2)
-            score = number ** (1.0 / member.weight)
-            if score > best:
-                best, owner = score, at
-        owners.append(owner)
-    return owners
+        one = start.copy()
+        one.update(slot.to_bytes(4, "big"))
+        lots.append(log((int.from_bytes(one.digest(), "big") + 1) / (2**64 + 1)))
+    return lots
 
 
 class _Rules:
@@ -294,16 +297,20 @@ def _counts(members: Sequence[Member]) -> list[int]:
 
 def _map(counts: Sequence[int], values: Sequence[str]) -> str:
     """A map whose keys are ranges of these lengths."""
-    return _runs([at for at, count in enumerate(counts) for _ in range(count)], values)
+    ends = accumulate(counts)
+    return _ranges((end - count, end - 1, value) for end, count, value in zip(ends, counts, values, strict=True))
 
 
 def _runs(owners: Sequence[int], values: Sequence[str]) -> str:
     """A map from each place in the sequence to its owner's value; neighbours with one owner are one range."""
-    parts = []
-    start = 0
-    for at in range(1, len(owners) + 1):
-        if at == len(owners) or owners[at] != owners[start]:
-            key = str(start) if at - 1 == start else f"{start}-{at - 1}"
-            parts.append(f"{key} : {values[owners[start]]}")
-            start = at
+    runs, start = [], 0
+    for owner, group in groupby(owners):
+        end = start + sum(1 for _ in group)
+        runs.append((start, end - 1, values[owner]))
+        start = end
+    return _ranges(runs)
+
+
+def _ranges(ranges: Iterable[tuple[int, int, str]]) -> str:
+    parts = (f"{first if first == last else f'{first}-{last}'} : {value}" for first, last, value in ranges)
     return f"{{ {', '.join(parts)} }}"

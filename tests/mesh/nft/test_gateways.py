@@ -177,6 +177,18 @@ async def test_meshes_that_are_restarted_or_killed_under_load_drop_nothing(tmp_p
         assert len(load.failed) <= 3 * len(clients)
 
 
+async def test_a_table_that_somebody_deletes_is_back_within_seconds_and_is_an_alarm(tmp_path):
+    with three(tmp_path) as (site, outside):
+        await until(lambda: site.seen_by(outside) == {"node1", "node2", "node3"}, 30)
+        first = site.gateways[0]
+        first.run("nft", "delete", "table", "inet", "edgetwin_mesh")
+        await until(lambda: "edgetwin_mesh" in first.run("nft", "list", "tables"), 5)
+        await until(lambda: site.seen_by(outside) == {"node1", "node2", "node3"}, 5)
+        said = tmp_path / "node1.log"
+        text = "another program changed what the mesh had set up (the table is gone); it is put back"
+        await until(lambda: f"mesh.store: {text}" in said.read_text(), 10)
+
+
 async def test_a_mesh_that_carries_by_userspace_clears_what_the_kernel_was_told_before(tmp_path):
     with three(tmp_path) as (site, outside):
         first = site.gateways[0]

@@ -1,6 +1,6 @@
 """The rules as text: what each trait of a frontend comes to, and what is said to get from one to the next."""
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -26,7 +26,7 @@ from mesh.planes.nft.doors import Doors, Spot, counted_by, key_bytes
 from mesh.planes.nft.hand import difference
 from mesh.planes.nft.kernel import Standing
 from mesh.planes.nft.names import port_name
-from mesh.planes.nft.rules import Piece, piece_of, rate_of, slots_of
+from mesh.planes.nft.rules import Piece, links_of, piece_of, rate_of, slots_of
 from mesh.planes.nft.ruleset import chains_of, change, frame, whole
 from mesh.planes.nft.shares import Cut, Front, Member, Pool, cuts_of, front_of, split, unable
 
@@ -160,6 +160,33 @@ def test_affinity_is_a_set_of_clients_for_each_endpoint():
 )
 def test_a_token_bucket_is_said_in_the_smallest_unit_that_is_exact(bucket, text):
     assert rate_of(RateLimit(bucket)) == text
+
+
+def test_endpoints_that_are_near_are_counted_apart():
+    near = Member("10.0.0.1", 8080, near=True)
+    piece = piece_of(front(pool(near, B), node_port=30080))
+    assert {one.set: one.key for one in piece.elements if "opened" in one.set} == {
+        "opened-near4": "10.96.0.1 . tcp . 80 . 10.0.0.1 . 8080",
+        "opened4": "10.96.0.1 . tcp . 80 . 10.0.0.2 . 8080",
+        "port-opened-near4": "tcp . 30080 . 10.0.0.1 . 8080",
+        "port-opened4": "tcp . 30080 . 10.0.0.2 . 8080",
+    }
+
+
+def test_of_links_that_overlap_the_widest_counts():
+    links = map(ip_network, ("10.88.0.0/16", "10.0.0.0/8", "192.168.1.0/24", "fd00::/64"))
+    assert {(one.set, one.key) for one in links_of(links).elements} == {
+        ("links4", "10.0.0.0/8 . 10.0.0.0/8"),
+        ("links4", "192.168.1.0/24 . 192.168.1.0/24"),
+        ("links6", "fd00::/64 . fd00::/64"),
+    }
+    assert key_bytes("10.0.0.0/8 . 10.0.0.0/8") == b"\x0a\0\0\0" * 2
+
+
+def test_weights_of_any_size_are_ranges():
+    other = PortKey(ServiceKey("plant", "other"), 80)
+    made = chains(front(pool(A, weight=999_999), Pool(other, 1, (B,))))
+    assert "{ 0-999998 : goto to/plant/web/80/tcp/0, 999999 : goto" in made["to/plant/web/80/tcp"][0]
 
 
 def test_doors_and_counters_are_elements():
