@@ -118,7 +118,7 @@ class ClientConnection(asyncio.Protocol):
         if self._stage is _TUNNEL:
             self._exchange.half_close()
             if self._told_all:
-                self.transport.close()
+                self._close()
             return True
         if self._stage is _ANSWER:
             self._since_s = self._shared.now()
@@ -149,7 +149,7 @@ class ClientConnection(asyncio.Protocol):
         if self._stage is _BODY or self._stage is _LINGER:
             self._linger()
         elif close or (self._ended and not self._ahead):
-            self.transport.close()
+            self._close()
         else:
             self._stage = _HEAD
             self._since_s = self._exchange.ended_s
@@ -175,8 +175,9 @@ class ClientConnection(asyncio.Protocol):
         """Nothing more comes for the client."""
         self._told_all = True
         if self._ended:
-            self.transport.close()
+            self._close()
         elif self.transport.can_write_eof():
+            self._shared.flush()
             self.transport.write_eof()
 
     def stop(self) -> None:
@@ -204,7 +205,7 @@ class ClientConnection(asyncio.Protocol):
         """End after the answer that is due; now if none is."""
         self.closing = True
         if self._stage is _HEAD and not self._ahead:
-            self.transport.close()
+            self._close()
 
     def tick(self, now_s: float) -> None:
         """See whether the client takes too long."""
@@ -214,13 +215,18 @@ class ClientConnection(asyncio.Protocol):
             if self._ahead and waited_s >= times.head_s:
                 self._refuse(BadMessage("The rest of the request did not come in time", status=408))
             elif waited_s >= times.idle_s:
-                self.transport.close()
+                self._close()
         elif self._stage is _BODY and not self._stopped and waited_s >= times.body_s:
             self._refuse(BadMessage("The rest of the request did not come in time", status=408))
         elif waited_s >= self._patience_s(times):
             self.transport.abort()
 
     # -- the rest --------------------------------------------------------------------------------------------------
+
+    def _close(self) -> None:
+        """End when all is sent."""
+        self._shared.flush()
+        self.transport.close()
 
     def _patience_s(self, times: Times) -> float:
         """How long a client is kept of which nothing is wanted any more."""
@@ -256,7 +262,7 @@ class ClientConnection(asyncio.Protocol):
                 if end < 4:
                     check_unfinished(self._ahead)
                     if self._ended:
-                        self.transport.close()
+                        self._close()
                     return
                 raw, self._ahead = self._ahead[:end], self._ahead[end:]
                 if end > MAX_HEAD_BYTES:
@@ -306,7 +312,7 @@ class ClientConnection(asyncio.Protocol):
         if answering:
             self.break_off()
             return
-        self.transport.write(answer(why.status, why.message, close=True))
+        self._shared.send(self.transport, answer(why.status, why.message, close=True))
         self._shared.watcher.refused(self.front, why.status)
         self._linger()
 
@@ -317,6 +323,7 @@ class ClientConnection(asyncio.Protocol):
         self._reader = None
         self.go_on()
         if self._ended or not self.transport.can_write_eof():
-            self.transport.close()
+            self._close()
         else:
+            self._shared.flush()
             self.transport.write_eof()

@@ -228,6 +228,7 @@ class Exchange:
             return
         tunnelled = self.status == 101
         if tunnelled and self._origin is not None:
+            self._shared.flush()
             self._origin.leave()
             self._origin = None
         self._drop_origin()
@@ -355,7 +356,8 @@ class Exchange:
                 self._held = None
                 self.client.go_on()
         self.sent_bytes = len(request)
-        origin.ask(self, request, to_head=plan.to_head)
+        origin.ask(self, to_head=plan.to_head)
+        self._shared.send(origin.transport, request)
 
     def _send_body(self, wire: bytes) -> None:
         self._held_bytes += len(wire)
@@ -370,7 +372,7 @@ class Exchange:
             if self._held_bytes > HELD_BYTES:
                 self._held = None
         self.sent_bytes += len(wire)
-        self._origin.transport.write(wire)
+        self._shared.send(self._origin.transport, wire)
 
     def _send_copies(self) -> None:
         if self._held is not None:
@@ -392,7 +394,7 @@ class Exchange:
         else:
             reply = reply_head(head, Framing.NONE, plan.head, backing.changes, close=close) + raw[end:]
         self.received_bytes += len(reply)
-        client.transport.write(reply)
+        self._shared.send(client.transport, reply)
         if self._stale_key is not None:
             self._keep_stale(head, raw[end:], now_s)
         self._free(origin, now_s)
@@ -470,7 +472,7 @@ class Exchange:
         self._moved = True
         if self._origin is not None:
             self.sent_bytes += len(content)
-            self._origin.transport.write(content)
+            self._shared.send(self._origin.transport, content)
 
     def half_closed(self) -> None:
         """The endpoint sends no more through the tunnel."""
@@ -479,6 +481,7 @@ class Exchange:
     def half_close(self) -> None:
         """The client sends no more through the tunnel."""
         if self._origin is not None and self._origin.transport.can_write_eof():
+            self._shared.flush()
             self._origin.transport.write_eof()
 
     def broken(self, origin: OriginConnection) -> None:
@@ -741,7 +744,7 @@ class Exchange:
 
     def _reply(self, wire: bytes) -> None:
         self.received_bytes += len(wire)
-        self.client.transport.write(wire)
+        self._shared.send(self.client.transport, wire)
 
     def _closes(self) -> bool:
         """Whether the client's connection ends after this answer."""

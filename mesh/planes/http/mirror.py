@@ -55,7 +55,8 @@ class _Copy:
 
     def stands(self, attempt: int, origin: OriginConnection) -> bool:
         del attempt
-        origin.ask(self, self._request, to_head=self._to_head)
+        origin.ask(self, to_head=self._to_head)
+        self._shared.send(origin.transport, self._request)
         return True
 
     def failed(self, attempt: int, *, late: bool) -> None:

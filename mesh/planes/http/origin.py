@@ -131,13 +131,12 @@ class OriginConnection(asyncio.Protocol):
 
     # -- what is asked of it ---------------------------------------------------------------------------------------
 
-    def ask(self, asker: Asker, request: bytes, *, to_head: bool) -> None:
-        """Send a request, or its beginning. ``to_head``: no body comes back."""
+    def ask(self, asker: Asker, *, to_head: bool) -> None:
+        """Wait for the answer to a request that is sent now. ``to_head``: no body comes back."""
         self.asker = asker
         self.requests += 1
         self._to_head = to_head
         self._stage = _HEAD
-        self.transport.write(request)
 
     def drop(self) -> None:
         """Nobody wants the answer any more: the connection cannot be used for another."""
