@@ -132,7 +132,8 @@ def _of_endpoints_alone(before: Compiled, change: TableChange) -> list[BackendGr
             return None
         policy = _policy(before.table, service.key)
         for port in service.ports:
-            if any(aim_of(one, port.transport, before.claims) for one in port.endpoints):
+            aimed = port_key(service, port) in before.aims
+            if aimed or any(aim_of(one, port.transport, before.claims) for one in port.endpoints):
                 return None
             groups.append(group_of(service, port, policy, before.node, _NOWHERE))
     return groups
@@ -141,9 +142,8 @@ def _of_endpoints_alone(before: Compiled, change: TableChange) -> list[BackendGr
 def _outline(service: Service, before: Compiled) -> tuple[object, ...]:
     """All of a service that anything but its own groups depends on."""
     ports = tuple(replace(port, endpoints=()) for port in service.ports)
-    aims = any(port_key(service, port) in before.aims for port in ports)
     policy = before.table.policies.get(service.key, DEFAULT_POLICY)
-    return replace(service, ports=ports, generation=0), service_beyond_kernel(service, policy), aims
+    return replace(service, ports=ports, generation=0), service_beyond_kernel(service, policy)
 
 
 def _claims(services: Iterable[Service]) -> Mapping[Claim, PortKey]:

@@ -63,16 +63,25 @@ _RETRY_KERNEL_S: Final = 60.0
 
 
 class Live:
-    """The mesh of one process. ``tell`` is given all that its owner is to know."""
+    """The mesh of one process. ``tell`` is given all that its owner is to know.
+
+    ``listens``: whether the owner takes what it is told; while it does not, counters are not told.
+    """
 
     def __init__(
-        self, settings: Settings, clock: Callable[[], float], rng: Random, tell: Callable[[FromMesh], None]
+        self,
+        settings: Settings,
+        clock: Callable[[], float],
+        rng: Random,
+        tell: Callable[[FromMesh], None],
+        listens: Callable[[], bool] = lambda: True,
     ) -> None:
         plane = Plane.USERSPACE if settings.plane is Plane.USERSPACE else Plane.NFTABLES
         self.settings = settings
         self._clock = clock
         self._rng = rng
         self._tell = tell
+        self._listens = listens
         self._state = State(Compiled(settings.node, plane), self._now_ms())
         self.collected = Collected()
         self.carrying = Carrying(settings, clock, rng, self._is_offline, self._carried)
@@ -80,8 +89,9 @@ class Live:
         self._dns: DnsServer | None = None
         self._metrics: MetricsServer | None = None
         self._alerts = Alerts()
+        self._watches = False
         self._asked: dict[ServiceKey, None] = {}
-        self._number = -1
+        self._number = self._told_number = -1
         self._tidied = False
         """Whether it is certain that the kernel carries nothing that nobody asks for."""
         self._problems: Problems | None = None
@@ -134,6 +144,7 @@ class Live:
                 self.carrying.leading.peers(places)
             case Alarms(rules=rules):
                 self._alerts.follow(rules)
+                self._watches = bool(rules)
 
     async def run(self) -> None:
         """Live, until cancelled."""
@@ -178,7 +189,9 @@ class Live:
             for subject in about:
                 problems[subject] = (*problems.get(subject, ()), problem)
         told, self._problems = self._problems, problems
-        self._tell(Programmed(number=self._number, problems=None if problems == told else problems))
+        if problems != told or self._number != self._told_number:
+            self._told_number = self._number
+            self._tell(Programmed(number=self._number, problems=None if problems == told else problems))
 
     def _found(self, findings: Iterable[Finding]) -> None:
         found = tuple(findings)
@@ -196,7 +209,8 @@ class Live:
         while True:
             await asyncio.sleep(TICK_S)
             self._follow(self._state.passed(self._now_ms()))
-            self._count()
+            if self._listens():
+                self._count()
             if self._asked:
                 self._tell(Asked(services=tuple(self._asked)))
                 self._asked.clear()
@@ -215,7 +229,9 @@ class Live:
             snapshot = self._news.since(self.collected.all())
         if says_something(snapshot):
             self._tell(Counted(snapshot=snapshot))
-        if alerts := [*self._alerts.look(self.collected.all(), now_s), *self.carrying.mended.look(now_s)]:
+        watched = self._watches or self._alerts.firing()
+        alerts = self._alerts.look(self.collected.all(), now_s) if watched else []
+        if alerts := [*alerts, *self.carrying.mended.look(now_s)]:
             self._tell(Alerted(alerts=tuple(alerts)))
 
     # -- what is opened ------------------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 BEGIN_TIMEOUT_S: Final = 30.0
 _MOST_WAITING: Final = 1024
+_PLENTY_BYTES: Final = 1024 * 1024
+"""Unsent bytes from which on an owner that hangs is told no more counters; data planes do not wait for it."""
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
@@ -56,7 +58,7 @@ class Process:
         except TimeoutError as error:
             message = "the owner says nothing"
             raise ControlError(message, remedy="Start the hub again") from error
-        live = Live(settings, self._clock, self._rng, self._tell)
+        live = Live(settings, self._clock, self._rng, self._tell, self._listens)
         workers = Workers(live, settings)
         try:
             self._tell(await live.open())
@@ -80,6 +82,9 @@ class Process:
     def _tell(self, frame: FromMesh) -> None:
         if self._line is not None:
             self._line.send(encode(frame))
+
+    def _listens(self) -> bool:
+        return self._line is not None and self._line.unsent_bytes < _PLENTY_BYTES
 
     def _took(self, line: Line, text: bytes) -> None:
         del line

@@ -90,12 +90,18 @@ class _Told:
         try:
             said = await self._carrier.program(delta)
         except PlaneError as error:
-            self._broke = True
-            self._doubtful |= {one.key for one in delta.frontends if one.plane is self._plane}
-            ours = [one.key for one in delta.frontends if one.plane is self._plane or self.is_left_by(one)]
-            return dict.fromkeys(ours, f"{self._plane}: {error}")
+            return self._break(delta, str(error))
+        except Exception as error:  # a fault of one plane must not end the others
+            log.exception("%s is at fault", self._plane)
+            return self._break(delta, f"a fault of the mesh itself: {error!r}")
         self._refused |= said.keys()
         return said
+
+    def _break(self, delta: ProgrammeDelta, why: str) -> Mapping[PortKey, str]:
+        self._broke = True
+        self._doubtful |= {one.key for one in delta.frontends if one.plane is self._plane}
+        ours = [one.key for one in delta.frontends if one.plane is self._plane or self.is_left_by(one)]
+        return dict.fromkeys(ours, f"{self._plane}: {why}")
 
     def settle(self, programme: Programme, failed: Mapping[PortKey, str]) -> None:
         """It was told all of a programme, but what failed anywhere is as it was. If it broke it is told all again."""

@@ -46,10 +46,15 @@ class State:
 
     def change(self, learnt: TableChange, now_ms: int) -> Step:
         """A change of the table."""
-        self.listed = applied(self.listed, learnt)
+        before, known = self.listed, self.known
+        self.listed = applied(before, learnt)
         touched = {one.key for one in learnt.services} | learnt.policies.keys() | {*learnt.gone_policies}
-        self._forget(touched | {*learnt.gone_services})
-        return self._judge(touched, now_ms, learnt)
+        try:
+            self._forget(touched | {*learnt.gone_services})
+            return self._judge(touched, now_ms, learnt)
+        except BaseException:
+            self.listed, self.known = before, known  # what is carried out goes on, and the next change builds on it
+            raise
 
     def found(self, findings: Findings, now_ms: int) -> Step:
         """What probes of this gateway found anew."""

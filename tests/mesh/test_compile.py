@@ -408,6 +408,15 @@ def test_endpoints_that_lead_round_in_a_circle_are_left_out():
     assert why(found, skey("a")) == why(found, skey("b")) == [Reason.LOOP]
 
 
+def test_a_circle_that_is_opened_is_none_any_more_for_all_of_it():
+    one, two = service("a", "10.96.0.2:80"), service("b", "10.96.0.1:80", address="10.96.0.2")
+    before = compiled(one, two)
+    assert ready(before, "a") == []
+    after, _ = change(before, TableChange(services=(service("b", "10.0.0.1:80", address="10.96.0.2"),)))
+    assert ready(after, "a") == ["10.96.0.2:80"]
+    assert after.problems == {}
+
+
 def test_a_circle_through_a_route_is_found():
     found = compiled(
         service("a", "10.0.0.1:80"),

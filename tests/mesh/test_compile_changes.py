@@ -127,6 +127,22 @@ def test_any_changes_in_any_order_give_what_the_whole_table_gives(found):
         assert Programme(told.frontends, told.backends) == whole.programme
 
 
+RINGS = {"a": "10.96.0.1", "b": "10.96.0.2", "c": "10.96.0.3"}
+in_rings = st.builds(
+    lambda name, places: service(name, *places, address=RINGS[name]),
+    st.sampled_from(sorted(RINGS)),
+    st.lists(st.sampled_from((*(f"{one}:80" for one in RINGS.values()), "10.0.0.1:80")), max_size=2, unique=True),
+)
+
+
+@given(st.lists(in_rings, max_size=8))
+def test_circles_that_close_and_open_again_are_those_of_the_whole_table(found):
+    compiled = Compiled()
+    for one in found:
+        compiled, _ = change(compiled, TableChange((one,)))
+        assert compiled == compile_table(compiled.table)
+
+
 @given(st.lists(changes, max_size=3), st.lists(changes, max_size=3), st.randoms())
 def test_the_order_in_which_a_table_is_written_means_nothing(first, second, rng):
     compiled = Compiled("gw-1")

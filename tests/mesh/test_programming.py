@@ -77,6 +77,15 @@ async def test_a_plane_that_breaks_is_a_problem_of_its_own_frontends():
     assert list(rig.user.carried) == [pkey("a")]
 
 
+async def test_a_plane_with_a_fault_harms_no_other(caplog):
+    rig = Rig()
+    rig.kernel.program = None
+    await rig.bring(Plane.USERSPACE, Plane.NFTABLES, names="a b")
+    assert list(rig.programmer.failed) == [pkey("b")]
+    assert "a fault of the mesh itself: TypeError" in rig.programmer.failed[pkey("b")]
+    assert list(rig.user.carried) == [pkey("a")]
+
+
 async def test_a_plane_that_broke_is_told_again_what_it_missed():
     rig = Rig()
     await rig.bring(Plane.NFTABLES, Plane.NFTABLES, names="a b")

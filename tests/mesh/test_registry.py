@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.model import Endpoint, Origin
+from mesh.model import Endpoint, Origin, Policy, StaleRule
 from mesh.registry import Said, merged, merged_service
-from tests.mesh.tables import at, pkey, service, skey
+from mesh.wire import read_table, write_table
+from tests.mesh.tables import at, pkey, service, skey, table
 
 pytestmark = pytest.mark.fast
 
@@ -83,6 +84,17 @@ def test_documents_of_the_cloud_bring_its_endpoints_along():
 def test_a_service_that_nobody_adds_to_stays_the_same_object():
     web = service("web", THERE)
     assert merged([web], [], ME)[skey()] is web
+
+
+def test_what_is_on_disk_is_enough_to_be_where_we_were():
+    """Documents are: services and what the cloud lists with them; what is here and what peers say is heard anew."""
+    own = [THERE, BROKER, at("10.0.3.1:80", node="gw-3", origin=Origin.CLOUD)]
+    listed = table(service("web", *own), policies={"web": Policy(stale=StaleRule(9))})
+    before = merged(listed.services.values(), [said(Origin.CLOUD, heard=False)], ME)
+    again = read_table(write_table(listed))
+    assert again == listed
+    assert merged(again.services.values(), [said(Origin.CLOUD, heard=False)], ME) == before
+    assert {one.place for one in before[skey()].ports[0].endpoints} == {one.place for one in own}
 
 
 endpoints = st.builds(

@@ -115,6 +115,18 @@ def test_a_machine_without_nftables_is_a_step_of_the_frontends_that_wanted_it():
     assert found.no_kernel("") == Step()
 
 
+def test_a_change_that_fails_is_as_if_it_had_not_been(monkeypatch):
+    found = state(service("web", ONE))
+    before = found.listed, found.compiled, found.known
+    with monkeypatch.context() as broken:
+        broken.setattr("mesh.state.change", None)
+        with pytest.raises(TypeError):
+            found.change(TableChange(services=(service("web", TWO),)), 1)
+    assert (found.listed, found.compiled, found.known) == before
+    found.change(TableChange(services=(service("web", TWO),)), 2)
+    assert usable(found) == [TWO.place]
+
+
 def test_nothing_new_is_no_step():
     found = state(service("web", ONE))
     assert found.whole(found.listed, 5) == Step()

@@ -119,11 +119,11 @@ CORE_MUTANTS = (
     Mutant(
         "new_loops_are_not_seen",
         COMPILE,
-        "if any(aim_of(one, port.transport, before.claims) for one in port.endpoints):",
+        "if aimed or any(aim_of(one, port.transport, before.claims) for one in port.endpoints):",
         "if False:",
         CHANGED,
     ),
-    Mutant("old_loops_stay", COMPILE, "or name in left_out or name in before.aims:", "or name in left_out:", CHANGED),
+    Mutant("old_loops_stay", COMPILE, "or name in left_out or name in before.aims:", "or name in left_out:", COMPILED),
     Mutant("what_is_gone_stays", "mesh.difference", "if len(old) + added == len(new):", "if True:", CHANGED),
     # Who is believed of what is there.
     Mutant("the_cloud_knows_better", REGISTRY, "    if endpoint.node == node:\n        return False\n", "", MERGED),
