@@ -102,6 +102,7 @@ class Exchange:
         "client",
         "degraded",
         "ended_s",
+        "left",
         "own",
         "plan",
         "received_bytes",
@@ -140,7 +141,7 @@ class Exchange:
     def _reset(self) -> None:
         """Forget what only unusual requests leave behind."""
         self._unusual = False
-        self.started = False
+        self.started = self.left = False
         self.retries = 0
         self.received_bytes = 0
         self._tried: list[Target] = []
@@ -226,6 +227,7 @@ class Exchange:
         """The client is gone."""
         if not self.begun:
             return
+        self.left = True
         tunnelled = self.status == 101
         if tunnelled and self._origin is not None:
             self._shared.flush()
@@ -233,6 +235,8 @@ class Exchange:
             self._origin = None
         self._drop_origin()
         now_s = self._shared.now()
+        if not self.status:
+            self.answered_s = now_s
         self._end_try(_OK if tunnelled else Outcome.ABANDONED, now_s)
         self._leave(now_s, abandoned=not tunnelled)
 

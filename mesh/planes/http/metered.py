@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mesh.access_log import Passage
+from mesh.access_log import AccessLog, Passage
 from mesh.monitor import Monitor, Share
 from mesh.planes.http.exchange import Exchange
 from mesh.planes.http.rules import Front
 from mesh.snapshot import Own
-from mesh.tally import bucket_of
+from mesh.tally import Tally, bucket_of
 
 
 class HttpMetered:
@@ -28,6 +28,7 @@ class HttpMetered:
         took_us = int((exchange.answered_s - exchange.began_s) * 1e6)
         status_class, bucket = status // 100, bucket_of(took_us)
         sent_bytes, received_bytes = exchange.sent_bytes, exchange.received_bytes
+        abandoned = abandoned and not exchange.left  # clients may leave
         if status:
             edge.passed(status_class, bucket, took_us, sent_bytes, received_bytes)
         if abandoned:
@@ -43,24 +44,25 @@ class HttpMetered:
                 share = backing.share = self._share(exchange)
             tally = share.of(target)
             if exchange.own is None and not abandoned:
-                tally.passed(status_class, bucket, took_us, sent_bytes, received_bytes)
+                if status:
+                    tally.passed(status_class, bucket, took_us, sent_bytes, received_bytes)
             else:
-                tally.failed += 1
-                if exchange.own is not None:
-                    share.answered_here(exchange.own)
+                _failed(exchange, share, tally)
             if exchange.retries or exchange.degraded:
                 share.retries += exchange.retries
                 share.degraded += exchange.degraded
         log = self._monitor.log
         if log is not None:
-            failed = abandoned or status >= 500
-            if log.wants(exchange.ended_s, failed=failed):
-                log.add(self._passage(exchange, failed=failed))
+            self._log(log, exchange, failed=abandoned or status >= 500)
 
     def refused(self, front: Front, status: int) -> None:
         """What a client sent was no request."""
         del status
         self._monitor.share(front.frontend.key).answered_here(Own.BAD_REQUEST)
+
+    def _log(self, log: AccessLog, exchange: Exchange, *, failed: bool) -> None:
+        if log.wants(exchange.ended_s, failed=failed):
+            log.add(self._passage(exchange, failed=failed))
 
     def _share(self, exchange: Exchange) -> Share:
         rule = exchange.plan.rule
@@ -92,3 +94,9 @@ class HttpMetered:
             own=exchange.own or "",
             failed=failed,
         )
+
+
+def _failed(exchange: Exchange, share: Share, tally: Tally) -> None:
+    tally.failed += 1
+    if exchange.own is not None:
+        share.answered_here(exchange.own)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from contextlib import asynccontextmanager
 from random import Random
+
+import pytest
 
 from mesh.access_log import AccessLog
 from mesh.model import (
@@ -26,7 +29,7 @@ from mesh.monitor import Monitor
 from mesh.planes.http.metered import HttpMetered
 from mesh.snapshot import Own
 from mesh.upstream import Upstreams
-from tests.mesh.http.origins import Says, origin
+from tests.mesh.http.origins import Says, origin, scripted
 from tests.mesh.http.site import Site, free_port, http_site, key, patient, until
 from tests.mesh.http.wire import get, wire_to
 
@@ -121,3 +124,34 @@ async def test_a_client_that_leaves_is_counted_as_a_failure_of_its_own():
         await until(lambda: lines)
         (share,) = monitor.snapshot(0.0).shares
         assert dict(share.own) == {Own.UNREACHED: 1}
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_client_that_leaves_is_no_failure(answered):
+    lines: list[str] = []
+    release = asyncio.Event()
+
+    async def script(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        if answered:
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        await release.wait()
+
+    async with scripted(script) as there, watched(lines) as (site, monitor):
+        await site.backends(patient(), shop=[there.port])
+        await site.rules(Rule((Backend(key()),)))
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(b"GET /events HTTP/1.1\r\nHost: shop\r\n\r\n")
+        if answered:
+            async with asyncio.timeout(10):
+                await reader.readuntil(b"hello\r\n")
+        else:
+            await until(lambda: there.connections)
+        writer.transport.abort()
+        await until(lambda: lines)
+        release.set()
+    snapshot = monitor.snapshot(1.0, whole=True)
+    counts = [one for share in snapshot.shares for _, one in share.places] + [one.counts for one in snapshot.edges]
+    assert [one.failed for one in counts] == [0] * len(counts)
+    assert {one.by_class[2] for one in counts} == {int(answered)}
+    assert json.loads(lines[0])["failed"] is False
