@@ -291,6 +291,7 @@ class Running:
             "interest": list(self._interest.of(self._table, self._tables.by_cloud(), now_ms)),
             "address": self._here.address,
             "tunnel": tunnel.advertise or tunnel.listen,
+            "zone": self._here.zone,
         }
         if own != self._own:
             self._own = own

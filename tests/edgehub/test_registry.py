@@ -203,6 +203,62 @@ def test_an_edit_by_hand_that_breaks_a_reference_is_set_aside(path: Path, caplog
     assert path.with_name("registry.json.corrupt-1").exists()
 
 
+_ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: shop}]
+  rules: [{backendRefs: [{name: shop, port: 80}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: shop}
+spec: {type: ExternalName, externalName: other.default.svc.cluster.local}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: other}
+spec: {ports: [{port: 80}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "spec", "told"),
+    [
+        ("HTTPRoute", "shop", {"hostnames": ["*"]}, "wildcard in the wrong place"),
+        ("HTTPRoute", "shop", {"rules": [{"backendRefs": []}]}, "sends nothing anywhere"),
+        ("Service", "shop", {"externalName": "shop.default.svc.cluster.local"}, "leads back to default/shop"),
+    ],
+)
+def test_an_edit_by_hand_that_breaks_a_route_leaves_the_last_good_one(
+    path: Path, caplog, kind, name, spec, told
+) -> None:
+    with _opened(path) as registry:
+        registry.apply(_documents(_ROUTE))
+        digest = registry.digest()
+
+    def change(rows) -> None:
+        for row in rows.values():
+            if (row["kind"], row["metadata"]["name"]) == (kind, name):
+                row["spec"].update(spec)
+
+    _edit(path, change)
+    with _opened(path) as registry:
+        assert registry.digest() == digest
+    assert told in caplog.text
+
+
+def test_a_gateway_without_services_does_not_load_what_reads_them() -> None:
+    code = (
+        "import sys, edgehub.app, edgehub.documents\n"
+        "late = ('mesh', 'edgehub.mesh.translate', 'twin.manifest.routes', 'twin.manifest.kube_network')\n"
+        "print([one for one in late if one in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert run.stdout.strip() == "[]"
+
+
 _CHILD = """
 import sys
 from pathlib import Path
