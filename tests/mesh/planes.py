@@ -10,6 +10,7 @@ class Board:
         self.plane = plane
         self.carried, self.backends, self.refuses = {}, {}, {}
         self.broken = False
+        self.breaks_late = False
         self.closed = False
         self.log = log if log is not None else []
 
@@ -36,6 +37,8 @@ class Board:
         self.backends |= {one.key: one for one in delta.backends}
         for key in delta.gone_backends:
             self.backends.pop(key, None)
+        if self.breaks_late:
+            raise PlaneError("the kernel did not answer")
         return problems
 
     def traffic(self):

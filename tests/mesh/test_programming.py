@@ -96,6 +96,16 @@ async def test_a_plane_that_broke_is_told_again_what_it_missed():
     assert list(rig.kernel.carried) == list(rig.kernel.backends) == [pkey("b")]
 
 
+async def test_what_a_plane_may_have_taken_before_it_broke_is_taken_from_it_when_it_is_gone():
+    rig = Rig()
+    rig.kernel.breaks_late = True
+    await rig.bring(Plane.NFTABLES)
+    assert list(rig.kernel.carried) == list(rig.programmer.failed) == [KEY]
+    rig.kernel.breaks_late = False
+    await rig.bring(None)
+    assert (rig.kernel.carried, rig.programmer.failed) == ({}, {})
+
+
 async def test_what_has_failed_and_is_gone_is_no_problem_any_more():
     rig = Rig()
     rig.user.refuses[KEY] = "taken"

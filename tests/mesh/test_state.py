@@ -46,7 +46,7 @@ def test_what_a_probe_finds_reaches_the_programme_and_no_frontend():
 
 
 def test_what_is_found_of_what_nobody_asks_is_nothing():
-    found = state(service("web", ONE, TWO), service("free", ONE, address=""), web=ASKED)
+    found = state(service("web", ONE, TWO), service("free", ONE, TWO, address=""), web=ASKED)
     assert found.found({spot(ONE, "free"): False, spot(ONE, "gone"): False, spot(FAR): False}, 10) == Step()
 
 

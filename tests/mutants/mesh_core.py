@@ -117,6 +117,13 @@ CORE_MUTANTS = (
         "outlines_do_not_count", COMPILE, "_outline(known, before) != _outline(service, before):", "False:", CHANGED
     ),
     Mutant(
+        "opened_circles_stay",
+        COMPILE,
+        "aimed = port_key(service, port) in before.aims",
+        "aimed = False",
+        CHANGED,
+    ),
+    Mutant(
         "new_loops_are_not_seen",
         COMPILE,
         "if aimed or any(aim_of(one, port.transport, before.claims) for one in port.endpoints):",
