@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Final
 
 from mesh.frames import Vote, Votes
-from mesh.judging import Spot
-from mesh.model import Endpoint, Origin, PortKey, Service, ServiceKey, Transport
+from mesh.judging import Heard, Known, Spot, judged
+from mesh.model import Endpoint, Origin, PortKey, Service, ServiceKey, StaleRule, Transport
 from mesh.registry import Said
 from twin.errors import InvalidMessage
 from twin.model import NAME, checked_name
@@ -139,6 +139,15 @@ class Gossip:
             against = _against(on, peer.votes.silent, votes)
             ballots.append(Votes(node=name, votes=(*given, *against), age_ms=max(now_ms - peer.voted_ms, 0)))
         return ballots
+
+    def judged(self, service: Service, now_ms: int) -> Service:
+        """A service as the mesh sees it by these votes and findings, for people to see; age is not looked at."""
+        others = {
+            ballot.node: Heard({(one.port, one.place): one.healthy for one in ballot.votes}, now_ms - ballot.age_ms)
+            for ballot in self.ballots([service], now_ms)
+        }
+        known = Known(dict(self._found), others, peers=frozenset(self._peers))
+        return judged(service, StaleRule(), known, now_ms)
 
     # -- what is told ----------------------------------------------------------------------------------------------
 

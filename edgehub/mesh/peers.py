@@ -88,6 +88,10 @@ class Peers:
         """How each gateway votes on endpoints."""
         return self._gossip.ballots(services, self._now_ms())
 
+    def judged(self, service: Service) -> Service:
+        """A service as all that is heard and found makes it look."""
+        return self._gossip.judged(service, self._now_ms())
+
     def alarms(self) -> list[str]:
         """Peers that are not reached."""
         return [f"gateway {name} on this network is not reached" for name in self._silent]

@@ -40,7 +40,7 @@ from mesh.frames import (
     Tunnels,
     Whole,
 )
-from mesh.model import AlarmRule, Plane, Table
+from mesh.model import AlarmRule, Plane, Service, ServiceKey, Table
 from mesh.problems import Subject
 from mesh.settings import Settings, TunnelFiles
 from twin.clock import Clock
@@ -94,6 +94,8 @@ class Running:
         self._own: dict[str, Value] = {}
         self._alarm = ""
         self._child = MeshChild(place.run, self._on_up, self._on_frame, self._on_down)
+        self._doubted: set[ServiceKey] = set()
+        """Services with an endpoint that some gateway voted against."""
         self._peers: Peers | None = None
         if place.settings.peers and not lacks_keys(place.settings, place.keys):
             self._peers = Peers(
@@ -162,10 +164,17 @@ class Running:
     def _reached(self) -> Reached:
         return Reached(cloud=self._cloud, peers=self._peers.heard() if self._peers is not None else ())
 
+    def _judged(self, service: Service) -> Service:
+        return self._peers.judged(service) if self._peers is not None else service
+
     def _vote(self) -> None:
         if self._peers is not None:
-            for ballot in self._peers.ballots(self._table.services.values()):
+            ballots = self._peers.ballots(self._table.services.values())
+            for ballot in ballots:
                 self._child.send(ballot)
+            doubted = {one.port.service for ballot in ballots for one in ballot.votes if not one.healthy}
+            self._dirty |= doubted | self._doubted
+            self._doubted = doubted
 
     def _on_twin(self, key: TwinKey, _: frozenset[tuple[Section, str]]) -> None:
         if key.kind is Kind.POD:
@@ -364,7 +373,7 @@ class Running:
         self._dirty = set()
         self._reports.report(
             told,
-            lambda subject: twin_of(subject, self._compiled, self._state, rates, self._here),
+            lambda subject: twin_of(subject, self._compiled, self._state, rates, self._here, self._judged),
             self._clock.monotonic_s(),
             self._clock.now_us() // 1000,
         )

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from edgehub.mesh.here import Place
 from edgehub.mesh.state import State
 from edgehub.mesh.twins import Live, absent_twin, route_twin, service_twin
 from mesh.compile import Compiled
-from mesh.model import RouteKey, ServiceKey
+from mesh.model import RouteKey, Service, ServiceKey
 from mesh.problems import Subject
 from twin.wire.mesh import CheckBody, MeshReply, MeshRequest, RouteRates, RouteTwin
 
 
 def twin_of(
-    subject: Subject, compiled: Compiled, state: State, rates: Mapping[str, RouteRates], place: Place
+    subject: Subject,
+    compiled: Compiled,
+    state: State,
+    rates: Mapping[str, RouteRates],
+    place: Place,
+    judged: Callable[[Service], Service],
 ) -> RouteTwin:
-    """What the twin of a service or route reports."""
+    """What the twin of a service or route reports. ``judged`` weighs the votes of other gateways."""
     problems = state.problems.get(subject, ())
     programmed = state.programmed > 0
     rate = rates.get(str(subject), RouteRates())
@@ -27,7 +32,7 @@ def twin_of(
             state.traffic.breakers().get(subject, ""),
             state.alerts_of(subject),
         )
-        return service_twin(service, compiled.programme, problems, live, place, programmed=programmed)
+        return service_twin(judged(service), compiled.programme, problems, live, place, programmed=programmed)
     if isinstance(subject, RouteKey) and (route := compiled.table.routes.get(subject)):
         return route_twin(route, problems, rate, programmed=programmed)
     return absent_twin(subject, problems)

@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+import dns.exception
 import pytest
 
 from edgehub.state import StateFolder
@@ -59,7 +60,6 @@ async def lan(tmp_path):
     try:
         for hub in hubs.values():
             hub.start()
-        for hub in hubs.values():
             await hub.ready()
         yield hubs
     finally:
@@ -76,8 +76,18 @@ HEADLESS = service("all").replace("spec:\n", "spec:\n  clusterIP: None\n").repla
 
 
 def alive(hub: Hub) -> int:
-    """How many endpoints of the headless service the mesh would use."""
-    return len(lookup(hub, "_http._tcp.all.plant.svc.cluster.local", "SRV")[1])
+    """How many endpoints of the headless service the mesh would use; -1 while it starts."""
+    try:
+        return len(lookup(hub, "_http._tcp.all.plant.svc.cluster.local", "SRV")[1])
+    except dns.exception.Timeout:
+        return -1
+
+
+def health(hub: Hub) -> dict[str, str]:
+    """How the endpoints of the service are by gateway, as people see it."""
+    done = hub.run("mesh", "routes", "--json")
+    found = json.loads(done.stdout)["routes"] if done.returncode in (0, 1) else []
+    return {one["node"]: one.get("health", "ready") for each in found for one in each["endpoints"] if one["port"] == 80}
 
 
 async def alarms(hub: Hub) -> str:
@@ -104,6 +114,7 @@ async def test_gateways_without_a_cloud_use_each_other_drop_a_dead_one_and_take_
     for hub in (a, b):  # b has never tried to reach it
         await becomes(lambda one=hub: alive(one), 1, hub)
     assert time.monotonic() - died_s < 15
+    await becomes(lambda: health(b), {"gw-b": "ready", "gw-c": "not-ready"}, b)
     assert "gateway gw-c on this network is not reached" in await alarms(a)
 
     c.start()

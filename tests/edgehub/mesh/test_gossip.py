@@ -202,6 +202,18 @@ def test_a_peer_that_reaches_an_endpoint_says_so_though_it_misses_its_gateway():
     assert heard.ballots([web(C)], 0)[1].votes == (Vote(port=WEB, place=C.place, healthy=True),)
 
 
+def test_people_see_what_became_of_votes():
+    b = Endpoint("192.0.2.2", 8080, node="b", origin=Origin.PEER)
+    heard = gossip()
+    assert heard.judged(web(b, C), 0) == web(b, C)
+    heard.reached("c", 0, reached=False)
+    assert [one.stale for one in heard.judged(web(b, C), 3000).ports[0].endpoints] == [False, True]
+    tell(heard, votes(silent=["c"]), now_ms=3000)
+    assert [one.ready for one in heard.judged(web(b, C), 3000).ports[0].endpoints] == [True, False]
+    heard.found([Vote(port=WEB, place=C.place, healthy=True)])
+    assert [one.ready for one in heard.judged(web(b, C), 3000).ports[0].endpoints] == [True, True]
+
+
 def test_votes_grow_old():
     heard = gossip()
     tell(heard, votes(), now_ms=1000)
