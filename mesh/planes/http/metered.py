@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mesh.access_log import AccessLog, Passage
 from mesh.monitor import Monitor, Share
-from mesh.planes.http.exchange import Exchange
+from mesh.planes.http.exchange_state import ExchangeState
 from mesh.planes.http.rules import Front
 from mesh.snapshot import Own
 from mesh.tally import Tally, bucket_of
@@ -16,7 +16,7 @@ class HttpMetered:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
 
-    def answered(self, exchange: Exchange, *, abandoned: bool) -> None:
+    def answered(self, exchange: ExchangeState, *, abandoned: bool) -> None:
         """One is over; ``abandoned``: its client did not get a whole answer."""
         target = exchange.target
         backing = exchange.backing
@@ -60,18 +60,18 @@ class HttpMetered:
         del status
         self._monitor.share(front.frontend.key).answered_here(Own.BAD_REQUEST)
 
-    def _log(self, log: AccessLog, exchange: Exchange, *, failed: bool) -> None:
+    def _log(self, log: AccessLog, exchange: ExchangeState, *, failed: bool) -> None:
         if log.wants(exchange.ended_s, failed=failed):
             log.add(self._passage(exchange, failed=failed))
 
-    def _share(self, exchange: Exchange) -> Share:
+    def _share(self, exchange: ExchangeState) -> Share:
         rule = exchange.plan.rule
         route = str(rule.bound.route) if rule is not None and rule.bound.route is not None else ""
         backing = exchange.backing
         port = backing.backend.port if backing is not None else None
         return self._monitor.share(exchange.client.front.frontend.key, route, port)
 
-    def _passage(self, exchange: Exchange, *, failed: bool) -> Passage:
+    def _passage(self, exchange: ExchangeState, *, failed: bool) -> Passage:
         head, target, backing = exchange.plan.head, exchange.target, exchange.backing
         share = self._share(exchange)
         address = exchange.client.address
@@ -96,7 +96,7 @@ class HttpMetered:
         )
 
 
-def _failed(exchange: Exchange, share: Share, tally: Tally) -> None:
+def _failed(exchange: ExchangeState, share: Share, tally: Tally) -> None:
     tally.failed += 1
     if exchange.own is not None:
         share.answered_here(exchange.own)

@@ -11,7 +11,7 @@ from mesh.model import RateLimit
 from mesh.upstream import Target, Upstream, Upstreams
 
 if TYPE_CHECKING:
-    from mesh.planes.http.exchange import Exchange
+    from mesh.planes.http.exchange_state import ExchangeState
     from mesh.planes.http.origin import OriginConnection
 
 _IDLE_PER_TARGET: Final = 256
@@ -29,7 +29,7 @@ class Pool:
         """Those that are being made included."""
         self.most = 0
         """So many there may be; 0: any number."""
-        self.waiting: deque[Exchange] = deque()
+        self.waiting: deque[ExchangeState] = deque()
 
     def take(self, target: Target) -> OriginConnection | None:
         """An idle connection to an endpoint, the one used last."""

@@ -16,14 +16,14 @@ from mesh.planes.http.stale import StaleAnswers
 if TYPE_CHECKING:
     from mesh.planes.dialer import Dialer
     from mesh.planes.http.client import ClientConnection
-    from mesh.planes.http.exchange import Exchange
+    from mesh.planes.http.exchange_state import ExchangeState
     from mesh.planes.http.rules import Front
 
 
 class HttpWatcher(Protocol):
     """Is told of requests, for metrics."""
 
-    def answered(self, exchange: Exchange, *, abandoned: bool) -> None:
+    def answered(self, exchange: ExchangeState, *, abandoned: bool) -> None:
         """One is over; ``abandoned``: its client did not get a whole answer."""
 
     def refused(self, front: Front, status: int) -> None:
@@ -36,7 +36,7 @@ class Unwatched:
     def refused(self, front: Front, status: int) -> None:
         """Forget it."""
 
-    def answered(self, exchange: Exchange, *, abandoned: bool) -> None:
+    def answered(self, exchange: ExchangeState, *, abandoned: bool) -> None:
         """Forget it."""
 
 
@@ -80,7 +80,7 @@ class Shared:
     stale: StaleAnswers = field(default_factory=StaleAnswers)
     heads: Heads = field(default_factory=Heads)
     clients: set[ClientConnection] = field(default_factory=set)
-    under_way: set[Exchange] = field(default_factory=set)
+    under_way: set[ExchangeState] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     copies: int = 0
     """Mirrored requests under way."""
