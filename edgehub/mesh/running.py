@@ -37,6 +37,7 @@ from mesh.frames import (
     Programmed,
     Reached,
     Ready,
+    Refused,
     Tunnels,
     Whole,
 )
@@ -59,6 +60,8 @@ log = logging.getLogger(__name__)
 
 NOTES: Final = "mesh"
 TICK_S: Final = 1.0
+PATIENCE_S: Final = 5.0
+"""How long the process may take to carry out a table before twins and alarms say so."""
 _ASKED: Final = "asked"
 _ADDRESSES: Final = "addresses"
 _NOTHING: Final[Mapping[str, Slot]] = MappingProxyType({})
@@ -93,6 +96,8 @@ class Running:
         self._dirty: set[Subject] = set()
         self._own: dict[str, Value] = {}
         self._alarm = ""
+        self._behind_s: float | None = None
+        """Since when the process has not carried out the newest table."""
         self._child = MeshChild(place.run, self._on_up, self._on_frame, self._on_down)
         self._doubted: set[ServiceKey] = set()
         """Services with an endpoint that some gateway voted against."""
@@ -197,6 +202,10 @@ class Running:
     def alarms(self) -> list[str]:
         """What the user has to see to."""
         found = [self._alarm] if self._alarm else []
+        if self._behind_s is not None and self._clock.monotonic_s() - self._behind_s >= PATIENCE_S:
+            found.append("the mesh's process does not carry out what is wanted; the hub's log says why")
+        if self._state.refused:
+            found.append(f"the mesh goes on with an older table: {self._state.refused}")
         found += [NO_KEYS] if lacks_keys(self._place.settings, self._place.keys) else []
         found += self._peers.alarms() if self._peers is not None else []
         found += [f"the mesh: {problem}" for problem in (self._state.ready.problems if self._state.ready else ())]
@@ -291,6 +300,11 @@ class Running:
         self._dirty.update(one.key for one in difference.routes)
         if self._whole_sent:
             self._whole_sent = self._child.send(Changed(number=self._number, change=difference))
+        elif self._state.ready is not None:
+            self._send_whole()
+
+    def _send_whole(self) -> None:
+        self._whole_sent = self._child.send(Whole(number=self._number, table=table_difference(Table(), self._table)))
 
     def _notice(self) -> None:
         """Tell the gateway's own twin what the cloud has to know, where it is other."""
@@ -333,6 +347,10 @@ class Running:
                 self._dirty.update(self._table.services)
                 self._dirty.update(self._table.routes)
                 self._changed.set()
+            case Refused():
+                self._whole_sent = False  # it goes on with the table before, to which no change fits
+                log.error("the mesh refuses its table, and goes on with the one before: %s", frame.why)
+                self._changed.set()
             case Asked():
                 if self._interest.took(frame.services, self._clock.now_us() // 1000):
                     self._engine.note(NOTES, _ASKED, self._interest.note())
@@ -351,20 +369,20 @@ class Running:
         """A process is there: tell it everything."""
         for problem in ready.problems:
             log.warning("the mesh: %s", problem)
-        if self._state.default_plane is not self._compiled.default_plane:
-            anew = Compiled(self._place.gateway, self._state.default_plane)
+        anew = Compiled(self._place.gateway, self._state.default_plane, self._state.no_kernel)
+        if (anew.default_plane, anew.no_kernel) != (self._compiled.default_plane, self._compiled.no_kernel):
             self._compiled = compile_table(self._table, anew)
         self._number += 1
         self._child.send(self._reached())
         self._child.send(Callers(names=self._callers))
         self._child.send(Tunnels(places=self._tunnels))
         self._child.send(Alarms(rules=self._rules))
-        self._whole_sent = self._child.send(Whole(number=self._number, table=table_difference(Table(), self._table)))
+        self._send_whole()
         self._vote()
 
     def _tell(self) -> None:
         """Report what is worth it; while the process has not caught up, what it will say is awaited."""
-        if self._state.programmed not in (0, self._number):
+        if self._is_catching_up():
             return
         rates = self._state.traffic.rates()
         names: dict[str, Subject] = {str(key): key for key in self._table.services}
@@ -378,11 +396,23 @@ class Running:
             self._clock.now_us() // 1000,
         )
 
+    def _is_catching_up(self) -> bool:
+        behind = self._number not in (self._state.programmed, self._state.refused_number)
+        if not behind:
+            self._behind_s = None
+            return False
+        now_s = self._clock.monotonic_s()
+        self._behind_s = now_s if self._behind_s is None else self._behind_s
+        return now_s - self._behind_s < PATIENCE_S
+
     def _publish(self, body: Alert) -> None:
         level = logging.WARNING if body.firing else logging.INFO
         log.log(level, "alarm %s of %s %s: %s", body.rule, body.about, "holds" if body.firing else "is over", body.text)
         namespace, _, service = body.about.partition("/")
-        self._home.publish(topics.alert(namespace, service, body.rule.partition("/")[2]), encode(body), True)
+        about = ServiceKey(namespace, service)
+        watched = any(rule.key == body.rule and about in rule.services for rule in self._rules)
+        payload = encode(body) if body.firing or watched else b""  # nothing stays of a rule that is gone
+        self._home.publish(topics.alert(namespace, service, body.rule.partition("/")[2]), payload, True)
 
 
 def settings_of(place: Place) -> Settings:

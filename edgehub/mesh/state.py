@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 
 from edgehub.mesh import alarms
 from edgehub.mesh.traffic import Traffic
 from mesh.alerts import Alert
-from mesh.frames import Counted, FromMesh, Programmed, Ready
+from mesh.frames import Counted, FromMesh, Programmed, Ready, Refused
 from mesh.model import Plane, PortKey, ServiceKey
 from mesh.problems import Problem, Subject
 from mesh.snapshot import Collected
@@ -23,6 +24,9 @@ class State:
         self.ready: Ready | None = None
         self.programmed = 0
         """The number of the table that is carried out; 0: none yet."""
+        self.refused = ""
+        """Why the last table was not taken; empty: it was."""
+        self.refused_number = 0
         self.problems: Mapping[Subject, tuple[Problem, ...]] = {}
         self.traffic = Traffic()
         self.firing: dict[tuple[str, ServiceKey], mesh.Alert] = {}
@@ -36,6 +40,12 @@ class State:
         self._collected.ended(_WORKER)
 
     @property
+    def no_kernel(self) -> str:
+        """Why this machine has no nftables; empty: it has, or nobody has asked yet."""
+        there = self.ready.planes if self.ready is not None else ()
+        return next((one.why_not for one in there if one.plane is Plane.NFTABLES and os.geteuid()), "")
+
+    @property
     def default_plane(self) -> Plane:
         """What carries services that ask for nothing else."""
         there = self.ready.planes if self.ready is not None else ()
@@ -47,8 +57,12 @@ class State:
         match frame:
             case Ready():
                 self.ready = frame
+            case Refused():
+                self.refused, self.refused_number = frame.why, frame.number
             case Programmed():
                 self.programmed = frame.number
+                if frame.number > self.refused_number:
+                    self.refused = ""
                 if frame.problems is not None:
                     touched = self.problems.keys() | frame.problems.keys()
                     before, self.problems = self.problems, frame.problems

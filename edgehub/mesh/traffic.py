@@ -127,10 +127,11 @@ class Traffic:
 
     def health(self) -> dict[PortKey, dict[str, str]]:
         """Endpoints that are held off for what they did."""
-        return {
-            one.port: {place.place: _HEALTH[place.state] for place in one.places if place.state in _HEALTH}
-            for one in self._upstreams
-        }
+        found = {}
+        for one in self._upstreams:
+            if held := {place.place: _HEALTH[place.state] for place in one.places if place.state in _HEALTH}:
+                found[one.port] = held
+        return found
 
     def breakers(self) -> dict[ServiceKey, str]:
         """The worst breaker of each service that is not closed."""

@@ -15,7 +15,12 @@ from tests.cloudsync.process import free_ports
 from tests.e2e.mesh_site import answers, becomes, get, lookup, mesh_environment, service, web
 from tests.e2e.rig import Hub, until
 from tests.e2e.test_pods import apply, shims_of
+from twin.link.mqtt import MqttLink
+from twin.link.options import MqttOptions
+from twin.wire import topics
 from twin.wire.api import ApplyMode
+from twin.wire.codec import decode
+from twin.wire.mesh import Alert
 
 ROUTE = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -27,6 +32,32 @@ spec:
   - matches: [{path: {type: PathPrefix, value: /two}}]
     backendRefs: [{name: two, port: 80}]
   - backendRefs: [{name: web, port: 80}]
+"""
+LISTED = """
+apiVersion: v1
+kind: Service
+metadata: {name: listed, namespace: plant}
+spec: {ports: [{name: http, port: 80, appProtocol: http}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: listed-1, namespace: plant, labels: {kubernetes.io/service-name: listed}}
+addressType: IPv4
+endpoints: [{addresses: [127.0.0.1], conditions: {ready: true}}]
+ports: [{name: http, port: LIVE}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: listed-2, namespace: plant, labels: {kubernetes.io/service-name: listed}}
+addressType: IPv4
+endpoints: [{addresses: [127.0.0.1], conditions: {ready: true}}]
+ports: [{name: http, port: DEAD}]
+"""
+ALARM = """
+apiVersion: edgetwin.dev/v1
+kind: AlarmRule
+metadata: {name: nobody, namespace: plant}
+spec: {service: {name: empty}, metric: noEndpoint}
 """
 WEB = "web.plant.svc.cluster.local"
 
@@ -212,6 +243,47 @@ async def test_a_bad_route_is_refused_and_the_last_good_one_stays(two):
     assert (await asyncio.to_thread(get, address, 80, "/other"))[0] == 200
     assert (await asyncio.to_thread(two.run, "mesh", "routes")).returncode == 1
     await apply(two, ROUTE, mode=ApplyMode.DELETE)
+
+
+async def test_an_endpoint_that_a_list_calls_ready_and_is_dead_costs_no_request_and_shows_as_such(two):
+    live, dead = free_ports(2)
+    listed = LISTED.replace("LIVE", str(live)).replace("DEAD", str(dead))
+    await apply(two, listed, web(two, "five", live, "five"))
+    address = await answers(two, {"five"}, "listed")
+    for _ in range(30):
+        assert (await asyncio.to_thread(get, address))[0] == 200
+
+    def is_dead(one):
+        assert get(address)[0] == 200  # it is tried again in time, and found as before
+        health = {end["place"]: end.get("health") for end in one["endpoints"]}
+        return health[f"127.0.0.1:{dead}"] in ("ejected", "failing")
+
+    await shown(two, "plant/listed", is_dead)
+    await apply(two, listed, mode=ApplyMode.DELETE)
+
+
+async def test_an_alarm_is_told_on_mqtt_and_in_status_until_it_is_over(two):
+    heard = asyncio.Queue()
+    access = await two.access()
+    options = MqttOptions(access.host, access.port, "listener", access.account, access.password)
+    async with two.client() as client, MqttLink(options) as link:
+        await link.connected(10)
+        await link.subscribe(topics.ALL_ALERTS, heard.put_nowait)
+        await apply(two, service("empty"), ALARM)
+        async with asyncio.timeout(20):
+            message = await heard.get()
+        alert = decode(Alert, message.payload, what="alert")
+        assert message.topic == "et/1/alert/plant/empty/nobody"
+        assert (alert.rule, alert.about, alert.firing) == ("plant/nobody", "plant/empty", True)
+        assert [one for one in (await client.status()).alarms if "plant/nobody" in one]
+        one = await shown(two, "plant/empty", lambda one: one["alerts"])
+        assert one["alerts"] == ["plant/nobody"]
+        assert (await asyncio.to_thread(two.run, "mesh", "doctor")).returncode == 1
+        await apply(two, ALARM, mode=ApplyMode.DELETE)
+        async with asyncio.timeout(20):
+            assert (await heard.get()).payload == b""
+        assert not [one for one in (await client.status()).alarms if "plant/nobody" in one]
+    await apply(two, service("empty"), mode=ApplyMode.DELETE)
 
 
 async def test_the_machines_own_resolver_settings_are_never_touched(two):
