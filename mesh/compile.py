@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from mesh.binding import Around, Bound, Claim, Statement, backends_of, claims_of, frontend_of
-from mesh.checks import ports_of_parent, said_of_policy, said_of_route, usable, without_itself
+from mesh.checks import port_of, ports_of_parent, said_of_policy, said_of_route, usable, without_itself
 from mesh.difference import applied, difference, table_difference
 from mesh.grouping import DEFAULT_POLICY, group_of, port_key, service_beyond_kernel
 from mesh.loops import Aims, aim_of, aims_of, looped, said_of_loops
@@ -64,6 +64,10 @@ class Compiled:
     problems: Problems = field(default_factory=dict)
     claims: Mapping[Claim, PortKey] = field(default_factory=dict)
     """Who has which address."""
+    bound: Mapping[PortKey, tuple[Bound, ...]] = field(default_factory=dict)
+    """The routes of each port."""
+    beyond_kernel: Mapping[ServiceKey, str] = field(default_factory=dict)
+    """Services that the kernel cannot carry, and why."""
     faces: Mapping[PortKey, Face] = field(default_factory=dict)
     aims: Aims = field(default_factory=dict)
     """Endpoints that are frontends of ours."""
@@ -72,40 +76,24 @@ class Compiled:
 def compile_table(table: Table, before: Compiled | None = None) -> Compiled:
     """The whole table; what has the inputs that it had ``before`` is taken from there. Settings are those of before."""
     before = before or Compiled()
-    services, policies = table.services, table.policies
-    claims = _claims(services.values())
-    routes = _bound(table)
-    beyond = {
-        key: why
-        for key, service in services.items()
-        if (why := service_beyond_kernel(service, policies.get(key, DEFAULT_POLICY)))
-    }
-    faces: dict[PortKey, Face] = {}
-    for service in services.values():
-        for port in service.ports:
-            key = port_key(service, port)
-            owners = tuple((claim, claims[claim]) for claim in claims_of(service, port))
-            behind = _behind(key, routes.get(key, ()), beyond)
-            around = Around(before.default_plane, owners, routes.get(key, ()), behind, before.no_kernel)
-            faces[key] = _face(service, port, around, before)
+    services = table.services
+    around = _World(before, _claims(services.values()), _bound(table), _beyond_kernel(table))
+    ports = [(service, port) for service in services.values() for port in service.ports]
+    faces = {port_key(service, port): _face(service, port, around.of(service, port), before) for service, port in ports}
     frontends = {key: face.frontend for key, face in faces.items() if face.frontend}
-    aims = aims_of(services.values(), claims)
+    aims = aims_of(services.values(), around.claims)
     left_out = looped(aims, frontends)
     backends = {group.key: group for group in _groups(table, left_out, before)}
-    said = [one for route in table.routes.values() for one in said_of_route(route, table)]
-    said += [one for key, policy in policies.items() for one in said_of_policy(key, policy, services)]
-    said += [one for face in faces.values() for one in face.said]
-    said += said_of_loops(left_out)
-    return Compiled(
-        before.node,
-        before.default_plane,
-        before.no_kernel,
-        table,
-        Programme(frontends, backends),
-        _by_subject(said),
-        claims,
-        faces,
-        aims,
+    return replace(
+        before,
+        table=table,
+        programme=Programme(frontends, backends),
+        problems=_problems(table, faces, left_out),
+        claims=around.claims,
+        bound=around.routes,
+        beyond_kernel=around.beyond_kernel,
+        faces=faces,
+        aims=aims,
     )
 
 
@@ -114,11 +102,33 @@ def change(before: Compiled, change: TableChange) -> tuple[Compiled, ProgrammeDe
     table = applied(before.table, change)
     groups = _of_endpoints_alone(before, change)
     if groups is None:
-        after = compile_table(table, before)
+        of_routes = table.services is before.table.services and table.policies is before.table.policies
+        after = _with_routes(before, table) if of_routes and not before.aims else compile_table(table, before)
         return after, difference(before.programme, after.programme)
     new = {group.key: group for group in groups if before.programme.backends.get(group.key) != group}
     programme = replace(before.programme, backends={**before.programme.backends, **new})
     return replace(before, table=table, programme=programme), ProgrammeDelta(backends=tuple(new.values()))
+
+
+def _with_routes(before: Compiled, table: Table) -> Compiled:
+    """The same services with other routes: only ports that routes come to or leave are compiled."""
+    around = _World(before, before.claims, _bound(table), before.beyond_kernel)
+    faces, frontends = dict(before.faces), dict(before.programme.frontends)
+    for key in around.routes.keys() | before.bound.keys():
+        port = port_of(table.services, key)
+        if port is not None and around.routes.get(key) != before.bound.get(key):
+            service = table.services[key.service]
+            faces[key] = face = _face(service, port, around.of(service, port), before)
+            if face.frontend:
+                frontends[key] = face.frontend
+    return replace(
+        before,
+        table=table,
+        programme=replace(before.programme, frontends=frontends),
+        problems=_problems(table, faces, {}),
+        bound=around.routes,
+        faces=faces,
+    )
 
 
 def _of_endpoints_alone(before: Compiled, change: TableChange) -> list[BackendGroup] | None:
@@ -199,14 +209,43 @@ def _groups(table: Table, left_out: Mapping[PortKey, frozenset[str]], before: Co
             yield known
 
 
-def _behind(
-    key: PortKey, routes: tuple[Bound, ...], beyond: Mapping[ServiceKey, str]
-) -> tuple[tuple[ServiceKey, str], ...]:
-    """Of the services behind a port those that the kernel cannot carry."""
-    if not beyond:
-        return ()
-    behind = {key.service, *(to.service for route, policy in routes for to in backends_of(route, policy))}
-    return tuple((one, beyond[one]) for one in sorted(behind) if one in beyond)
+@dataclass(frozen=True, slots=True)
+class _World:
+    """What the frontends of all ports depend on."""
+
+    settings: Compiled
+    claims: Mapping[Claim, PortKey]
+    routes: Mapping[PortKey, tuple[Bound, ...]]
+    beyond_kernel: Mapping[ServiceKey, str]
+
+    def of(self, service: Service, port: ServicePort) -> Around:
+        """Of that what one port depends on."""
+        key = port_key(service, port)
+        routes = self.routes.get(key, ())
+        behind = {key.service, *(to.service for route, policy in routes for to in backends_of(route, policy))}
+        return Around(
+            self.settings.default_plane,
+            tuple((claim, self.claims[claim]) for claim in claims_of(service, port)),
+            routes,
+            tuple((one, self.beyond_kernel[one]) for one in sorted(behind) if one in self.beyond_kernel),
+            self.settings.no_kernel,
+        )
+
+
+def _beyond_kernel(table: Table) -> Mapping[ServiceKey, str]:
+    found = (
+        (key, service_beyond_kernel(service, table.policies.get(key, DEFAULT_POLICY)))
+        for key, service in table.services.items()
+    )
+    return {key: why for key, why in found if why}
+
+
+def _problems(table: Table, faces: Mapping[PortKey, Face], left_out: Mapping[PortKey, frozenset[str]]) -> Problems:
+    said = [one for route in table.routes.values() for one in said_of_route(route, table)]
+    said += [one for key, policy in table.policies.items() for one in said_of_policy(key, policy, table.services)]
+    said += [one for face in faces.values() for one in face.said]
+    said += said_of_loops(left_out)
+    return _by_subject(said)
 
 
 def _policy(table: Table, key: ServiceKey) -> Policy:

@@ -75,13 +75,16 @@ def _turns(services: Iterable[tuple[Service, StaleRule]], known: Known) -> Itera
 
 def _judged_port(key: PortKey, port: ServicePort, rule: StaleRule, known: Known, now_ms: int) -> ServicePort:
     found = []
+    asked = known.here or known.others
     for endpoint in port.endpoints:
         lost = _lost_ms(endpoint, known)
         old = lost is not None and now_ms - lost >= rule.max_age_ms
         if old and rule.drop:
             continue
-        alive, doubted = _alive((key, endpoint.place), endpoint.node, known, now_ms)
-        found.append((replace(endpoint, stale=endpoint.stale or old or doubted), endpoint.ready and not alive))
+        alive, doubted = _alive((key, endpoint.place), endpoint.node, known, now_ms) if asked else (True, False)
+        stale = endpoint.stale or old or doubted
+        one = endpoint if stale is endpoint.stale else replace(endpoint, stale=stale)
+        found.append((one, endpoint.ready and not alive))
     panic = not any(one.ready and not dead for one, dead in found)
     endpoints = tuple(replace(one, ready=False) if dead and not panic else one for one, dead in found)
     return port if endpoints == port.endpoints else replace(port, endpoints=endpoints)

@@ -124,6 +124,13 @@ CORE_MUTANTS = (
         CHANGED,
     ),
     Mutant(
+        "left_routes_stay",
+        COMPILE,
+        "for key in around.routes.keys() | before.bound.keys():",
+        "for key in around.routes.keys():",
+        CHANGED,
+    ),
+    Mutant(
         "new_loops_are_not_seen",
         COMPILE,
         "if aimed or any(aim_of(one, port.transport, before.claims) for one in port.endpoints):",
