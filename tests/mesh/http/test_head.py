@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import h11
+import httptools
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -189,3 +190,21 @@ def test_what_is_taken_means_the_same_to_h11(first: str, lines):
         assert isinstance(judge.next_event(), h11.EndOfMessage)
     for field in ours.fields:
         assert (field.name, field.value) in [(name, value) for name, value in event.headers]
+    llhttp = Llhttp(head)
+    assert llhttp.headers == [(name, value) for name, value in event.headers]
+    assert llhttp.ended == (ours.framing is Framing.NONE or (ours.framing is Framing.LENGTH and not ours.length))
+
+
+class Llhttp:
+    """What llhttp reads out of a head: a third opinion."""
+
+    def __init__(self, head: bytes) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.ended = False
+        httptools.HttpRequestParser(self).feed_data(head)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value.rstrip(b" \t")))
+
+    def on_message_complete(self) -> None:
+        self.ended = True
