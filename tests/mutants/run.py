@@ -15,6 +15,7 @@ import pytest
 
 from tests.mutants.cloud_rules import CLOUD_MUTANTS
 from tests.mutants.dns_rules import DNS_MUTANTS
+from tests.mutants.http_rules import HTTP_MUTANTS
 from tests.mutants.identity_rules import IDENTITY_MUTANTS
 from tests.mutants.kube_rules import KUBE_MUTANTS
 from tests.mutants.mesh_core import CORE_MUTANTS
@@ -37,6 +38,7 @@ ALL = (
     *DNS_MUTANTS,
     *DOCUMENT_MUTANTS,
     *PEER_MUTANTS,
+    *HTTP_MUTANTS,
 )
 # A mutant that cannot run proves nothing of the tests.
 NOT_A_MUTANT = ("NameError", "AttributeError", "ImportError", "SyntaxError", "TypeError", "UnboundLocalError")
