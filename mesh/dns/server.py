@@ -19,7 +19,7 @@ from mesh.dns.places import Place, place_of
 from mesh.dns.respond import DnsCounters, Responder
 from mesh.dns.settings import DnsSettings
 from mesh.dns.tcp import TcpConnections
-from mesh.dns.udp import UdpListener
+from mesh.dns.udp import EverywhereListener, UdpListener
 from mesh.dns.zone import Zone
 from mesh.errors import MeshError
 from mesh.model import Service, ServiceKey, Table
@@ -126,7 +126,8 @@ class DnsServer:
                     raise
                 continue  # the port that was free for UDP is taken for TCP
             break
-        listener = UdpListener(udp, self._answers.ready, self._responder, self.counters)
+        kind = EverywhereListener if ip_address(place.address.partition("%")[0]).is_unspecified else UdpListener
+        listener = kind(udp, self._answers.ready, self._responder, self.counters)
         listener.open()
         self._listeners.append(listener)
         self._servers.append(await asyncio.get_running_loop().create_server(self._connections, sock=tcp))

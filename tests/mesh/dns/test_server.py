@@ -200,6 +200,17 @@ async def test_ipv6_is_served_too():
         assert values(await over_tcp(server, WEB)) == ["127.96.0.1"]
 
 
+@pytest.mark.parametrize(
+    ("listen", "asked"), [("0.0.0.0:0", "127.0.0.1"), ("0.0.0.0:0", "127.7.7.7"), ("[::]:0", "::1")]
+)
+async def test_on_all_addresses_each_answer_comes_from_the_one_that_was_asked(listen, asked):
+    async with serving(settings=replace(HERE, listen=(listen,))) as server:
+        for query in (dns.message.make_query(WEB, "A"), dns.message.make_query(WEB, "A")):
+            answer = await dns.asyncquery.udp(query, asked, 5, server.places[0].port)
+            assert values(answer) == ["127.96.0.1"]
+        assert server.counters.queries == 2
+
+
 async def test_several_servers_share_one_port_where_they_are_told_to():
     shared = replace(HERE, shared=True)
     async with (
