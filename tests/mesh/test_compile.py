@@ -467,6 +467,17 @@ def test_a_change_that_means_nothing_says_nothing():
     assert change(compiled(web), TableChange(services=(replace(web, generation=7),)))[1] == ProgrammeDelta()
 
 
+def test_a_route_that_comes_moves_or_goes_is_news_of_its_own_ports_alone():
+    before = compiled(*(service(name, address=f"10.96.1.{number}") for number, name in enumerate("abc")))
+    one, delta = change(before, TableChange(routes=(route("r", rule("c"), parents=[pkey("a")]),)))
+    assert [face.key for face in delta.frontends] == [pkey("a")]
+    two, delta = change(one, TableChange(routes=(route("r", rule("c"), parents=[pkey("b")]),)))
+    assert {face.key for face in delta.frontends} == {pkey("a"), pkey("b")}
+    after, delta = change(two, TableChange(gone_routes=(rkey("r"),)))
+    assert [face.key for face in delta.frontends] == [pkey("b")]
+    assert after == before
+
+
 def test_what_is_gone_is_named():
     before = compiled(service("web"), service("x", address=""))
     _, delta = change(before, TableChange(gone_services=(skey(), skey("x"))))

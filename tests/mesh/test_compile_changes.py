@@ -80,12 +80,21 @@ policies = st.sampled_from(
 )
 service_keys, route_keys = st.sampled_from(NAMES).map(skey), st.builds(rkey, st.sampled_from(NAMES))
 some_services = st.lists(services, max_size=3, unique_by=lambda one: one.key).map(tuple)
+some_routes = st.lists(routes, max_size=3, unique_by=lambda one: one.key).map(tuple)
 changes = st.one_of(
     st.builds(TableChange, some_services),
     st.builds(
         TableChange,
+        routes=some_routes,
+        route_policies=st.dictionaries(route_keys, policies, max_size=2),
+        gone_routes=st.lists(st.builds(rkey, st.sampled_from(NAMES), st.sampled_from(RouteKind)), max_size=3).map(
+            tuple
+        ),
+    ),
+    st.builds(
+        TableChange,
         some_services,
-        st.lists(routes, max_size=3, unique_by=lambda one: one.key).map(tuple),
+        some_routes,
         st.dictionaries(service_keys, policies, max_size=2),
         st.dictionaries(route_keys, policies, max_size=2),
     ),

@@ -128,7 +128,7 @@ CORE_MUTANTS = (
         COMPILE,
         "for key in around.routes.keys() | before.bound.keys():",
         "for key in around.routes.keys():",
-        CHANGED,
+        COMPILED,
     ),
     Mutant(
         "new_loops_are_not_seen",
