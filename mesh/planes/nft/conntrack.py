@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final
 
 from mesh.model import Transport
@@ -36,9 +37,13 @@ _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
 _FILTER_REPLY: Final = 2
 _BY_SOURCE, _BY_NUMBER, _BY_SOURCE_PORT = 1 << 0, 1 << 3, 1 << 4
 _PACKETS, _BYTES = 1, 2
+_PROTO_STATE, _TCP, _TCP_STATE = 4, 1, 1
+_OVER: Final = frozenset({b"\x07", b"\x08"})
+"""TIME_WAIT and CLOSE of TCP: only the memory of a connection, of which a busy service leaves thousands."""
 _DNAT: Final = 1 << 5
 _PROTO: Final = {Transport.TCP: 6, Transport.UDP: 17}
 _TRANSPORT: Final = {number: transport for transport, number in _PROTO.items()}
+_ACCOUNTING: Final = Path("/proc/sys/net/netfilter/nf_conntrack_acct")
 _FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -60,6 +65,14 @@ class Flow:
     """How the kernel names it."""
 
 
+def counts_bytes() -> bool:
+    """Whether the kernel counts what each connection carries, in this thread's network namespace."""
+    try:
+        return _ACCOUNTING.read_text().strip() == "1"
+    except OSError:
+        return False
+
+
 class Conntrack:
     """Asks and tells nf_conntrack. Bound to the network namespace of the thread that made it."""
 
@@ -72,22 +85,26 @@ class Conntrack:
 
     def flows(self, version: int) -> Iterator[Flow]:
         """All connections with another destination than they had, of one version of IP."""
-        status = attribute(_STATUS, _U32.pack(_DNAT)) + attribute(_STATUS_MASK, _U32.pack(_DNAT))
-        return self._flows(version, status)
+        return self._translated(version)
 
     def cut(self, transport: Transport, to: Member, is_ours: Callable[[Flow], bool]) -> int:
         """End the connections that go to an endpoint, as far as they are ours; how many those were."""
-        asked = self._flows(to.version, _sent_back_by(transport, to))
+        asked = self._flows(to.version, _sent_back_by(transport, to), live=True)
         # Older kernels do not know the filter and name all.
         return self._end(one for one in asked if one.transport is transport and one.to == to.place and is_ours(one))
 
     def cut_all(self, is_dead: Callable[[Flow], bool]) -> int:
         """End the connections of which this is said; how many those were."""
-        return sum(self._end(one for one in self.flows(version) if is_dead(one)) for version in (4, 6))
+        return sum(self._end(one for one in self._translated(version, live=True) if is_dead(one)) for version in (4, 6))
 
-    def _flows(self, version: int, asked: bytes) -> Iterator[Flow]:
+    def _translated(self, version: int, *, live: bool = False) -> Iterator[Flow]:
+        status = attribute(_STATUS, _U32.pack(_DNAT)) + attribute(_STATUS_MASK, _U32.pack(_DNAT))
+        return self._flows(version, status, live=live)
+
+    def _flows(self, version: int, asked: bytes, *, live: bool = False) -> Iterator[Flow]:
         for body in self._netlink.dump(Ask(_GET, _HEAD.pack(_FAMILY[version], 0, 0) + asked)):
-            if flow := _flow(body, version):
+            said = attributes(body, _HEAD.size)
+            if not (live and _is_over(said)) and (flow := _flow(said, version)):
                 yield flow
 
     def _end(self, flows: Iterable[Flow]) -> int:
@@ -116,8 +133,13 @@ def _sent_back_by(transport: Transport, to: Member) -> bytes:
     )
 
 
-def _flow(body: bytes, version: int) -> Flow | None:
-    found = attributes(body, _HEAD.size)
+def _is_over(said: Mapping[int, bytes]) -> bool:
+    if _PROTO_STATE not in said:
+        return False
+    return attributes(attributes(said[_PROTO_STATE]).get(_TCP, b"")).get(_TCP_STATE) in _OVER
+
+
+def _flow(found: Mapping[int, bytes], version: int) -> Flow | None:
     if not _U32.unpack(found.get(_STATUS, bytes(4)))[0] & _DNAT:
         return None
     original = attributes(found[_ORIGINAL])
@@ -143,5 +165,5 @@ def _flow(body: bytes, version: int) -> Flow | None:
     )
 
 
-def _number(counter: dict[int, bytes], which: int) -> int:
+def _number(counter: Mapping[int, bytes], which: int) -> int:
     return int(_U64.unpack(counter[which])[0]) if which in counter else 0

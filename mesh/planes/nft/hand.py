@@ -1,6 +1,7 @@
-"""The one thread that writes to the kernel and reads from it, and what it knows of the table's state.
+"""The threads that talk to the kernel, and what is known of the table's state.
 
-All of it blocks for milliseconds, with 1 000 services for a few; a loop that carries connections must not wait for it.
+A change takes milliseconds, reading all counters many: a loop that carries connections must wait for neither, and a
+change not for what is read.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from mesh.anyip import Network, links
 from mesh.errors import PlaneError
-from mesh.planes.nft.conntrack import Conntrack, Flow
+from mesh.planes.nft.conntrack import Conntrack, Flow, counts_bytes
 from mesh.planes.nft.doors import COUNTED, Doors, Spot, key_bytes
 from mesh.planes.nft.kernel import Kernel, Standing
 from mesh.planes.nft.library import Nft
@@ -39,10 +40,11 @@ class Tools:
 
 
 class Hand:
-    """Does things in its thread, one after the other."""
+    """Does things in a thread, one after the other, and reads counters in another."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="nftables")
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="nftables-counters")
         self._tools: Tools | None = None
         self._generation: int | None = None
         """The kernel's number after our last transaction; None: somebody else may have changed something."""
@@ -66,6 +68,7 @@ class Hand:
         if tools is not None:
             await self._do(_close, tools)
         self._thread.shutdown(wait=False)
+        self._reading.shutdown(wait=False)
 
     async def run(self, text: str, *, whole: bool = False) -> None:
         """One transaction; ``whole`` says that it leaves nothing of what was. Raises PlaneError if nothing was done."""
@@ -76,7 +79,7 @@ class Hand:
         return await self._do(self._differs, list(pieces))
 
     async def links(self) -> set[Network]:
-        """The networks of this machine's own links."""
+        """The networks of this machine's own links. Raises OSError."""
         return await self._do(links)
 
     async def cut(self, cuts: Iterable[Cut], doors: Doors) -> int:
@@ -89,11 +92,11 @@ class Hand:
 
     async def opened(self) -> Mapping[tuple[str, bytes], int]:
         """How many connections there were, by set and key."""
-        return await self._do(self._counts)
+        return await self._read(_counts)
 
     async def carried(self, doors: Doors) -> Mapping[int, tuple[Spot, int, int]]:
         """Packets and bytes of the connections by our doors, by the kernel's number for each."""
-        return await self._do(self._carried, doors)
+        return await self._read(_carried, doors)
 
     # -- in the thread ---------------------------------------------------------------------------------------------
 
@@ -133,19 +136,6 @@ class Hand:
 
         return self._at_hand().conntrack.cut_all(is_stray)
 
-    def _counts(self) -> Mapping[tuple[str, bytes], int]:
-        kernel = self._at_hand().kernel
-        return {(name, key): count for name in COUNTED for key, count in kernel.counts(name)}
-
-    def _carried(self, doors: Doors) -> Mapping[int, tuple[Spot, int, int]]:
-        found = {}
-        for version in (4, 6):
-            for flow in self._at_hand().conntrack.flows(version):
-                spots = doors.spots(flow.transport, flow.address, flow.port)
-                if spots and (spot := spots.get(flow.to)):
-                    found[flow.id] = spot, flow.packets, flow.carried_bytes
-        return found
-
     def _at_hand(self) -> Tools:
         if self._tools is None:
             msg = "the nftables plane is not open"
@@ -155,6 +145,10 @@ class Hand:
     async def _do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, lambda: work(*args, **kwargs))
+
+    async def _read(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reading, lambda: work(*args, **kwargs))
 
 
 def difference(standing: Standing, pieces: Iterable[Piece]) -> str:
@@ -195,3 +189,27 @@ def _close(tools: Tools) -> None:
     tools.nft.close()
     tools.kernel.close()
     tools.conntrack.close()
+
+
+def _counts() -> Mapping[tuple[str, bytes], int]:
+    kernel = Kernel()
+    try:
+        return {(name, key): count for name in COUNTED for key, count in kernel.counts(name)}
+    finally:
+        kernel.close()
+
+
+def _carried(doors: Doors) -> Mapping[int, tuple[Spot, int, int]]:
+    found: dict[int, tuple[Spot, int, int]] = {}
+    if not counts_bytes():
+        return found
+    conntrack = Conntrack()
+    try:
+        for version in (4, 6):
+            for flow in conntrack.flows(version):
+                spots = doors.spots(flow.transport, flow.address, flow.port)
+                if spots and (spot := spots.get(flow.to)):
+                    found[flow.id] = spot, flow.packets, flow.carried_bytes
+    finally:
+        conntrack.close()
+    return found

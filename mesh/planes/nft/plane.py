@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -70,7 +70,7 @@ class Nftables:
         self._lock: socket.socket | None = None
         self._busy = asyncio.Lock()
         self._nudged = asyncio.Event()
-        self._watcher: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._book = Book(upstreams)
         self._settled = False
         """Whether the table is known to hold what we said, and nothing of an earlier life."""
@@ -78,7 +78,6 @@ class Nftables:
         self._troubled = False
         self._back_off_s = 0.0
         self._mend_at_s = 0.0
-        self._count_at_s = 0.0
         self._settle_at_s = 0.0
 
     async def open(self) -> None:
@@ -92,7 +91,10 @@ class Nftables:
             self._lock.close()
             raise
         self._settle_at_s = self._monotonic() + self._settle_s
-        self._watcher = asyncio.create_task(self._watch(), name="nftables")
+        self._tasks = [
+            asyncio.create_task(self._watch(), name="nftables"),
+            asyncio.create_task(self._count(), name="nftables-counters"),
+        ]
 
     async def program(self, delta: ProgrammeDelta) -> Mapping[PortKey, str]:
         """Carry out a change, all of it in one transaction. Returns what it could not do, by frontend."""
@@ -115,11 +117,10 @@ class Nftables:
 
     async def close(self) -> None:
         """Let go of the kernel. What it carries, and what it has been told, goes on."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watcher
-            self._watcher = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
         async with self._busy:
             await self._hand.close()
         if self._lock is not None:
@@ -130,12 +131,14 @@ class Nftables:
 
     async def _take(self, step: Step) -> Mapping[PortKey, str]:
         """Bring frontends to what they are to become; what could not be done."""
-        pieces: dict[PortKey | None, Piece] = {None: links_of(await self._hand.links())}
-        failed = await self._tell(pieces | step.pieces)
+        pieces = step.pieces
+        with suppress(OSError):  # then those that were known last are as good as any
+            pieces[None] = links_of(await self._hand.links())
+        failed = await self._tell(pieces)
         await self._cut(self._book.done(step, failed))
         if not self._settled:
             self._settled = True
-            await self._hand.cut_strays(self._book.doors)
+            await self._ended(self._hand.cut_strays(self._book.doors))
         return {**step.problems, **failed}
 
     async def _tell(self, pieces: Mapping[PortKey | None, Piece]) -> Mapping[PortKey, str]:
@@ -178,10 +181,12 @@ class Nftables:
         return problems
 
     async def _cut(self, cuts: set[Cut]) -> None:
-        if not cuts:
-            return
+        if cuts:
+            await self._ended(self._hand.cut(sorted(cuts), self._book.doors))
+
+    async def _ended(self, cutting: Awaitable[int]) -> None:
         try:
-            ended = await self._hand.cut(sorted(cuts), self._book.doors)
+            ended = await cutting
         except OSError as error:
             log.warning("connections to endpoints that are gone could not be cut: %s", error)
         else:
@@ -190,7 +195,7 @@ class Nftables:
     # -- the watch -------------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Follow the upstreams, see to it that the table stands, and read the counters; to the end of the plane."""
+        """Follow the upstreams, and see to it that the table stands; to the end of the plane."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._watch_s):
@@ -201,7 +206,6 @@ class Nftables:
                     if self._settled or self._monotonic() >= self._settle_at_s:
                         await self._take(self._book.step_of_upstreams(self._monotonic()))
                     await self._mend()
-                    await self._count()
             except (OSError, PlaneError) as error:
                 log.log(logging.DEBUG if self._troubled else logging.WARNING, "nftables cannot be watched: %s", error)
                 self._troubled = True
@@ -230,15 +234,21 @@ class Nftables:
             self._on_mended(text)
 
     async def _count(self) -> None:
-        began_s = self._monotonic()
-        if not self._settled or began_s < self._count_at_s:
-            return
-        owners = self._book.counted
-        self._meter.opened(await self._hand.opened(), owners)
-        self._meter.carried(await self._hand.carried(self._book.doors))
-        self._meter.keep(owners.values())
-        now_s = self._monotonic()
-        self._count_at_s = now_s + max(self._count_s, (now_s - began_s) / _MOST_OF_THE_TIME)
+        """Read the counters, now and then; to the end of the plane."""
+        pause_s = self._count_s
+        while True:
+            await asyncio.sleep(pause_s)
+            began_s = self._monotonic()
+            owners = self._book.counted
+            try:
+                if self._settled:
+                    self._meter.opened(await self._hand.opened(), owners)
+                    self._meter.carried(await self._hand.carried(self._book.doors))
+            except OSError as error:
+                log.debug("counters cannot be read: %s", error)  # somebody has just taken the table away
+            self._meter.keep(owners.values())
+            took_s = self._monotonic() - began_s
+            pause_s = max(self._count_s, took_s / _MOST_OF_THE_TIME)
 
 
 async def remove_leftover() -> bool:

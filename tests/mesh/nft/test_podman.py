@@ -5,7 +5,7 @@ import pytest
 from mesh.model import Endpoint, Origin
 from tests.edgehub.pods.own_podman import IMAGE, OwnPodman, missing, own_podman
 from tests.mesh.netns import needs_netns
-from tests.mesh.nft.kit import WEB4, ask, at, connect, frontend, gateway, group, key, site, until, who
+from tests.mesh.nft.kit import WEB4, ask, at, connect, frontend, gateway, group, key, site, who
 
 pytestmark = [needs_netns, pytest.mark.skipif(missing() != "", reason=missing() or "-")]
 SUBNET = "10.85.253.0/24"
@@ -42,8 +42,9 @@ async def test_pods_reach_services_and_are_endpoints_of_them(tmp_path):
             # The pod is started anew, with another address: podman changes its rules, and ours still stand.
             podman.run("restart", "--time", "0", name)
             address = podman.run("inspect", "-f", "{{.NetworkSettings.Networks.mesh.IPAddress}}", name).strip()
+            net.router.answers(address, 7000)
             await here.program(group(WEB, Endpoint(address, 7000, origin=Origin.HERE)))
-            await until(lambda: who(client, WEB4) == "pod")
+            assert who(client, WEB4) == "pod"
             assert here.mended == []
             assert rules_for(address, net.router.run("iptables-save")) == rules_for(pod.address, before)
             podman.run("rm", "--force", "--time", "0", name)
