@@ -90,6 +90,7 @@ class Live:
         self._metrics: MetricsServer | None = None
         self._alerts = Alerts()
         self._watches = False
+        self._miscounted = ""
         self._asked: dict[ServiceKey, None] = {}
         self._number = self._told_number = -1
         self._tidied = False
@@ -210,7 +211,7 @@ class Live:
             await asyncio.sleep(TICK_S)
             self._follow(self._state.passed(self._now_ms()))
             if self._listens():
-                self._count()
+                self._try_to_count()
             if self._asked:
                 self._tell(Asked(services=tuple(self._asked)))
                 self._asked.clear()
@@ -220,6 +221,14 @@ class Live:
                 self._tidied = True
                 if not self._wants_kernel():
                     await self._remove_leftover()
+
+    def _try_to_count(self) -> None:
+        try:
+            self._count()
+        except Exception as error:  # what is shown must not end what is carried
+            level = logging.ERROR if repr(error) != self._miscounted else logging.DEBUG
+            log.log(level, "Counters are not told this time", exc_info=True)
+            self._miscounted = repr(error)
 
     def _count(self) -> None:
         now_s = self._clock()
