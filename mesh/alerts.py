@@ -17,7 +17,7 @@ from typing import Final
 from mesh.breaker import BreakerState
 from mesh.model import AlarmMetric, AlarmRule, Operator, ServiceKey
 from mesh.snapshot import Own, PlaceState, ShareCounts, Snapshot, UpstreamView
-from mesh.tally import Counts
+from mesh.tally import Counts, total
 
 WINDOW_S: Final = 10.0
 MARGIN: Final = 0.1
@@ -112,20 +112,18 @@ class Alerts:
     def _remember(self, shares: Iterable[ShareCounts], wanted: set[ServiceKey], now_s: float) -> None:
         now: dict[ServiceKey, _Seen] = {}
         for share in shares:
-            service = share.key.frontend.service
-            if service not in wanted:
+            # Who calls one service by another's route has to do with both.
+            ends = {share.key.frontend.service, *([share.key.backend.service] if share.key.backend else [])} & wanted
+            if not ends:
                 continue
-            before = now.get(service) or _Seen(now_s, Counts(), 0, 0)
-            counts = before.counts
-            for _, one in share.places:
-                counts = counts.plus(one)
+            counts = total(one for _, one in share.places)
             own = dict(share.own)
-            now[service] = _Seen(
-                now_s,
-                counts,
-                before.refused + sum(own.values()),
-                before.failed + sum(number for why, number in own.items() if why in FAILURES),
-            )
+            refused, failed = sum(own.values()), sum(number for why, number in own.items() if why in FAILURES)
+            for service in ends:
+                before = now.get(service) or _Seen(now_s, Counts(), 0, 0)
+                now[service] = _Seen(
+                    now_s, before.counts.plus(counts), before.refused + refused, before.failed + failed
+                )
         for service in self._seen.keys() - wanted:
             del self._seen[service]
         for service, seen in now.items():

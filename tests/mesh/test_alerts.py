@@ -134,6 +134,26 @@ def test_answers_of_the_mesh_itself_count():
     assert site.second(own=[Own.NO_ENDPOINT, Own.UNREACHED] * 4) == [(True, pytest.approx(44.444, abs=0.01))]
 
 
+def test_what_comes_by_another_s_route_counts_too():
+    rule = AlarmRule("plant/fast", (SHOP,), AlarmMetric.REQUESTS_PER_SECOND, threshold=9)
+    alerts, tally = Alerts(), Tally()
+    alerts.follow([rule])
+    front = replace(WEB, service=ServiceKey("plant", "front"))
+    for now in (1.0, 2.0):
+        shares = tuple(
+            ShareCounts(key, (("10.0.0.1:80", tally.counts()),))
+            for key in (
+                ShareKey(front, "HTTPRoute plant/front", WEB),
+                ShareKey(WEB, "", WEB),
+                ShareKey(front, "", front),
+            )
+        )
+        events = alerts.look(Snapshot(now, shares), now)
+        for _ in range(10):
+            tally.answered(200, 0.1)
+    assert [event.value for event in events] == [20.0]
+
+
 def test_an_open_breaker_is_an_alarm_until_it_is_closed():
     site = Site(AlarmRule("plant/spared", (SHOP,), AlarmMetric.BREAKER_OPEN))
     assert site.second() == []
