@@ -47,7 +47,7 @@ from mappers.serialgpio.firmata_decoder import Side
 from mappers.serialgpio.framing_config import FramingConfig
 from mappers.serialgpio.modules import Module, module_exchange
 from mappers.serialgpio.point import SerialgpioPoint
-from tests.fuzz import dns, http, mesh
+from tests.fuzz import dns, http, mesh, peers
 from twin.certificates import is_signed_renewal, life, new_key, request
 from twin.dialects import aws_request, kubeedge_device, kubeedge_json
 from twin.errors import EdgetwinError
@@ -366,6 +366,7 @@ def targets(folder: Path) -> dict[str, Target]:
         Target("framings", framings, _texts(*(config.framed(b"ab") for config in FRAMINGS))),
         Target("dns", dns.query, dns.queries),
         Target("dns-upstream", dns.response, dns.responses),
+        Target("mesh-peers", peers.told, _files(GOLDEN / "wire", "mesh-*.json")),
         Target("http-request", http.request, http.requests),
         Target("http-response", http.response, http.responses),
         Target("http-chunks", http.chunks, http.bodies),
