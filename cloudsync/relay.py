@@ -110,11 +110,14 @@ class Relay:
 
     async def close(self) -> None:
         """End every connection."""
+        guests = list(self._guests)
         tasks = [*self._tasks, *([self._accepting] if self._accepting else [])]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        if ends := [guest.line.on_gone for guest in guests if not guest.line.gone]:
+            await asyncio.wait(ends, timeout=_PAUSE_S)
         if self._listener is not None:
             self._listener.close()
 

@@ -61,9 +61,12 @@ class TunnelDialer:
         self._estranged: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._bridges: set[Bridge] = set()
+        self._closed = False
 
     async def dial(self, port: PortKey, endpoint: Endpoint, timeout_s: float) -> socket.socket:
         """A connected socket that leads to the endpoint. Raises OSError, TimeoutError."""
+        if self._closed:
+            raise OSError(errno.ESHUTDOWN, "the tunnel is closed")
         async with asyncio.timeout(timeout_s):
             ask = Ask(
                 namespace=port.service.namespace,
@@ -80,6 +83,7 @@ class TunnelDialer:
 
     async def close(self) -> None:
         """End every line."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -97,7 +101,7 @@ class TunnelDialer:
         if line is not None:
             try:
                 return await self._ask(line, ask)
-            except (ConnectionError, BadFrame):
+            except ConnectionResetError:
                 line.abort()
         return await self._ask(await self._line(gateway), ask)
 
@@ -171,7 +175,7 @@ class TunnelDialer:
     def _keep_ready(self, gateway: str) -> None:
         ready = self._ready.setdefault(gateway, deque())
         peer = self.peers.get(gateway)
-        if peer is not None and len(ready) < READY:
+        if peer is not None and len(ready) < READY and not self._closed:
             task = asyncio.get_running_loop().create_task(self._prepare(gateway, peer))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

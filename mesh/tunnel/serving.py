@@ -39,6 +39,7 @@ class TunnelServer:
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._serving: set[asyncio.Task[None]] = set()
+        self._lines: set[Line] = set()
         self._ready: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -70,6 +71,8 @@ class TunnelServer:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        if ends := [line.on_gone for line in self._lines if not line.gone]:
+            await asyncio.wait(ends, timeout=_PAUSE_S)
         if self._listener is not None:
             self._listener.close()
 
@@ -107,6 +110,8 @@ class TunnelServer:
 
     async def serve(self, line: Line) -> None:
         """See one line to its end; its handshake is over."""
+        self._lines.add(line)
+        line.on_gone.add_done_callback(lambda _: self._lines.discard(line))
         try:
             assert line.transport is not None
             caller = self._identity.check(line.transport.get_extra_info("ssl_object"))

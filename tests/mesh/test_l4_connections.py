@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mesh.model import ConnectionPool, Endpoint, Policy, ProgrammeDelta
+from mesh.planes.l4.poller import READ, Poller
 from mesh.upstream import Outcome
 from tests.mesh.raw_rig import (
     WAIT_S,
@@ -239,6 +240,50 @@ async def test_a_connection_on_which_nothing_moves_is_ended_after_its_time(mesh:
             await reader.read()
     writer.close()
     assert mesh.seen.outcomes == [Outcome.OK]
+
+
+async def test_both_sides_are_asked_whether_they_live_where_the_policy_says_so(mesh: Rig) -> None:
+    policy = Policy(pool=ConnectionPool(tcp_keepalive_s=7))
+    port = await mesh.service(await mesh.server(echo), policy=policy)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"a")
+    assert await reader.readexactly(1) == b"a"
+    pair = mesh.seen.stood[0]._pair
+    assert pair is not None
+    for side in (pair.client, pair.endpoint):
+        assert side.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert side.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7
+    writer.close()
+
+
+async def test_what_was_said_of_a_number_is_forgotten_with_it() -> None:
+    """Two sockets are ready at once; the first one's callback closes the second, and another gets its number."""
+    poller = Poller()
+    poller.open()
+    calls = []
+    (one, one_end), (two, two_end) = socket.socketpair(), socket.socketpair()
+    number = two.fileno()
+    third, third_end = socket.socketpair()
+
+    def first(_: int) -> None:
+        one.recv(1)
+        calls.append("first")
+        poller.forget(number)
+        two.close()
+        os.dup2(third.fileno(), number)
+        poller.watch(number, READ, lambda events: calls.append("third"))
+
+    poller.watch(one.fileno(), READ, first)
+    poller.watch(number, READ, lambda events: calls.append("second"))
+    one_end.send(b"x")
+    two_end.send(b"x")
+    await until(lambda: calls)
+    await asyncio.sleep(0)
+    assert calls in (["first"], ["second", "first"])
+    poller.close()
+    os.close(number)
+    for sock in (one, one_end, two_end, third, third_end):
+        sock.close()
 
 
 async def test_a_thousand_changes_of_endpoints_under_load_drop_no_connection(mesh: Rig) -> None:

@@ -395,4 +395,58 @@ KERNEL_MUTANTS = (
     ),
 )
 
-MESH_MUTANTS = (*FLOW_MUTANTS, *KERNEL_MUTANTS)
+HELLO, RULES, AFFINITY = "mesh.planes.l4.client_hello", "mesh.planes.l4.rules", "mesh.planes.l4.affinity"
+GREETED = ("tests/mesh/test_client_hello.py",)
+BOUND = ("tests/mesh/test_l4_rules.py",)
+FRAMES, IDENTITY, SERVING = "mesh.tunnel.frames", "mesh.tunnel.identity", "mesh.tunnel.serving"
+TUNNELLED = ("tests/mesh/test_tunnel.py",)
+
+RAW_MUTANTS = (
+    # The first message of a TLS client.
+    Mutant("hello_in_one_record_only", HELLO, "at += 5 + length", "at = len(received)", GREETED),
+    Mutant("any_record_is_a_hello", HELLO, "and received[at] != _HANDSHAKE", "and False", GREETED),
+    Mutant("hellos_without_end", HELLO, "if len(received) > MAX_BYTES:", "if False:", GREETED),
+    Mutant("two_names_are_fine", HELLO, "            if seen:", "            if False:", GREETED),
+    Mutant("any_name_will_do", HELLO, "if not _NAME.fullmatch(host):", "if False:", GREETED),
+    Mutant("case_matters", HELLO, 'decode("latin-1").lower()', 'decode("latin-1")', GREETED),
+    Mutant("lengths_are_believed", HELLO, "if count > len(self.left):", "if False:", GREETED),
+    # Rules by host name.
+    Mutant("wildcards_take_nothing_too", RULES, "len(asked) > len(hostname) - 1", "True", BOUND),
+    Mutant(
+        "wildcards_take_parts_of_labels", RULES, "asked.endswith(hostname[1:])", "asked.endswith(hostname[2:])", BOUND
+    ),
+    Mutant("the_last_rule_counts", RULES, "if fit > best_fit:", "if fit >= best_fit:", BOUND),
+    Mutant("wildcards_before_names", RULES, "return 1 + 2 * len(hostname)", "return 1", BOUND),
+    # Stays.
+    Mutant("stays_for_ever", AFFINITY, "if now_s >= stay.until_s:", "if False:", BOUND),
+    Mutant("stays_without_bound", AFFINITY, "if len(self._stays) > self._max_clients:", "if False:", BOUND),
+    Mutant("the_seen_are_forgotten", AFFINITY, "self._stays.move_to_end(client)", "pass", BOUND),
+    # The tunnel.
+    Mutant("words_of_any_length", FRAMES, "if len(body) > MAX_WORDS_BYTES:", "if False:", TUNNELLED),
+    Mutant("whoever_answers", IDENTITY, "if gateway and name != gateway:", "if False:", TUNNELLED),
+    Mutant("any_authority", IDENTITY, "certificate.verify_directly_issued_by(read.authority)", "pass", TUNNELLED),
+    Mutant(
+        "servers_are_gateways",
+        IDENTITY,
+        "if ExtendedKeyUsageOID.CLIENT_AUTH not in purposes or len(names) != 1:",
+        "if len(names) != 1:",
+        TUNNELLED,
+    ),
+    Mutant(
+        "no_time_is_over", IDENTITY, "if not certificate.not_valid_before_utc <=", "if not certificate and", TUNNELLED
+    ),
+    Mutant("revoked_or_not", IDENTITY, "if certificate.serial_number in read.revoked:", "if False:", TUNNELLED),
+    Mutant(
+        "files_are_read_once",
+        IDENTITY,
+        "if self._read is None or self._read.stamp != stamp:",
+        "if self._read is None:",
+        TUNNELLED,
+    ),
+    Mutant(
+        "open_to_other_nodes", SERVING, "return target.endpoint if here else None", "return target.endpoint", TUNNELLED
+    ),
+    Mutant("tunnels_lead_on", SERVING, "if target is None or target.endpoint.via:", "if target is None:", TUNNELLED),
+)
+
+MESH_MUTANTS = (*FLOW_MUTANTS, *KERNEL_MUTANTS, *RAW_MUTANTS)

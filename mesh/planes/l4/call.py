@@ -15,7 +15,7 @@ from mesh.planes.l4.choosing import hash_of
 from mesh.planes.l4.client_hello import ClientHello
 from mesh.planes.l4.connecting import Connecting
 from mesh.planes.l4.greeting import Greeting
-from mesh.planes.l4.pair import Pair, Side, reset
+from mesh.planes.l4.pair import Pair, Side, keep_alive, reset
 from mesh.planes.l4.rules import rule_for
 from mesh.tally import Tally
 from mesh.upstream import Outcome, Refusal, Target, Upstream
@@ -143,6 +143,9 @@ class Call:
         if self.frontend.affinity_s and self.upstream is not None:
             self._carrier.choosing.stays(self.upstream, self.client, target, self.frontend.affinity_s)
         self._moving_s = self._carrier.clock()
+        idle_s = self.upstream.group.policy.pool.tcp_keepalive_s if self.upstream else 0
+        for one in (self._sock, sock) if idle_s else ():
+            keep_alive(one, idle_s)
         self._pair = Pair(self._carrier.wire, self._sock, sock, self._over)
         self._carrier.stands(self)
         self._pair.begin(self._head)

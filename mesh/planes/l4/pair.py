@@ -64,6 +64,13 @@ def reset_on_close(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NOW)
 
 
+def keep_alive(sock: socket.socket, idle_s: int) -> None:
+    """Ask the other side now and then whether it is still there: one without power says nothing."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle_s)
+
+
 def unsent_bytes(sock: socket.socket) -> int:
     """What the kernel has taken from us and the other side has not acknowledged."""
     try:

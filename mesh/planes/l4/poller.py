@@ -31,6 +31,8 @@ class Poller:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watching: dict[int, Callable[[int], None]] = {}
+        self._stale: set[int] = set()
+        """Numbers that were given back since the last look: what the kernel said of them then is of no use."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self.change: Callable[[int, int], None] = self._epoll.modify
         """Ask for other events of a socket that is watched."""
@@ -61,15 +63,17 @@ class Poller:
         """Call no more; nothing happens if it is not watched. To be called before the socket is closed."""
         if self._watching.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+            self._stale.add(fd)
 
     def _serve(self) -> None:
-        watching, poll = self._watching, self._epoll.poll
+        watching, poll, stale = self._watching, self._epoll.poll, self._stale
         for _ in range(_ROUNDS):
+            stale.clear()
             ready = poll(0, _BATCH)
             for fd, events in ready:
                 callback = watching.get(fd)
-                if callback is None:
-                    continue  # closed by one before it in the batch
+                if callback is None or fd in stale:
+                    continue  # closed by one before it in the batch; another may have its number already
                 try:
                     callback(events)
                 except Exception:
