@@ -47,6 +47,11 @@ class HttpCarrier:
         """Who is connected."""
         return self._shared.clients
 
+    @property
+    def pools(self) -> Pools:
+        """Its connections to endpoints."""
+        return self._shared.pools
+
     def open(self) -> None:
         """Start, in the running loop."""
         self._shared.start_ticking = self._tick

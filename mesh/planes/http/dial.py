@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Protocol
 
 from mesh.planes.http.origin import OriginConnection
@@ -52,6 +53,14 @@ def _give_up(pool: Pool, origin: OriginConnection) -> None:
         pool.open -= 1
 
 
+def _keep_alive(origin: OriginConnection, after_s: int) -> None:
+    """Let the kernel ask whether an idle connection stands still."""
+    sock = origin.transport.get_extra_info("socket")
+    if after_s and sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, after_s)
+
+
 async def _stand(shared: Shared, pool: Pool, target: Target, origin: OriginConnection) -> None:
     loop = asyncio.get_running_loop()
     endpoint = target.endpoint
@@ -59,6 +68,7 @@ async def _stand(shared: Shared, pool: Pool, target: Target, origin: OriginConne
     async with asyncio.timeout(timeout_s):
         if not endpoint.via:
             await loop.create_connection(lambda: origin, endpoint.address, endpoint.port)
+            _keep_alive(origin, pool.upstream.group.policy.pool.tcp_keepalive_s)
         elif shared.dialer is None:
             msg = f"{endpoint.place} is reached through {endpoint.via}, and there is no tunnel"
             raise ConnectionError(msg)

@@ -85,6 +85,7 @@ class Exchange(Tries):
     def body_ended(self, trailers: bytes) -> None:
         """All of the request is here."""
         self._whole = True
+        self._sent_s = self._shared.now()
         if self.plan.head.framing is Framing.CHUNKED:
             self._send_body(last_chunk(trailers))
         if self.plan.rule is not None and self.plan.rule.mirrors:
@@ -202,7 +203,7 @@ class Exchange(Tries):
         assert pool is not None
         if refusal is Refusal.OVER_CONNECTIONS and len(pool.waiting) < upstream.group.policy.pool.max_pending:
             # Those that wait are woken by those that are under way, which keep the clock ticking.
-            self._waiting = True
+            self._waiting = self._unusual = True
             pool.waiting.append(self)
             self._shared.under_way.add(self)
         elif not self._degrade((self._rule.degrade, self._backing.degrade), _WHEN[refusal], now_s):

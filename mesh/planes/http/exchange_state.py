@@ -42,11 +42,13 @@ class ExchangeState(ABC):
         "_origin",
         "_repeating",
         "_rule",
+        "_sent_s",
         "_shared",
         "_stale_key",
         "_tried",
         "_try_s",
         "_trying",
+        "_unsent_bytes",
         "_unusual",
         "_upstream",
         "_waiting",
@@ -92,6 +94,9 @@ class ExchangeState(ABC):
         self._trying = False
         self._number = 0
         """Of the request, among those of its client's connection."""
+        self._sent_s = 0.0
+        """When the last of the request left us, as far as was seen."""
+        self._unsent_bytes = 0
         self._checked_s = 0.0
         """When the try began that was looked at for being heard."""
         self.sent_bytes = 0
@@ -212,6 +217,12 @@ class ExchangeState(ABC):
         shared = self._shared
         self.ended_s = now_s
         shared.under_way.discard(self)
+        if self._unusual:
+            self._give_back()
+        shared.watcher.answered(self, abandoned=abandoned)
+
+    def _give_back(self) -> None:
+        """Leave the queues, timers and budgets that only unusual requests are in."""
         if self._again is not None:
             self._again.cancel()
             self._again = None
@@ -222,7 +233,6 @@ class ExchangeState(ABC):
         if self._repeating is not None:
             self._repeating.give_back()
             self._repeating = None
-        shared.watcher.answered(self, abandoned=abandoned)
 
     @abstractmethod
     def tick(self, now_s: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import sys
 import termios
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -57,8 +58,7 @@ class Tries(Answering):
             if rule.request_s and now_s - self.began_s >= rule.request_s:
                 self._timed_out(last=True)
                 return
-            limit_s = rule.try_s or (0.0 if self.started or not self._whole else times.answer_s)
-            if limit_s and now_s - self._try_s >= limit_s and self._again is None:
+            if self._again is None and self._too_late(now_s):
                 self._timed_out(last=self._waiting)
                 return
         if self.started:
@@ -72,6 +72,19 @@ class Tries(Answering):
                 # Its machine has not even taken the request in: as with connections, going elsewhere is no repetition
                 # that the budget has to allow, or most of what is under way would fail with the endpoint.
                 self._failed(Outcome.TIMEOUT, unsent=True)
+
+    def _too_late(self, now_s: float) -> bool:
+        """Whether this try takes too long: all of it if the rule says so, else from the request to its answer."""
+        try_s = self._rule.try_s
+        if try_s:
+            return now_s - self._try_s >= try_s
+        if self.started or not self._whole:
+            return False
+        if self._origin is not None:
+            unsent_bytes = self._origin.transport.get_write_buffer_size()
+            if unsent_bytes != self._unsent_bytes:
+                self._unsent_bytes, self._sent_s = unsent_bytes, now_s
+        return now_s - max(self._try_s, self._sent_s) >= self._shared.times.answer_s
 
     def _try(self, target: Target, now_s: float) -> None:
         self._upstream.began(target, now_s)
@@ -237,14 +250,14 @@ class Tries(Answering):
         else:
             self._failed(Outcome.TIMEOUT, unsent=False)
 
-    @staticmethod
-    def _unheard(origin: OriginConnection) -> bool:
-        """Whether the endpoint's machine has not even said that it got what we sent."""
+    def _unheard(self, origin: OriginConnection) -> bool:
+        """Whether the endpoint's machine has not even said that it got the first byte of what we sent."""
         sock = origin.transport.get_extra_info("socket")
         if sock is None or sock.fileno() < 0:
             return False
         unsaid = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-        return unsaid != b"\0\0\0\0"
+        unsent_bytes = origin.transport.get_write_buffer_size()
+        return int.from_bytes(unsaid, sys.byteorder) + unsent_bytes >= self.sent_bytes
 
     @abstractmethod
     def _refused(self, refusal: Refusal, now_s: float) -> None:

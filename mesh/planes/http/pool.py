@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from mesh.limits import Limiter
@@ -94,6 +94,10 @@ class Pools:
         self.upstreams = upstreams
         self._pools: dict[Upstream, Pool] = {}
         self._limiters: dict[Hashable, Limiter] = {}
+
+    def all(self) -> Iterable[Pool]:
+        """Every one."""
+        return self._pools.values()
 
     def of(self, upstream: Upstream) -> Pool:
         """The pool of an upstream."""

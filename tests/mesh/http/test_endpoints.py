@@ -339,6 +339,23 @@ async def test_a_slow_endpoint_slows_the_client_down_and_nothing_piles_up():
             assert (await wire.answer("POST")).body == b"ok"
 
 
+async def test_an_answer_is_waited_for_from_the_end_of_the_request_on():
+    async def script(reader, writer):
+        await head_of(reader)
+        await reader.readexactly(6)
+        writer.write(OK)
+        await reader.read()
+
+    async with scripted(script) as there, http_site(Times(answer_s=0.3, tick_s=0.01)) as site:
+        await site.serve(there.port, policy=patient())
+        async with wire_to(site.port) as wire:
+            wire.say(get("/", "Content-Length: 6", method="POST"))
+            for _ in range(6):
+                await asyncio.sleep(0.1)
+                wire.say(b"x")
+            assert (await wire.answer("POST")).body == b"ok"
+
+
 async def test_a_large_body_of_chunks_goes_both_ways():
     async def echo(asked: Asked) -> Says:
         return Says(body=asked.body, chunked=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from dataclasses import replace
 
@@ -280,6 +281,16 @@ async def test_idle_connections_to_endpoints_are_closed_after_their_time():
         await ask(site)
         assert there.open == 1
         await until(lambda: not there.open)
+
+
+async def test_idle_connections_are_asked_for_by_the_kernel_if_the_policy_says_so():
+    async with origin() as there, http_site() as site:
+        await site.serve(there.port, policy=patient(tcp_keepalive_s=33))
+        await ask(site)
+        (idle,) = [one for pool in site.carrier.pools.all() for ones in pool.idle.values() for one in ones]
+        sock = idle.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 33
 
 
 async def test_an_endpoint_that_is_gone_keeps_no_idle_connection():
