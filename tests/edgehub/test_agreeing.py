@@ -88,7 +88,7 @@ def test_a_service_of_the_cloud_is_served_changed_and_deleted(registry):
     registry.agree([row(SERVICE.replace("80", "81"), "s", 2)])
     assert registry.books.stored(ref).document.spec.ports[0].port == 81
     bad = row(SERVICE, "s", 3)
-    refused = registry.agree([DocumentRow(bad.state, {**bad.raw, "spec": {"type": "NodePort"}})])
+    refused = registry.agree([DocumentRow(bad.state, {**bad.raw, "spec": {"type": "LoadBalancer"}})])
     assert "spec.type" in refused.books.known[ref].aside.why
     assert registry.books.stored(ref).document.spec.ports[0].port == 81
     registry.agree([gone(ref, "s")])
