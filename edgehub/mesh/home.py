@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgehub.cloud_keys import CloudKeys
+from edgehub.mesh.notes import NOTES, notes_of
 from edgehub.mesh_settings import Enabled, MeshSettings
 from edgehub.pods.model import PodDns
 from twin.clock import Clock
@@ -28,8 +29,6 @@ from twin.wire.mesh import MeshReply, MeshRequest
 if TYPE_CHECKING:
     from edgehub.mesh.running import Running
 
-NOTES: Final = "mesh"
-"""Owner of the notes that the mesh keeps beside the twins."""
 _WANTED: Final = frozenset({DocumentKind.SERVICE, *ROUTES})
 _POD_PORT: Final = 53
 _TOLD: Final = "dns"
@@ -79,7 +78,7 @@ class Mesh:
     async def running(self, supervisor: Supervisor) -> AsyncIterator[Mesh]:
         """Run it from what is on disk, as long as it is wanted."""
         self._supervisor = supervisor
-        self._told_pods = _TOLD in self._engine.notes(NOTES)
+        self._told_pods = _TOLD in notes_of(self._engine)
         try:
             await self.follow()
             yield self

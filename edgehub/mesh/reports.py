@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from edgehub.mesh.twins import changed, twin_key
@@ -27,40 +29,57 @@ class Reports:
     def __init__(self, engine: TwinEngine, gateway: str) -> None:
         self._engine = engine
         self._gateway = gateway
-        self._told: dict[TwinKey, dict[str, Value]] = {}
-        self._rates_s: dict[TwinKey, float] = {}
+        self._told: dict[TwinKey, _Told] = {}
         self._refused: set[TwinKey] = set()
 
-    def forget(self) -> None:
-        """Twins were made anew: all of them are told everything again."""
-        self._told.clear()
+    def keep(self, subjects: Iterable[Subject]) -> list[Subject]:
+        """These are all that there are; returns those whose twins were told nothing yet."""
+        keys = {twin_key(one, self._gateway): one for one in subjects}
+        self._told = {key: told for key, told in self._told.items() if key in keys and self._is_same_life(key, told)}
+        return [one for key, one in keys.items() if key not in self._told]
 
-    def keep(self, subjects: Iterable[Subject]) -> None:
-        """These are all that there are."""
-        kept = {twin_key(one, self._gateway) for one in subjects}
-        for gone in self._told.keys() - kept:
-            del self._told[gone]
-            self._rates_s.pop(gone, None)
+    def rates_due(self, subjects: Iterable[Subject], now_s: float) -> list[Subject]:
+        """Of these the ones whose rates may be told now, those that have waited longest first; a few at a time."""
+        waiting = []
+        for one in subjects:
+            told = self._told.get(twin_key(one, self._gateway))
+            if told is not None and now_s - told.rates_s >= RATES_EVERY_S:
+                waiting.append((told.rates_s, one))
+        return [one for _, one in heapq.nsmallest(RATES_AT_ONCE, waiting, key=lambda pair: pair[0])]
 
     def report(
-        self, subjects: Iterable[Subject], twin_of: Callable[[Subject], RouteTwin], now_s: float, at_ms: int
+        self,
+        subjects: Iterable[Subject],
+        rates: Container[Subject],
+        twin_of: Callable[[Subject], RouteTwin],
+        now_s: float,
+        at_ms: int,
     ) -> None:
-        """Tell the twins of these what is worth it."""
-        left = RATES_AT_ONCE
+        """Tell the twins of these what is worth it; the rates of those in ``rates`` too."""
         for subject in subjects:
             key = twin_key(subject, self._gateway)
             if key not in self._engine:
                 continue  # it is made when the documents are projected, and everything is told then
-            told = self._told.get(key, {})
-            due = left > 0 and now_s - self._rates_s.get(key, 0.0) >= RATES_EVERY_S
-            new = changed(told, twin_of(subject), rates=due)
+            told = self._told.get(key)
+            if told is None or not self._is_same_life(key, told):
+                told = self._told[key] = _Told(self._engine.spec(key).uid, {}, now_s)
+            new = changed(told.values, twin_of(subject), rates=subject in rates)
+            if subject in rates:
+                told.rates_s = now_s
             if not new:
                 continue
-            if "rates" in new:
-                left -= 1
-                self._rates_s[key] = now_s
-            self._told[key] = {**told, **new}
+            told.values.update(new)
             outcome = self._engine.report(key, new, {}, at=at_ms, by=REPORTER)
             if outcome.refused is not None and key not in self._refused:
                 self._refused.add(key)
                 log.error("what %s is told is refused: %s", key, outcome.refused.message)
+
+    def _is_same_life(self, key: TwinKey, told: _Told) -> bool:
+        return key in self._engine and self._engine.spec(key).uid == told.uid
+
+
+@dataclass(slots=True)
+class _Told:
+    uid: str
+    values: dict[str, Value]
+    rates_s: float

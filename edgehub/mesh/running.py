@@ -15,6 +15,7 @@ from edgehub.mesh import alarms, here
 from edgehub.mesh.addresses import Addresses
 from edgehub.mesh.child import MeshChild
 from edgehub.mesh.interest import Interest
+from edgehub.mesh.notes import NOTES, notes_of
 from edgehub.mesh.peers import Peers, peer_link
 from edgehub.mesh.reports import Reports
 from edgehub.mesh.state import State
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NOTES: Final = "mesh"
 TICK_S: Final = 1.0
 PATIENCE_S: Final = 5.0
 """How long the process may take to carry out a table before twins and alarms say so."""
@@ -77,7 +77,7 @@ class Running:
         self._engine = engine
         self._clock = clock
         self._home = home
-        notes = engine.notes(NOTES)
+        notes = notes_of(engine)
         dns = place.settings.dns_address
         self._addresses = Addresses.read(notes.get(_ADDRESSES, ""), place.settings.network, {dns[0]} if dns else set())
         self._interest = Interest.read(notes.get(_ASKED, ""))
@@ -119,7 +119,10 @@ class Running:
 
     async def open(self, supervisor: Supervisor) -> None:
         """Start the process. What keeps it from that is an alarm, and keeps the gateway from nothing."""
-        self._build()
+        try:
+            self._build()
+        except Exception:  # a supervisor boundary: the gateway starts whatever a document does to the mesh
+            log.exception("the mesh's table cannot be made")
         try:
             await self._child.open(supervisor)
         except (ChildError, OSError) as error:
@@ -193,10 +196,7 @@ class Running:
 
     def report_all(self) -> None:
         """Tell every twin how its service is, after twins were made."""
-        self._reports.forget()
-        known = [subject for subject, _ in subjects(self._sources.view())]
-        self._reports.keep(known)
-        self._dirty.update(known)
+        self._dirty.update(self._reports.keep([subject for subject, _ in subjects(self._sources.view())]))
         self._changed.set()
 
     def alarms(self) -> list[str]:
@@ -387,12 +387,14 @@ class Running:
         rates = self._state.traffic.rates()
         names: dict[str, Subject] = {str(key): key for key in self._table.services}
         names |= {str(key): key for key in self._table.routes}
-        told: set[Subject] = {*self._dirty, *(names[name] for name in rates if name in names)}
-        self._dirty = set()
+        now_s = self._clock.monotonic_s()
+        due = self._reports.rates_due([names[name] for name in rates if name in names], now_s)
+        told, self._dirty = {*self._dirty, *due}, set()
         self._reports.report(
             told,
+            due,
             lambda subject: twin_of(subject, self._compiled, self._state, rates, self._here, self._judged),
-            self._clock.monotonic_s(),
+            now_s,
             self._clock.now_us() // 1000,
         )
 

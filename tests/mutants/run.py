@@ -20,6 +20,7 @@ from tests.mutants.identity_rules import IDENTITY_MUTANTS
 from tests.mutants.kube_rules import KUBE_MUTANTS
 from tests.mutants.mesh_core import CORE_MUTANTS
 from tests.mutants.mesh_documents import DOCUMENT_MUTANTS
+from tests.mutants.mesh_hub import HUB_MUTANTS
 from tests.mutants.mesh_rules import MESH_MUTANTS
 from tests.mutants.mutant import Mutant
 from tests.mutants.peer_rules import PEER_MUTANTS
@@ -39,6 +40,7 @@ ALL = (
     *DOCUMENT_MUTANTS,
     *PEER_MUTANTS,
     *HTTP_MUTANTS,
+    *HUB_MUTANTS,
 )
 # A mutant that cannot run proves nothing of the tests.
 NOT_A_MUTANT = ("NameError", "AttributeError", "ImportError", "SyntaxError", "TypeError", "UnboundLocalError")
