@@ -16,6 +16,7 @@ from random import Random
 from typing import Final
 
 from mesh.access_log import AccessLog
+from mesh.counted_elsewhere import CountedElsewhere
 from mesh.difference import programme_after
 from mesh.errors import PlaneError
 from mesh.leading import Leading
@@ -60,6 +61,7 @@ class Carrying:
         self.leading = Leading(settings, self.upstreams, rng, clock, serves=lets_gateways_in)
         self.programme = Programme()
         self.mended = Mended()
+        self._elsewhere = CountedElsewhere(self.monitor, self.upstreams)
         self._settings = settings
         self._clock = clock
         self._rng = rng
@@ -103,6 +105,11 @@ class Carrying:
     def failed(self) -> dict[PortKey, str]:
         """Frontends that are not as they should be, and why."""
         return self._programmer.failed
+
+    def count(self) -> None:
+        """Bring what planes count themselves into the monitor."""
+        if kernel := self._planes.get(Plane.NFTABLES):
+            self._elsewhere.took(kernel.traffic())
 
     def take(self, delta: ProgrammeDelta) -> None:
         """Carry out a change: endpoints are other at once, frontends as soon as the planes have them."""

@@ -232,6 +232,7 @@ class Live:
 
     def _count(self) -> None:
         now_s = self._clock()
+        self.carrying.count()
         snapshot = self.carrying.monitor.snapshot(now_s)
         self.collected.took(FIRST, snapshot)
         if self._news is not None:

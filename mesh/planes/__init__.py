@@ -13,13 +13,18 @@ __all__ = ["DataPlane", "Traffic"]
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What an endpoint of a port has carried since the plane was opened; for planes that count outside this process."""
+    """What an endpoint has carried for a frontend since the plane was opened; for planes that count elsewhere."""
 
+    frontend: PortKey
+    route: str
+    """Empty: none was written."""
     port: PortKey
+    """Behind it, that which the endpoint belongs to."""
     place: str
     connections: int
-    packets: int
-    bytes: int
+    packets: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
 
 
 class DataPlane(Protocol):

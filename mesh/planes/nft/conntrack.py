@@ -58,7 +58,9 @@ class Flow:
     to: str
     """The place where it goes."""
     packets: int
-    carried_bytes: int
+    bytes_in: int
+    """From the client to the endpoint."""
+    bytes_out: int
     id: int
     version: int
     original: bytes
@@ -158,7 +160,8 @@ def _flow(found: Mapping[int, bytes], version: int) -> Flow | None:
         _U16.unpack(proto[_DESTINATION_PORT])[0],
         Member(str(ip_address(source)), _U16.unpack(attributes(back[_TUPLE_PROTO])[_SOURCE_PORT])[0]).place,
         _number(there, _PACKETS) + _number(here, _PACKETS),
-        _number(there, _BYTES) + _number(here, _BYTES),
+        _number(there, _BYTES),
+        _number(here, _BYTES),
         _U32.unpack(found.get(_ID, bytes(4)))[0],
         version,
         found[_ORIGINAL],

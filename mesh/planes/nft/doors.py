@@ -17,10 +17,22 @@ COUNTED: Final = tuple(name for one in (OPENED, OPENED_NEAR, PORT_OPENED, PORT_O
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """An endpoint of a port."""
+    """An endpoint of a port behind a frontend."""
 
     port: PortKey
     place: str
+    frontend: PortKey
+    route: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What one connection has carried."""
+
+    spot: Spot
+    packets: int
+    bytes_in: int
+    bytes_out: int
 
 
 class Doors:
@@ -33,7 +45,7 @@ class Doors:
             spots: dict[str, Spot] = {}
             for pool in front.pools:
                 for member in pool.members:
-                    spots.setdefault(member.place, Spot(pool.key, member.place))
+                    spots.setdefault(member.place, Spot(pool.key, member.place, front.key, front.route))
             transport = front.key.transport
             for address in front.addresses:
                 self._by_address[transport, str(ip_address(address)), front.key.port] = spots
@@ -53,7 +65,7 @@ def counted_by(front: Front) -> Mapping[tuple[str, bytes], Spot]:
     for pool in front.pools:
         for member in pool.members:
             to = f"{member.address} . {member.port}"
-            spot, version = Spot(pool.key, member.place), member.version
+            spot, version = Spot(pool.key, member.place, front.key, front.route), member.version
             opened, port_opened = (OPENED_NEAR, PORT_OPENED_NEAR) if member.near else (OPENED, PORT_OPENED)
             for address in front.addresses:
                 if (6 if ":" in address else 4) == version:

@@ -15,7 +15,7 @@ from typing import Final, ParamSpec, TypeVar
 from mesh.anyip import Network, links
 from mesh.errors import PlaneError
 from mesh.planes.nft.conntrack import Conntrack, Flow, counts_bytes
-from mesh.planes.nft.doors import COUNTED, Doors, Spot, key_bytes
+from mesh.planes.nft.doors import COUNTED, Carried, Doors, key_bytes
 from mesh.planes.nft.kernel import Kernel, Standing
 from mesh.planes.nft.library import Nft
 from mesh.planes.nft.rules import BY_ADDRESS, BY_NODE_PORT, DOORS, LINKS, PORT_DOORS, Piece
@@ -94,7 +94,7 @@ class Hand:
         """How many connections there were, by set and key."""
         return await self._read(_counts)
 
-    async def carried(self, doors: Doors) -> Mapping[int, tuple[Spot, int, int]]:
+    async def carried(self, doors: Doors) -> Mapping[int, Carried]:
         """Packets and bytes of the connections by our doors, by the kernel's number for each."""
         return await self._read(_carried, doors)
 
@@ -199,8 +199,8 @@ def _counts() -> Mapping[tuple[str, bytes], int]:
         kernel.close()
 
 
-def _carried(doors: Doors) -> Mapping[int, tuple[Spot, int, int]]:
-    found: dict[int, tuple[Spot, int, int]] = {}
+def _carried(doors: Doors) -> Mapping[int, Carried]:
+    found: dict[int, Carried] = {}
     if not counts_bytes():
         return found
     conntrack = Conntrack()
@@ -209,7 +209,7 @@ def _carried(doors: Doors) -> Mapping[int, tuple[Spot, int, int]]:
             for flow in conntrack.flows(version):
                 spots = doors.spots(flow.transport, flow.address, flow.port)
                 if spots and (spot := spots.get(flow.to)):
-                    found[flow.id] = spot, flow.packets, flow.carried_bytes
+                    found[flow.id] = Carried(spot, flow.packets, flow.bytes_in, flow.bytes_out)
     finally:
         conntrack.close()
     return found

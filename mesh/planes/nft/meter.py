@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from mesh.planes import Traffic
-from mesh.planes.nft.doors import Spot
+from mesh.planes.nft.doors import Carried, Spot
 
 K = TypeVar("K", bound=Hashable)
 
@@ -32,10 +32,9 @@ class Meter:
 
     def __init__(self) -> None:
         self._opened: Sums[tuple[str, bytes]] = Sums()
-        self._packets: Sums[int] = Sums()
-        self._bytes: Sums[int] = Sums()
+        self._moved: Sums[tuple[int, int]] = Sums()
         self._connections: defaultdict[Spot, int] = defaultdict(int)
-        self._carried: defaultdict[Spot, list[int]] = defaultdict(lambda: [0, 0])
+        self._carried: defaultdict[Spot, list[int]] = defaultdict(lambda: [0, 0, 0])
 
     def opened(self, readings: Mapping[tuple[str, bytes], int], owners: Mapping[tuple[str, bytes], Spot]) -> None:
         """Take the counts of connections, by set and key."""
@@ -43,11 +42,15 @@ class Meter:
             if spot := owners.get(key):
                 self._connections[spot] += moved
 
-    def carried(self, flows: Mapping[int, tuple[Spot, int, int]]) -> None:
+    def carried(self, flows: Mapping[int, Carried]) -> None:
         """Take packets and bytes of each connection, by the kernel's number for it."""
-        for at, sums in ((1, self._packets), (2, self._bytes)):
-            for number, moved in sums.moved({number: _count(flow, at) for number, flow in flows.items()}):
-                self._carried[flows[number][0]][at - 1] += moved
+        readings = {
+            (number, at): value
+            for number, flow in flows.items()
+            for at, value in enumerate((flow.packets, flow.bytes_in, flow.bytes_out))
+        }
+        for (number, at), moved in self._moved.moved(readings):
+            self._carried[flows[number].spot][at] += moved
 
     def keep(self, spots: Iterable[Spot]) -> None:
         """Forget all others."""
@@ -58,12 +61,16 @@ class Meter:
 
     def traffic(self) -> list[Traffic]:
         """All of it."""
-        spots = sorted({*self._connections, *self._carried}, key=lambda spot: (spot.port, spot.place))
-        none = [0, 0]
+        spots = sorted({*self._connections, *self._carried}, key=lambda spot: (spot.frontend, spot.port, spot.place))
+        none = [0, 0, 0]
         return [
-            Traffic(one.port, one.place, self._connections.get(one, 0), *self._carried.get(one, none)) for one in spots
+            Traffic(
+                one.frontend,
+                one.route,
+                one.port,
+                one.place,
+                self._connections.get(one, 0),
+                *self._carried.get(one, none),
+            )
+            for one in spots
         ]
-
-
-def _count(flow: tuple[Spot, int, int], at: int) -> int:
-    return flow[1] if at == 1 else flow[2]

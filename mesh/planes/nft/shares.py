@@ -63,6 +63,8 @@ class Front:
     affinity_s: int = 0
     rate_limit: RateLimit | None = None
     pools: tuple[Pool, ...] = ()
+    route: str = ""
+    """The route that it goes by; empty: none was written."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -96,6 +98,7 @@ def front_of(frontend: Frontend, pools: Mapping[PortKey, Pool]) -> Front:
         frontend.affinity_s,
         rule.rate_limit if rule else None,
         tuple(_weighted(pools.get(one.port) or Pool(one.port), one.weight) for one in backends if one.weight > 0),
+        str(rule.route) if rule and rule.route else "",
     )
 
 

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from mesh.model import PortKey, ServiceKey
 from mesh.planes import Traffic
-from mesh.planes.nft.doors import Spot
+from mesh.planes.nft.doors import Carried, Spot
 from mesh.planes.nft.meter import Meter, Sums
 
 pytestmark = pytest.mark.fast
 
 WEB = PortKey(ServiceKey("plant", "web"), 80)
-SPOT = Spot(WEB, "10.0.0.1:80")
+SPOT = Spot(WEB, "10.0.0.1:80", WEB, "r")
 KEY = ("opened4", b"key")
 
 
@@ -39,8 +39,8 @@ def test_a_counter_that_is_lower_than_before_began_anew():
 def test_traffic_is_by_endpoint_of_a_port():
     meter = Meter()
     meter.opened({KEY: 4, ("opened4", b"stranger"): 9}, {KEY: SPOT})
-    meter.carried({7: (SPOT, 10, 1000), 8: (SPOT, 1, 50)})
-    meter.carried({7: (SPOT, 12, 1200)})
-    assert meter.traffic() == [Traffic(WEB, "10.0.0.1:80", 4, 13, 1250)]
+    meter.carried({7: Carried(SPOT, 10, 100, 1000), 8: Carried(SPOT, 1, 50, 0)})
+    meter.carried({7: Carried(SPOT, 12, 110, 1200)})
+    assert meter.traffic() == [Traffic(WEB, "r", WEB, "10.0.0.1:80", 4, 13, 160, 1200)]
     meter.keep([])
     assert meter.traffic() == []

@@ -409,14 +409,14 @@ def test_keys_are_as_the_kernel_has_them():
 def test_counters_belong_to_the_endpoint_of_the_port_behind():
     other = PortKey(ServiceKey("plant", "other"), 80)
     owners = counted_by(front(pool(A), Pool(other, 1, (A, B)), node_port=30080))
-    assert owners["opened4", key_bytes("10.96.0.1 . tcp . 80 . 10.0.0.1 . 8080")] == Spot(WEB, "10.0.0.1:8080")
-    assert owners["port-opened4", key_bytes("tcp . 30080 . 10.0.0.2 . 8080")] == Spot(other, "10.0.0.2:8080")
+    assert owners["opened4", key_bytes("10.96.0.1 . tcp . 80 . 10.0.0.1 . 8080")] == Spot(WEB, "10.0.0.1:8080", WEB)
+    assert owners["port-opened4", key_bytes("tcp . 30080 . 10.0.0.2 . 8080")] == Spot(other, "10.0.0.2:8080", WEB)
     assert len(owners) == 4
 
 
 def test_doors_know_their_own_clients_alone():
     doors = Doors([front(pool(A), node_port=30080, addresses=("10.96.0.1", "fd00:0096::1"))])
-    spots = {"10.0.0.1:8080": Spot(WEB, "10.0.0.1:8080")}
+    spots = {"10.0.0.1:8080": Spot(WEB, "10.0.0.1:8080", WEB)}
     assert doors.spots(Transport.TCP, "10.96.0.1", 80) == spots
     assert doors.spots(Transport.TCP, "fd00:96::1", 80) == spots
     assert doors.spots(Transport.TCP, "192.168.1.7", 30080) == spots
