@@ -49,6 +49,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_ahead",
+        "_choked",
         "_ended",
         "_exchange",
         "_reader",
@@ -88,6 +89,8 @@ class ClientConnection(asyncio.Protocol):
         self._stopped = False
         self._ended = False
         """The client sends no more."""
+        self._choked = False
+        """It takes no more for now."""
         self._told_all = False
         """Nothing more comes for it through the tunnel."""
         self._since_s = 0.0
@@ -104,7 +107,7 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
-        if self._stage is _HEAD and not self._ahead:
+        if self._stage is _HEAD and not self._ahead and not self._choked:
             plan = self.front.plans.get(data)
             if plan is not None:  # the usual request: its head is known, and it has no body
                 self._stage = _ANSWER
@@ -136,11 +139,16 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client is slower than the endpoint."""
+        self._choked = True
         self._exchange.stop_origin()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
+        self._choked = False
         self._exchange.go_on_origin()
+        if self._stage is _HEAD and self._ahead and not self._reading:
+            self.go_on()
+            self._read_heads()
 
     # -- what the exchange tells -----------------------------------------------------------------------------------
 
@@ -211,7 +219,10 @@ class ClientConnection(asyncio.Protocol):
         """See whether the client takes too long."""
         times = self._shared.times
         waited_s = now_s - self._since_s
-        if self._stage is _HEAD:
+        if self._stage is _HEAD and self._choked:
+            if waited_s >= times.still_s:
+                self.transport.abort()
+        elif self._stage is _HEAD:
             if self._ahead and waited_s >= times.head_s:
                 self._refuse(BadMessage("The rest of the request did not come in time", status=408))
             elif waited_s >= times.idle_s:
@@ -241,6 +252,8 @@ class ClientConnection(asyncio.Protocol):
                 self._since_s = self._shared.now()
             self._ahead += data
             self._read_heads()
+            if self._choked and len(self._ahead) > _AHEAD_BYTES:
+                self.stop()
         elif stage is _BODY:
             self._since_s = self._shared.now()
             self._read_body(data)
@@ -254,7 +267,8 @@ class ClientConnection(asyncio.Protocol):
     def _read_heads(self) -> None:
         self._reading = True
         try:
-            while self._stage is _HEAD and self._ahead and not self.transport.is_closing():
+            # Who does not read its answers gets no more of them.
+            while self._stage is _HEAD and self._ahead and not self._choked and not self.transport.is_closing():
                 if self._ahead.startswith(b"\r\n"):
                     self._ahead = self._ahead[2:]  # RFC 9112 2.2: some clients end a body with one
                     continue

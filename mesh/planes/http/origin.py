@@ -14,6 +14,8 @@ from mesh.upstream import Target
 
 _HEADS: Final = 256
 _HEAD_BYTES: Final = 1024
+_MOST_INTERIMS: Final = 50
+"""So many 1xx may come before an answer."""
 
 
 class Asker(Protocol):
@@ -95,6 +97,7 @@ class OriginConnection(asyncio.Protocol):
         "_buffer",
         "_close_after",
         "_heads",
+        "_interims",
         "_known",
         "_reader",
         "_stage",
@@ -127,6 +130,7 @@ class OriginConnection(asyncio.Protocol):
         self._buffer = b""
         self._reader: BodyReader | None = None
         self._to_head = False
+        self._interims = 0
         self._close_after = False
 
     # -- what is asked of it ---------------------------------------------------------------------------------------
@@ -136,6 +140,7 @@ class OriginConnection(asyncio.Protocol):
         self.asker = asker
         self.requests += 1
         self._to_head = to_head
+        self._interims = 0
         self._stage = _HEAD
 
     def drop(self) -> None:
@@ -252,6 +257,10 @@ class OriginConnection(asyncio.Protocol):
             asker.switched(head, data[end:])
             return
         if head.status < 200:
+            self._interims += 1
+            if self._interims > _MOST_INTERIMS:
+                self._bad(BadMessage("The endpoint does not come to its answer", status=502))
+                return
             asker.interim(head)
             if data[end:] and self._stage is _HEAD:
                 self.data_received(data[end:])

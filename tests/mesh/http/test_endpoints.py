@@ -231,6 +231,7 @@ async def test_an_old_client_sees_by_a_reset_that_chunks_broke_off():
     "answer",
     [
         b"nonsense\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\n\r\n" * 2000,
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000,
@@ -246,10 +247,9 @@ async def test_what_is_no_answer_becomes_502(answer: bytes):
     async with scripted(script) as there, http_site() as site:
         await site.serve(there.port, policy=patient())
         async with wire_to(site.port) as wire:
-            wire.say(get())
-            assert (await wire.answer()).status == 502
-            wire.say(get())
-            assert (await wire.answer()).status == 502
+            for _ in range(2):
+                wire.say(get())
+                assert (await wire.answer()).status == 502
 
 
 async def test_a_client_that_leaves_ends_its_request_at_the_endpoint():

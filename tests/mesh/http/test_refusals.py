@@ -111,6 +111,21 @@ async def test_a_client_that_sends_ahead_without_end_is_not_taken_from():
             wire.abort()
 
 
+async def test_a_client_that_asks_on_and_on_and_reads_nothing_gets_no_more():
+    async with origin(Says(body=b"x" * 20_000)) as there, http_site() as site:
+        await site.serve(there.port, policy=patient())
+        async with wire_to(site.port, slow=True) as wire:
+            wire.say(get("/") * 2000)
+            before = -1
+            while before != len(there.asked):
+                before = len(there.asked)
+                await asyncio.sleep(0.1)
+            client = next(iter(site.carrier.clients))
+            assert client.transport.get_write_buffer_size() < 1_000_000
+            assert len(there.asked) < 1000
+            assert len(await wire.answers(*["GET"] * 2000)) == 2000
+
+
 async def test_nonsense_on_one_connection_disturbs_no_other():
     async with origin() as there, http_site() as site:
         await site.serve(there.port, policy=patient())
