@@ -36,7 +36,7 @@ from mesh.upstream import Here, Upstreams
 log = logging.getLogger(__name__)
 
 _LOW_NUMBERS: Final = 8
-RETRY_S: Final = 5.0
+RETRY_S: Final = 2.0
 """How soon what a plane could not do is tried again without a change."""
 
 

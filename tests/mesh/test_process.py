@@ -96,6 +96,20 @@ async def test_what_cannot_be_opened_is_a_problem_of_its_service_and_heals(rig):
     assert await greeting(ADDRESS, rig.port) == "one"
 
 
+async def test_of_two_the_second_says_so_and_serves_once_the_first_is_killed(rig, tmp_path_factory):
+    one = await rig.backend("one")
+    first = await rig.owner()
+    await first.whole(table(rig.web(one.place)))
+    rig.folder = tmp_path_factory.mktemp("second")
+    second = await rig.owner()
+    done = await second.whole(table(rig.web(one.place)))
+    assert "something else listens there" in done.problems[skey()][0].text
+    first.process.kill()
+    await first.process.wait()
+    await second.hear(type(done), lambda frame: frame.problems == {})
+    assert await greeting(ADDRESS, rig.port) == "one"
+
+
 async def test_a_table_that_means_nothing_is_refused_and_the_last_one_stays(rig):
     one = await rig.backend("one")
     owner = await rig.owner()
