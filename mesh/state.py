@@ -14,7 +14,7 @@ from typing import Final
 from mesh.compile import Compiled, applied, change, compile_table
 from mesh.difference import difference, table_difference
 from mesh.grouping import DEFAULT_POLICY, port_key
-from mesh.judging import Findings, Heard, Known, Spot, judged, next_ms
+from mesh.judging import VOTE_AGE_MS, Findings, Heard, Known, Spot, judged, next_ms
 from mesh.model import ProgrammeDelta, Service, ServiceKey, StaleRule, Table, TableChange
 
 _NOTHING: Final = TableChange()
@@ -85,7 +85,8 @@ class State:
         """That time has passed."""
         if self._due_ms is None or now_ms < self._due_ms:
             return Step()
-        fresh = {node: heard for node, heard in self.known.others.items() if heard.findings}
+        others = self.known.others.items()
+        fresh = {node: one for node, one in others if one.findings and now_ms - one.at_ms <= VOTE_AGE_MS}
         self.known = replace(self.known, others=fresh)
         return self._judge(self.listed.services.keys(), now_ms)
 
