@@ -6,7 +6,7 @@ import gc
 import os
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 
 from mesh.model import BackendGroup, Endpoint, Origin, Policy, PortKey
 from mesh.tunnel.dialing import TunnelDialer
-from mesh.tunnel.frames import Answer, Ask, words
+from mesh.tunnel.frames import MAX_WORDS_BYTES, Answer, Ask, frame, words
 from mesh.tunnel.identity import Identity, IdentityFiles
 from mesh.tunnel.line import Line
 from mesh.tunnel.serving import TunnelServer
@@ -56,6 +56,25 @@ async def callee(ca: TestCa) -> AsyncIterator[Callee]:
     await made.server.close()
     await settled()
     gc.collect()
+
+
+Opens = Callable[[IdentityFiles], Awaitable[Callee]]
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[Opens]:
+    """Open another callee; closed with the test, however that ends."""
+    made: list[Callee] = []
+
+    async def give(files: IdentityFiles) -> Callee:
+        made.append(Callee(files))
+        await made[-1].open()
+        return made[-1]
+
+    yield give
+    for one in made:
+        await one.server.close()
+    await settled()
 
 
 @pytest.fixture
@@ -212,56 +231,48 @@ async def test_a_gateway_of_another_ca_is_refused_by_the_callee(
 
 
 async def test_a_callee_of_another_ca_is_refused_by_the_caller(
-    mesh: Rig, callee: Callee, dial: Dial, ca: TestCa, tmp_path: Path
+    mesh: Rig, callee: Callee, dial: Dial, opened: Opens, ca: TestCa, tmp_path: Path
 ) -> None:
     other = TestCa.make(tmp_path / "other")
-    impostor = Callee(replace(other.gateway("gw-b"), authority=ca.folder / "ca.pem"))
-    await impostor.open()
+    impostor = await opened(replace(other.gateway("gw-b"), authority=ca.folder / "ca.pem"))
     dial(port=impostor.port)
     port = await behind(mesh, impostor, await mesh.server(named(b"secret")))
     await refused(mesh, port)
-    await impostor.server.close()
 
 
 async def test_a_callee_of_another_name_is_refused_by_the_caller(
-    mesh: Rig, callee: Callee, dial: Dial, ca: TestCa
+    mesh: Rig, callee: Callee, dial: Dial, opened: Opens, ca: TestCa
 ) -> None:
-    impostor = Callee(ca.gateway("gw-c"))
-    await impostor.open()
+    impostor = await opened(ca.gateway("gw-c"))
     dial(port=impostor.port)
     port = await behind(mesh, impostor, await mesh.server(named(b"secret")))
     await refused(mesh, port)
-    await impostor.server.close()
 
 
-async def test_a_server_of_the_cloud_is_no_gateway(mesh: Rig, dial: Dial, ca: TestCa) -> None:
-    impostor = Callee(ca.server("gw-b"))
-    await impostor.open()
+async def test_a_server_of_the_cloud_is_no_gateway(mesh: Rig, dial: Dial, opened: Opens, ca: TestCa) -> None:
+    impostor = await opened(ca.server("gw-b"))
     dial(port=impostor.port)
     port = await behind(mesh, impostor, await mesh.server(named(b"secret")))
     await refused(mesh, port)
-    await impostor.server.close()
 
 
 @pytest.mark.parametrize("side", ["caller", "callee"])
-async def test_a_revoked_gateway_is_refused_by_who_has_the_list(mesh: Rig, dial: Dial, ca: TestCa, side: str) -> None:
+async def test_a_revoked_gateway_is_refused_by_who_has_the_list(
+    mesh: Rig, dial: Dial, opened: Opens, ca: TestCa, side: str
+) -> None:
     caller, called = ca.gateway("gw-a"), ca.gateway("gw-b")
     ca.revoke(caller if side == "caller" else called)
-    other = Callee(called)
-    await other.open()
+    other = await opened(called)
     dial(caller, port=other.port)
     port = await behind(mesh, other, await mesh.server(named(b"secret")))
     await refused(mesh, port)
-    await other.server.close()
 
 
-async def test_a_certificate_that_is_over_is_refused(mesh: Rig, dial: Dial, ca: TestCa) -> None:
-    old = Callee(ca.gateway("gw-b", days=1, since_ms=now_ms() - 3 * DAY_MS))
-    await old.open()
+async def test_a_certificate_that_is_over_is_refused(mesh: Rig, dial: Dial, opened: Opens, ca: TestCa) -> None:
+    old = await opened(ca.gateway("gw-b", days=1, since_ms=now_ms() - 3 * DAY_MS))
     dial(port=old.port)
     port = await behind(mesh, old, await mesh.server(named(b"secret")))
     await refused(mesh, port)
-    await old.server.close()
 
 
 async def test_a_renewed_certificate_counts_from_the_next_line_on(
@@ -317,6 +328,9 @@ async def test_pods_of_the_node_are_reached_whatever_their_list_says(mesh: Rig, 
     assert await ask(ca, callee.port, said) == ""
 
 
+LONG = b'{"namespace":"default","service":"web","port":80,"place":"127.0.0.1:1","pad":"%s"}' % (b"x" * MAX_WORDS_BYTES)
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -325,6 +339,7 @@ async def test_pods_of_the_node_are_reached_whatever_their_list_says(mesh: Rig, 
         pytest.param(b"\x00\x00", id="an end first"),
         pytest.param(b"\x00\x05hello", id="no json"),
         pytest.param(b"\xff\xff" + b"{" * 0xFFFF, id="too long"),
+        pytest.param(frame(LONG), id="words that are too long"),
     ],
 )
 async def test_garbage_ends_its_own_line_alone(mesh: Rig, callee: Callee, ca: TestCa, said: bytes) -> None:
