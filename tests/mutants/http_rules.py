@@ -35,8 +35,8 @@ HTTP_MUTANTS = (
     Mutant("the_rest_is_lost", BODY, "self.rest = piece[at:]", 'self.rest = b""', BODIES),
     # Which rule.
     Mutant("prefixes_by_letters", MATCHER, "prefixes.get(path[:end])", "prefixes.get(path[:end + 1])", MATCHED),
-    Mutant("the_last_rule_counts", MATCHER, "sorted(some + more, key=_order)", "more + some", MATCHED),
-    Mutant("wildcards_for_their_own_name", MATCHER, "len(host) >= len(pattern)", "True", MATCHED),
+    Mutant("the_later_rule_counts", MATCHER, "sorted(some + more, key=_order)", "more + some", MATCHED),
+    Mutant("wildcards_for_their_own_name", MATCHER, "if dot and (wild", "if (wild", MATCHED),
     Mutant("wildcards_are_names", MATCHER, '"\\0" + name[1:]', '"x" + name[1:]', MATCHED),
     Mutant("any_method", MATCHER, "(not candidate.method or candidate.method == method)", "True", MATCHED),
     Mutant(

@@ -97,10 +97,7 @@ class Matcher(Generic[R]):
 
 def host_holds(patterns: Iterable[str], host: str) -> bool:
     """Whether a host name is among those of a rule; ``*.`` stands for one or more labels."""
-    for pattern in patterns:
-        if pattern == host or (pattern.startswith("*.") and host.endswith(pattern[1:]) and len(host) >= len(pattern)):
-            return True
-    return False
+    return any(pattern == host or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in patterns)
 
 
 def _with(some: list[_Candidate[R]] | None, more: list[_Candidate[R]] | None) -> list[_Candidate[R]] | None:

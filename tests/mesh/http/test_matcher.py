@@ -98,6 +98,9 @@ _requests = st.builds(
 
 @given(_rules, _requests)
 @example([(["x.c"], []), (["*.c"], [])], request("/", "z.b.c"))
+@example([(["*.c"], [])], request("/", ".c"))
+@example([([], [HttpMatch(query=(ValueMatch("x", "2"),))])], request("/?x=2&x=1"))
+@example([([], [HttpMatch("/a")]), ([], [HttpMatch("/a", MatchType.EXACT)])], request("/a"))
 def test_the_same_rule_is_found_as_by_looking_at_one_after_the_other(rules, head):
     listed = [(number, hosts, matches) for number, (hosts, matches) in enumerate(rules)]
     found = Matcher(listed).find(head)
