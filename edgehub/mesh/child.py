@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,7 @@ from twin.supervisor import Child, ChildRunner, Supervisor
 log = logging.getLogger(__name__)
 
 SOCKET: Final = "mesh.sock"
+_PEER: Final = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 _LEVELS: Final = {"DEBUG": logging.DEBUG, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 
 
@@ -73,10 +75,18 @@ class MeshChild:
         return self._line is not None and self._line.send(encode(frame))
 
     def _came(self) -> Line:
-        before, self._line = self._line, _MadeLine(self._took, self._lost, self._on_up)
+        return _MadeLine(self._took, self._lost, self._made)
+
+    def _made(self, line: Line, pid: int) -> bool:
+        """A connection: whether it is of our own process. Another's would end what is there."""
+        if self.pid not in (0, pid):
+            log.warning("process %d is not the mesh's, and is not listened to", pid)
+            return False
+        before, self._line = self._line, line
         if before is not None:
             before.close()
-        return self._line
+        self._on_up()
+        return True
 
     def _took(self, line: Line, frame: bytes) -> None:
         if line is not self._line:
@@ -96,17 +106,22 @@ class MeshChild:
 
 
 class _MadeLine(Line):
-    """A line that says when it can be written to."""
+    """A line that is shown to its owner before anything is said or heard on it."""
 
     def __init__(
-        self, took: Callable[[Line, bytes], None], lost: Callable[[Line], None], made: Callable[[], None]
+        self,
+        took: Callable[[Line, bytes], None],
+        lost: Callable[[Line], None],
+        made: Callable[[Line, int], bool],
     ) -> None:
         super().__init__(took, lost)
         self._made = made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._made()
+        peer = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        if not self._made(self, _PEER.unpack(peer)[0]):
+            self.close()
 
 
 def _listening(run: Path) -> socket.socket:

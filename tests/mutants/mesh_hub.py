@@ -43,7 +43,7 @@ HUB_MUTANTS = (
     Mutant("ejected_is_well", TRAFFIC, "if place.state in _HEALTH}:", "if False}:", PASSED),
     # Addresses.
     Mutant("an_address_twice", ADDRESSES, "and self._owners.get(address, key) == key", "", ADDRESSED),
-    Mutant("the_address_of_dns", ADDRESSES, "and address not in self._taken\n", "\n", ADDRESSED),
+    Mutant("the_address_of_dns", ADDRESSES, "and address not in self._taken and", "and", ADDRESSED),
     Mutant("addresses_are_forgotten", ADDRESSES, "known[ServiceKey(namespace, service)] = address", "pass", ADDRESSED),
     Mutant(
         "nobody_gets_what_he_asks_for",
