@@ -415,7 +415,7 @@ RAW_MUTANTS = (
     Mutant(
         "wildcards_take_parts_of_labels", RULES, "asked.endswith(hostname[1:])", "asked.endswith(hostname[2:])", BOUND
     ),
-    Mutant("the_last_rule_counts", RULES, "if fit > best_fit:", "if fit >= best_fit:", BOUND),
+    Mutant("the_last_host_name_counts", RULES, "if fit > best_fit:", "if fit >= best_fit:", BOUND),
     Mutant("wildcards_before_names", RULES, "return 1 + 2 * len(hostname)", "return 1", BOUND),
     # Stays.
     Mutant("stays_for_ever", AFFINITY, "if now_s >= stay.until_s:", "if False:", BOUND),
