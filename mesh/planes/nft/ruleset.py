@@ -135,7 +135,8 @@ def _base() -> tuple[Chain, ...]:
         # The answer has to come back through here, so an endpoint elsewhere has to see an address of ours. From one
         # on this gateway it does so by itself, unless the client is its neighbour on a bridge, or the gateway itself.
         Chain("leave", ('oifname "lo" accept', "masquerade")),
-        Chain("leave-near", ('oifname "lo" accept', *near, "fib saddr type local masquerade")),
+        # What came in nowhere (iif 0) is the gateway's own; older kernels say so of everything, which does no harm.
+        Chain("leave-near", ('oifname "lo" accept', "iif 0 masquerade", *near)),
     )
 
 
