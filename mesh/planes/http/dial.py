@@ -6,6 +6,7 @@ import asyncio
 import socket
 from typing import Protocol
 
+from mesh.planes.dialer import connect_timeout_s
 from mesh.planes.http.origin import OriginConnection
 from mesh.planes.http.pool import Pool
 from mesh.planes.http.shared import Shared
@@ -64,7 +65,7 @@ def _keep_alive(origin: OriginConnection, after_s: int) -> None:
 async def _stand(shared: Shared, pool: Pool, target: Target, origin: OriginConnection) -> None:
     loop = asyncio.get_running_loop()
     endpoint = target.endpoint
-    timeout_s = pool.upstream.group.policy.pool.connect_timeout_ms / 1000
+    timeout_s = connect_timeout_s(endpoint, pool.upstream.group.policy.pool.connect_timeout_ms)
     async with asyncio.timeout(timeout_s):
         if not endpoint.via:
             await loop.create_connection(lambda: origin, endpoint.address, endpoint.port)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from mesh.model import PortKey
-from mesh.planes.dialer import Dialer
+from mesh.planes.dialer import Dialer, connect_timeout_s
 from mesh.planes.l4.poller import WRITE, Poller
 from mesh.planes.listeners import EXHAUSTED
 from mesh.upstream import Outcome, Target, Upstream
@@ -27,8 +27,6 @@ HEDGE_S: Final = 0.1
 """On a LAN a handshake takes 1 ms, by satellite 600 ms: then a second one is made for nothing, which harms little."""
 MAX_TRIES: Final = 16
 _FAR_MORE: Final = 2
-TUNNEL_S: Final = 4.0
-"""The least time for an endpoint behind a tunnel: handshakes, perhaps by a relay far away."""
 _WAIT_S: Final = 0.05
 _MAX_WAITS: Final = 200
 
@@ -50,7 +48,7 @@ class Connecting:
         "_key",
         "_over",
         "_running",
-        "_timeout_s",
+        "_timeout_ms",
         "_tried",
         "_upstream",
         "_waiting",
@@ -74,7 +72,7 @@ class Connecting:
         self._arrived = arrived
         self._key = key
         self._dialer = dialer
-        self._timeout_s = upstream.group.policy.pool.connect_timeout_ms / 1000
+        self._timeout_ms = upstream.group.policy.pool.connect_timeout_ms
         self._tried: list[Target] = []
         self._running: list[_Try] = []
         self._over = False
@@ -158,10 +156,10 @@ class Connecting:
                 raise
             attempt.sock = sock
             self.poller.watch(sock.fileno(), WRITE, attempt.answered)
-        attempt.timer = loop.call_later(min(HEDGE_S, self._timeout_s), self._slow, attempt)
+        attempt.timer = loop.call_later(min(HEDGE_S, self._timeout_ms / 1000), self._slow, attempt)
 
     def _time_of(self, target: Target) -> float:
-        return max(self._timeout_s, TUNNEL_S) if target.endpoint.via else self._timeout_s
+        return connect_timeout_s(target.endpoint, self._timeout_ms)
 
     async def _dial(self, attempt: _Try, dialer: Dialer, port: PortKey) -> None:
         try:

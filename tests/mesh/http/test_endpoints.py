@@ -392,6 +392,11 @@ async def test_an_endpoint_behind_a_gateway_is_reached_through_its_tunnel():
             await site.serve(far, policy=patient())
             assert [(await ask(site)).status for _ in range(2)] == [200, 200]
         assert tunnel.dialled == [("gateway-b", 5.0)]
+        hasty = Policy(pool=ConnectionPool(connect_timeout_ms=100))
+        async with http_site(dialer=tunnel) as site:
+            await site.serve(far, policy=hasty)
+            assert (await ask(site)).status == 200
+        assert tunnel.dialled[-1] == ("gateway-b", 4.0)
     async with http_site() as site:
         await site.serve(far, policy=patient())
         assert (await ask(site)).status == 503
