@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -44,8 +45,9 @@ async def joined(cloud, name: str, folder: Path) -> TunnelFiles:
 
 def relay_pid(cloud) -> int:
     for child in psutil.Process(cloud.process.pid).children():
-        if "cloudsync.relay_child" in child.cmdline():
-            return child.pid
+        with suppress(psutil.Error):  # it has ended in this moment
+            if "cloudsync.relay_child" in child.cmdline():
+                return child.pid
     return 0
 
 

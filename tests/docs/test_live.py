@@ -23,6 +23,7 @@ BESIDE_THE_DEMO = (
 )
 
 
+@pytest.mark.timeout(300)  # they are many, and each is a process
 def test_every_command_of_the_pages_runs_beside_the_demo(pages, demo):
     tried, wrong = 0, []
     for one in pages.command_lines():
