@@ -5,8 +5,8 @@ import os
 import random
 import signal
 import time
-from dataclasses import replace
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
