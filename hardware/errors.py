@@ -7,6 +7,7 @@ HardwareError
 ├── NoSuchDisk        the target is not there, or no disk
 ├── DiskRefused       a disk that must not be written; nothing was
 ├── InvalidProvisioning   a provisioning file that cannot be used; nothing was applied
+├── BuildFailed       an image that could not be made; what was there before stands
 └── FlashFailed       the disk did not take the image; it is left without a partition table
     └── WrongReadBack     what was read back is not what was written
 """
@@ -56,6 +57,12 @@ class InvalidProvisioning(HardwareError):
     """A provisioning file that cannot be used; nothing was applied."""
 
     code = "invalid_provisioning"
+
+
+class BuildFailed(HardwareError):
+    """An image that could not be made; what was there before stands."""
+
+    code = "build_failed"
 
 
 class FlashFailed(HardwareError):

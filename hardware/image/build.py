@@ -1,0 +1,152 @@
+"""Builds the image of a board, step by step; what is there and still right is not made again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hardware.board import BoardProfile, Boot, PartitionRole
+from hardware.errors import BuildFailed
+from hardware.flash import blockmap
+from hardware.image import partitions, rootfs, wheels
+from hardware.image.files import system_files
+from hardware.image.manifest import Component, ImageManifest, components_of, sbom
+from hardware.image.spec import ImageSpec
+from hardware.image.tools import Tools
+
+Told = Callable[[str, float], None]
+"""What is being done now, and how long the step before took, in seconds."""
+SOURCES: Final = Path("/etc/apt/sources.list.d")
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """Where an image and what belongs to it lie."""
+
+    image: Path
+    map: Path
+    manifest: Path
+    sbom: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Where a build takes from and puts to. ``tree``: the checkout; ``cache`` may be removed at any time."""
+
+    tree: Path
+    cache: Path
+    out: Path
+    epoch_s: int
+
+
+def build(board: BoardProfile, release: str, shop: Workshop, told: Told) -> Built:
+    """Build an image. Raises BuildFailed; an image that was there before stands then."""
+    _check(board)
+    shop.out.mkdir(parents=True, exist_ok=True)
+    shop.cache.mkdir(parents=True, exist_ok=True)
+    log = shop.out / f"{board.name}.build.log"
+    log.write_bytes(b"")
+    tools = Tools(log, shop.epoch_s)
+    if missing := tools.missing():
+        message = f"programs are missing that a build needs, of {', '.join(missing)}"
+        raise BuildFailed(message, remedy=f"As root: apt-get install {' '.join(missing)}")
+    step = _Steps(told)
+    step("wheels")
+    house = shop.cache / f"wheels-{board.arch}"
+    spec = ImageSpec(board, release, shop.epoch_s, wheels.fetch(tools, shop.tree, board.arch, house))
+    step("packages")
+    tar = rootfs.debian(tools, spec, shop.cache, sorted([*SOURCES.glob("*.sources"), *SOURCES.glob("*.list")]))
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=shop.out) as folder:
+        work = Path(folder)
+        root = work / "root"
+        step("root file system")
+        rootfs.unpacked(tools, tar, system_files(spec), root)
+        wheels.lay_out(tools, house, board.arch, root / "opt/edgetwin/lib")
+        components = components_of(root, wheels.wheels_of(house))
+        rootfs.at_one_time(root, shop.epoch_s)
+        step("partitions")
+        parts = _partitions(tools, spec, root, work)
+        step("image")
+        image = work / f"{board.name}.img"
+        partitions.join(tools, spec, parts, image)
+        step("block map")
+        made = blockmap.scan(image)
+        return _keep(spec, made, image, components, shop.out)
+
+
+class _Steps:
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self._since = time.monotonic()
+
+    def __call__(self, name: str) -> None:
+        now = time.monotonic()
+        self._told(name, now - self._since)
+        self._since = now
+
+
+def _check(board: BoardProfile) -> None:
+    if board.cannot_build:
+        message = f"no image can be built for {board.name}: {board.cannot_build}"
+        raise BuildFailed(message, remedy="Its profile can be used with an image that you make yourself.")
+    if board.image != "built" or board.boot is not Boot.UEFI_GRUB:
+        message = f"{board.name} is not built from packages yet, it boots by {board.boot}"
+        raise BuildFailed(message, remedy="Boards that boot by uefi-grub are: see `edgetwin hardware boards`.")
+    if os.geteuid() != 0:
+        message = "the files of an image belong to several users, which only root can make"
+        raise BuildFailed(message, remedy="Run the command as root, or with sudo.")
+
+
+def _partitions(tools: Tools, spec: ImageSpec, root: Path, work: Path) -> dict[str, Path]:
+    """Only the first root slot is filled; the second waits for an update."""
+    parts: dict[str, Path] = {}
+    first = True
+    for one in spec.board.partitions:
+        out = work / f"{one.name}.part"
+        match one.role:
+            case PartitionRole.BOOT:
+                partitions.make_boot(tools, spec, one.size_bytes, work, out)
+            case PartitionRole.ROOT if first:
+                partitions.make_ext4(tools, spec, one.name, one.size_bytes, root, out)
+                first = False
+            case PartitionRole.DATA:
+                partitions.make_ext4(tools, spec, one.name, one.size_bytes, None, out)
+            case _:
+                continue
+        parts[one.name] = out
+    return parts
+
+
+def _keep(spec: ImageSpec, made: blockmap.BlockMap, image: Path, components: tuple[Component, ...], out: Path) -> Built:
+    name = f"edgetwin-{spec.board.name}.img"
+    map_text = made.model_dump_json()
+    manifest = ImageManifest(
+        board=spec.board.name,
+        compatible=spec.board.update_string,
+        release=spec.release,
+        proven=spec.board.proven,
+        source_date_epoch=spec.epoch_s,
+        image=name,
+        bytes=made.image_bytes,
+        sha256=_sha256(image),
+        map_sha256=hashlib.sha256(map_text.encode()).hexdigest(),
+        wheels=spec.wheels,
+        components=components,
+    )
+    built = Built(out / name, blockmap.map_path(out / name), out / f"{name}.manifest.json", out / f"{name}.sbom.json")
+    image.replace(built.image)
+    built.map.write_text(map_text)
+    built.manifest.write_text(manifest.model_dump_json(indent=1) + "\n")
+    built.sbom.write_text(sbom(spec, components))
+    return built
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,239 @@
+"""The files that make Debian a gateway. Pure: spec in, files out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from hardware.board import PartitionRole, SerialPort
+from hardware.image.spec import ImageSpec
+
+USER: Final = "edgetwin"
+STATE: Final = "/var/lib/edgetwin"
+PROVISIONING: Final = "/boot/esp/edgetwin-provision.yaml"
+WATCHDOG_S: Final = 15
+JOURNAL: Final = "16M"
+
+
+@dataclass(frozen=True, slots=True)
+class SystemFile:
+    """A file of the root file system; its path has no slash in front."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+
+def system_files(spec: ImageSpec) -> Iterator[SystemFile]:
+    """Everything that is written into the root file system, but our own program."""
+    yield SystemFile("etc/fstab", _fstab(spec))
+    yield SystemFile("etc/hostname", "edgetwin\n")
+    yield SystemFile("etc/hosts", "127.0.0.1 localhost edgetwin\n::1 localhost\n")
+    yield SystemFile("etc/edgetwin-release", f"BOARD={spec.board.update_string}\nRELEASE={spec.release}\n")
+    yield SystemFile(
+        "etc/systemd/journald.conf.d/edgetwin.conf", _section("Journal", Storage="volatile", RuntimeMaxUse=JOURNAL)
+    )
+    yield SystemFile("etc/systemd/network/80-edgetwin.network", "[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n")
+    yield SystemFile("etc/nftables.conf", _NFTABLES, 0o755)
+    yield SystemFile("etc/udev/rules.d/70-edgetwin.rules", "".join(_rule(one) for one in spec.board.serial))
+    yield SystemFile("etc/systemd/system/edgetwin.service", _HUB)
+    yield SystemFile("etc/systemd/system/edgetwin-provision.service", _PROVISION)
+    yield SystemFile("etc/initramfs-tools/hooks/edgetwin", _HOOK, 0o755)
+    yield SystemFile("etc/initramfs-tools/scripts/init-bottom/edgetwin", _init_bottom(spec), 0o755)
+    yield SystemFile("etc/initramfs-tools/conf.d/edgetwin", "MODULES=most\nCOMPRESS=zstd\nRESUME=none\n")
+    yield SystemFile("usr/local/bin/edgetwin", _LAUNCHER, 0o755)
+    if spec.board.modules:
+        yield SystemFile("etc/modules-load.d/edgetwin.conf", "".join(f"{name}\n" for name in spec.board.modules))
+    if spec.board.watchdog is not None:
+        time_s = min(spec.board.watchdog.max_s, WATCHDOG_S)
+        text = _section("Manager", RuntimeWatchdogSec=str(time_s), WatchdogDevice=spec.board.watchdog.device)
+        yield SystemFile("etc/systemd/system.conf.d/edgetwin.conf", text)
+
+
+def grub_cfg(spec: ImageSpec) -> str:
+    """GRUB's choice of a slot: the first of ORDER that is OK and has tries left; if none has, the first again."""
+    arguments = " ".join(("ro", "quiet", *spec.board.kernel_arguments))
+    slots = {"A": "root-a", "B": "root-b"}
+    lines = ["load_env", "set slot="]
+    for tries, then in (("0", "1"), ("1", "2"), ("2", "3")):
+        lines += [f'if [ "${{A_TRY}}" = "{tries}" ]; then set A_NEXT={then}; fi']
+        lines += [f'if [ "${{B_TRY}}" = "{tries}" ]; then set B_NEXT={then}; fi']
+    lines += ["for one in ${ORDER}; do", '  if [ -z "$slot" ]; then']
+    for name in slots:
+        test = f'[ "$one" = "{name}" -a "${{{name}_OK}}" = "1" -a -n "${{{name}_NEXT}}" ]'
+        lines += [f"    if {test}; then set slot={name}; set {name}_TRY=${{{name}_NEXT}}; fi"]
+    lines += ["  fi", "done"]
+    lines += [
+        "# All tries are spent: a gateway that boots nothing is worse than one that tries the newest again.",
+        'if [ -z "$slot" ]; then',
+    ]
+    lines += [
+        "  set A_TRY=0",
+        "  set B_TRY=0",
+        '  for one in ${ORDER}; do if [ -z "$slot" ]; then set slot=$one; fi; done',
+        "fi",
+    ]
+    lines += ["save_env A_TRY B_TRY"]
+    for name, part in slots.items():
+        number = [one.name for one in spec.board.partitions].index(part) + 1
+        root = f"root=PARTUUID={spec.uuid(part)}"
+        lines += [f'if [ "$slot" = "{name}" ]; then', f"  set root=(hd0,gpt{number})"]
+        lines += [f"  linux /vmlinuz {root} {arguments} rauc.slot={name}", "  initrd /initrd.img", "fi"]
+    return "\n".join([*lines, "boot", ""])
+
+
+GRUBENV: Final = "ORDER=A B\nA_OK=1\nA_TRY=0\nB_OK=0\nB_TRY=0\n"
+"""Of a new image: only A holds a system."""
+
+
+def grubenv_block() -> bytes:
+    """The environment block as GRUB keeps it: 1024 bytes, filled with #."""
+    head = b"# GRUB Environment Block\n" + GRUBENV.encode()
+    return head + b"#" * (1024 - len(head))
+
+
+def _fstab(spec: ImageSpec) -> str:
+    rows = [
+        f"PARTUUID={spec.uuid(one.name)} /boot/esp vfat noatime,nofail,umask=0077 0 2"
+        for one in spec.board.partitions
+        if one.role is PartitionRole.BOOT
+    ]
+    data = next(one for one in spec.board.partitions if one.role is PartitionRole.DATA)
+    rows.append(f"PARTUUID={spec.uuid(data.name)} /data ext4 noatime,nofail 0 2")
+    rows += [
+        f"tmpfs {place} tmpfs nosuid,nodev,size={size} 0 0"
+        for place, size in (("/tmp", "64M"), ("/var/tmp", "32M"), ("/var/log", "16M"))
+    ]
+    rows += [
+        f"/data/{name} {place} none bind,nofail,x-systemd.requires-mounts-for=/data 0 0"
+        for name, place in (("edgetwin", STATE), ("systemd", "/var/lib/systemd"))
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def _section(section: str, **keys: str) -> str:
+    return "\n".join([f"[{section}]", *(f"{key}={value}" for key, value in keys.items())]) + "\n"
+
+
+def _rule(port: SerialPort) -> str:
+    keys = {"KERNELS", "DRIVERS", "KERNEL"}
+    matches = [f'{key}=="{value}"' if key in keys else f'ENV{{{key}}}=="{value}"' for key, value in port.match.items()]
+    return ", ".join(['SUBSYSTEM=="tty"', *matches, f'SYMLINK+="gateway/{port.name}"']) + "\n"
+
+
+_NFTABLES: Final = """#!/usr/sbin/nft -f
+# Closed: nothing is let in but answers. Open what is needed in /etc/nftables.d/*.nft.
+table inet edgetwin_filter
+delete table inet edgetwin_filter
+table inet edgetwin_filter {
+  chain input {
+    type filter hook input priority filter; policy drop;
+    ct state established,related accept
+    iif lo accept
+    meta l4proto { icmp, icmpv6 } accept
+    udp dport { 68, 546 } accept
+  }
+}
+include "/etc/nftables.d/*.nft"
+"""
+
+_HUB: Final = f"""[Unit]
+Description=edgetwin gateway
+After=local-fs.target edgetwin-provision.service
+RequiresMountsFor={STATE}
+
+[Service]
+User={USER}
+SupplementaryGroups=dialout
+Environment=EDGETWIN_STATE={STATE}
+ExecStart=/usr/local/bin/edgetwin run
+Restart=always
+RestartSec=1
+KillMode=process
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectControlGroups=yes
+PrivateTmp=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+ReadWritePaths={STATE}
+AmbientCapabilities=
+CapabilityBoundingSet=
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+_PROVISION: Final = f"""[Unit]
+Description=edgetwin provisioning
+ConditionPathExists={PROVISIONING}
+After=local-fs.target systemd-networkd.service
+RequiresMountsFor={STATE} /boot/esp
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+Environment=EDGETWIN_STATE={STATE}
+WorkingDirectory=/
+ExecStart=/usr/local/bin/edgetwin hardware provision {PROVISIONING}
+ExecStopPost=/bin/chown -R {USER}: {STATE} /etc/edgetwin
+Restart=on-failure
+RestartSec=5
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+_LAUNCHER: Final = """#!/usr/bin/python3 -sP
+import sys
+
+sys.path.insert(0, "/opt/edgetwin/lib")
+from edgehub.cli import main
+
+main()
+"""
+
+_HOOK: Final = """#!/bin/sh
+[ "$1" = prereqs ] && exit 0
+. /usr/share/initramfs-tools/hook-functions
+copy_exec /usr/sbin/sfdisk
+copy_exec /usr/bin/partx
+copy_exec /usr/sbin/resize2fs
+copy_exec /usr/sbin/e2fsck
+manual_add_modules overlay ext4 vfat
+"""
+
+
+def _init_bottom(spec: ImageSpec) -> str:
+    """Before systemd starts: data grows to the end of its disk, and /etc becomes an overlay on it."""
+    data = next(one for one in spec.board.partitions if one.role is PartitionRole.DATA)
+    number = spec.board.partitions.index(data) + 1
+    return f"""#!/bin/sh
+[ "$1" = prereqs ] && exit 0
+part=$(readlink -f /dev/disk/by-partuuid/{spec.uuid(data.name)}) || exit 0
+[ -b "$part" ] || exit 0
+name=${{part##*/}}
+disk=$(readlink -f "/sys/class/block/$name")
+disk=${{disk%/*}}
+disk=/dev/${{disk##*/}}
+sectors=$(cat "/sys/class/block/${{disk##*/}}/size")
+end=$(($(cat "/sys/class/block/$name/start") + $(cat "/sys/class/block/$name/size")))
+# 33 sectors at the end are the table's copy, and growing by less than 8 MiB is not worth a change of the table.
+if [ $((sectors - 33 - end)) -gt 16384 ]; then
+    echo ", +" | sfdisk --quiet --no-reread --no-tell-kernel -N {number} "$disk" && partx --update --nr {number} "$disk"
+    e2fsck -fp "$part" >/dev/null
+    resize2fs "$part" >/dev/null 2>&1
+else
+    e2fsck -p "$part" >/dev/null
+fi
+mkdir -p /data
+if mount -t ext4 -o noatime "$part" /data; then
+    mkdir -p /data/etc/upper /data/etc/work /data/edgetwin /data/systemd
+    mount -t overlay -o lowerdir="$rootmnt/etc",upperdir=/data/etc/upper,workdir=/data/etc/work overlay "$rootmnt/etc"
+    mount -n -o move /data "$rootmnt/data"
+fi
+"""

@@ -1,0 +1,81 @@
+"""What is in an image, for people and programs: its manifest, and a bill of materials in CycloneDX 1.5."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict
+
+from hardware.image.spec import ImageSpec
+
+_NAMESPACE: Final = uuid.UUID("0c0ffee0-1f8e-4b1a-9a6b-6f1f0a5b7c11")
+
+
+class Component(BaseModel):
+    """A package or library in the image."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    """``deb`` or ``pypi``"""
+    name: str
+    version: str
+
+    @property
+    def purl(self) -> str:
+        """Its package URL (purl-spec)."""
+        space = "debian/" if self.kind == "deb" else ""
+        return f"pkg:{self.kind}/{space}{self.name}@{quote(self.version, safe='.-')}"
+
+
+class ImageManifest(BaseModel):
+    """Which image this is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    board: str
+    compatible: str
+    release: str
+    proven: str
+    source_date_epoch: int
+    image: str
+    bytes: int
+    sha256: str
+    map_sha256: str
+    wheels: str
+    components: tuple[Component, ...]
+
+
+def components_of(root: Path, wheels: Iterable[Path]) -> tuple[Component, ...]:
+    """All packages that dpkg knows in a root file system, and all wheels."""
+    found = []
+    for block in (root / "var/lib/dpkg/status").read_text(encoding="utf-8").split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line and not line.startswith(" "))
+        if "Package" in fields and "Version" in fields:
+            found.append(Component(kind="deb", name=fields["Package"], version=fields["Version"]))
+    for wheel in wheels:
+        name, version = wheel.name.split("-")[:2]
+        found.append(Component(kind="pypi", name=name.replace("_", "-").lower(), version=version))
+    return tuple(sorted(found, key=lambda one: (one.kind, one.name, one.version)))
+
+
+def sbom(spec: ImageSpec, components: Iterable[Component]) -> str:
+    """The bill of materials; the same for the same components."""
+    listed = [
+        {"type": "library", "name": one.name, "version": one.version, "purl": one.purl, "bom-ref": one.purl}
+        for one in components
+    ]
+    made = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(_NAMESPACE, json.dumps([spec.board.name, spec.release, listed]))}",
+        "version": 1,
+        "metadata": {"component": {"type": "firmware", "name": f"edgetwin-{spec.board.name}", "version": spec.release}},
+        "components": listed,
+    }
+    return json.dumps(made, indent=1) + "\n"

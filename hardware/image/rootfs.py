@@ -1,0 +1,88 @@
+"""The root file system: Debian's packages by mmdebstrap, kept by a hash of what they are; then our files on top."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from hardware.image.files import USER, SystemFile
+from hardware.image.spec import SUITE, ImageSpec
+from hardware.image.tools import Tools
+
+_LEFT_OUT: Final = ("doc", "man", "info", "locale", "lintian", "bug")
+_ENABLED: Final = (
+    *("edgetwin.service", "edgetwin-provision.service", "nftables.service"),
+    *("systemd-networkd.service", "systemd-timesyncd.service", "systemd-resolved.service"),
+)
+_FOLDERS: Final = ("data", "boot/esp", "var/lib/edgetwin", "opt/edgetwin", "etc/nftables.d", "etc/edgetwin")
+_LOST: Final = (
+    *("etc/machine-id", "var/lib/dbus/machine-id", "etc/ssh", "etc/resolv.conf", "var/cache/apt", "var/lib/apt/lists"),
+    *("var/log", "var/cache/debconf", "var/cache/ldconfig", "etc/hostname"),
+)
+"""What must not be the same on two gateways, or differs in each build."""
+
+
+def debian(tools: Tools, spec: ImageSpec, cache: Path, sources: Iterable[Path]) -> Path:
+    """A tar of Debian's packages; from the cache if it was made before. Raises BuildFailed."""
+    cache.mkdir(parents=True, exist_ok=True)
+    kept = cache / f"root-{spec.board.arch}-{spec.root_key}.tar"
+    if kept.exists():
+        return kept
+    making = kept.with_suffix(".making.tar")
+    leave_out = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT]
+    words = ["--variant=minbase", "--mode=root", f"--architectures={spec.board.arch}"]
+    words += [f"--include={','.join(spec.packages)}", '--aptopt=APT::Install-Recommends "false"']
+    tools.run("mmdebstrap", *words, *leave_out, SUITE, making, *sources)
+    making.replace(kept)
+    return kept
+
+
+def unpacked(tools: Tools, tar: Path, files: Iterable[SystemFile], place: Path) -> None:
+    """Unpack and put our files in; the initramfs is made anew with ours. Needs root: files keep their owners."""
+    place.mkdir(parents=True)
+    tools.run(
+        "tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--file", tar, "--directory", place
+    )
+    for name in _LOST:
+        path = place / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for name in (*_FOLDERS, "var/log", "var/cache/apt", "var/cache/debconf"):
+        (place / name).mkdir(parents=True, exist_ok=True)
+    for file in files:
+        path = place / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.write_text(file.text, encoding="utf-8")
+        path.chmod(file.mode)
+    (place / "etc/resolv.conf").symlink_to("/run/systemd/resolve/stub-resolv.conf")
+    (place / "etc/machine-id").write_text("uninitialized\n")
+    chroot = ("chroot", place)
+    tools.run(*chroot, "useradd", "--system", "--home-dir", "/var/lib/edgetwin", "--shell", "/usr/sbin/nologin", USER)
+    tools.run(*chroot, "chown", f"{USER}:{USER}", "/var/lib/edgetwin", "/etc/edgetwin")
+    for unit in _ENABLED:
+        if any((place / folder / unit).exists() for folder in ("etc/systemd/system", "lib/systemd/system")):
+            tools.run(*chroot, "systemctl", "enable", "--quiet", unit)
+    tools.run(*chroot, "systemctl", "mask", "--quiet", "mosquitto.service")  # the hub runs its own
+    (kernel,) = sorted(one.name for one in (place / "lib/modules").iterdir())
+    tools.run(*chroot, "update-initramfs", "-u", "-k", kernel)
+    for name, target in (("vmlinuz", f"boot/vmlinuz-{kernel}"), ("initrd.img", f"boot/initrd.img-{kernel}")):
+        (place / name).unlink(missing_ok=True)
+        (place / name).symlink_to(target)
+    for backup in (place / "etc").glob("*-"):  # of passwd and group, with the time of the build in none of them
+        backup.unlink()
+    shutil.rmtree(place / "var/log", ignore_errors=True)
+    (place / "var/log").mkdir()
+
+
+def at_one_time(place: Path, epoch_s: int) -> None:
+    """Give every file the one time of the build."""
+    for folder, names, files in os.walk(place, topdown=False):
+        for name in (*names, *files):
+            os.utime(Path(folder, name), (epoch_s, epoch_s), follow_symlinks=False)
+    os.utime(place, (epoch_s, epoch_s))

@@ -1,0 +1,57 @@
+"""What an image is made from; two images from equal specs are equal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Final
+
+from hardware.board import BoardProfile, Boot
+
+SUITE: Final = "bookworm"
+BASE: Final = (
+    *("systemd", "systemd-sysv", "udev", "dbus", "kmod", "procps", "util-linux", "fdisk", "e2fsprogs", "dosfstools"),
+    *(
+        "initramfs-tools",
+        "zstd",
+        "mosquitto",
+        "python3",
+        "nftables",
+        "systemd-timesyncd",
+        "systemd-resolved",
+        "iproute2",
+        "wpasupplicant",
+    ),
+    *("ca-certificates", "tzdata"),
+)
+_BOOT: Final = {Boot.UEFI_GRUB: ("grub-common",), Boot.QEMU_DIRECT: ()}
+_NAMESPACE: Final = uuid.UUID("8a0d4a5e-5f0b-4d3c-9d0c-6d6a1f6f2f10")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """One image to be built. ``epoch_s``: the one time that all files bear, seconds since 1970."""
+
+    board: BoardProfile
+    release: str
+    epoch_s: int
+    wheels: str
+    """Hash of the lock file of the wheels, and of our own wheel."""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Debian's packages, each once."""
+        own = _BOOT.get(self.board.boot, ())
+        return tuple(sorted({*BASE, *own, *(name for name in self.board.packages if not name.startswith("grub-efi"))}))
+
+    @property
+    def root_key(self) -> str:
+        """Names the root file system before our own files: what of it is kept need not be made again."""
+        said = [SUITE, self.board.arch, self.packages, self.epoch_s]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+
+    def uuid(self, what: str) -> uuid.UUID:
+        """An id of a disk, partition or file system that is the same in each build."""
+        return uuid.uuid5(_NAMESPACE, f"{self.board.name} {what}")

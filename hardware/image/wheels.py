@@ -1,0 +1,109 @@
+"""Our own distribution and what it needs, as wheels of the board's architecture, laid out to be run from a folder."""
+
+from __future__ import annotations
+
+import compileall
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+from hardware.errors import BuildFailed
+from hardware.image.tools import Tools
+
+PYTHON: Final = "3.11"
+"""Of Debian 12."""
+LOCK: Final = "requirements/gateway.lock"
+_PLATFORMS: Final = {"amd64": "x86_64", "arm64": "aarch64"}
+_MANYLINUX: Final = (
+    "manylinux_2_34",
+    "manylinux_2_31",
+    "manylinux_2_28",
+    "manylinux_2_27",
+    "manylinux_2_24",
+    "manylinux_2_17",
+    "manylinux2014",
+)
+
+
+def fetch(tools: Tools, tree: Path, arch: str, wheelhouse: Path) -> str:
+    """Fill the wheelhouse from the lock file and our own tree; returns the hash of all wheels. Raises BuildFailed."""
+    lock = tree / LOCK
+    if not lock.exists():
+        message = f"{lock} is not there"
+        raise BuildFailed(message, remedy="Build from a checkout of edgetwin, not from an installed package.")
+    wheelhouse.mkdir(parents=True, exist_ok=True)
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")
+    wanted = hashlib.sha256(lock.read_bytes() + arch.encode()).hexdigest()
+    stamp = wheelhouse / "lock"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        shutil.rmtree(wheelhouse)
+        wheelhouse.mkdir()
+        tools.run(*pip, "download", "--dest", wheelhouse, *_for(arch), "--no-deps", "--require-hashes", "-r", lock)
+        stamp.write_text(wanted)
+    own = wheelhouse / "own"
+    shutil.rmtree(own, ignore_errors=True)
+    tools.run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", own, tree)
+    return hash_of(wheelhouse)
+
+
+def hash_of(wheelhouse: Path) -> str:
+    """Names what a wheelhouse holds."""
+    digest = hashlib.sha256()
+    for wheel in wheels_of(wheelhouse):
+        digest.update(wheel.name.encode() + hashlib.sha256(wheel.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def wheels_of(wheelhouse: Path) -> list[Path]:
+    """All wheels, in a fixed order."""
+    return sorted(wheelhouse.rglob("*.whl"), key=lambda one: one.name)
+
+
+def lay_out(tools: Tools, wheelhouse: Path, arch: str, place: Path) -> None:
+    """Unpack all wheels into a folder, with bytecode that does not depend on times. Needs no network."""
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")
+    found = wheels_of(wheelhouse)
+    tools.run(*pip, "install", "--no-index", "--no-deps", "--no-compile", "--target", place, *_for(arch), *found)
+    for script in (place / "bin",):
+        shutil.rmtree(script, ignore_errors=True)
+    for record in place.glob("*.dist-info/RECORD"):
+        # It would list the bytecode, and names the folder that it was installed to.
+        record.unlink()
+    for direct in place.glob("*.dist-info/direct_url.json"):
+        direct.unlink()
+    if f"{sys.version_info.major}.{sys.version_info.minor}" == PYTHON:
+        mode = compileall.py_compile.PycInvalidationMode.UNCHECKED_HASH  # type: ignore[attr-defined]  # a re-export
+        compileall.compile_dir(
+            place,
+            quiet=2,
+            stripdir=str(place),
+            prependdir="/opt/edgetwin/lib",
+            invalidation_mode=mode,
+            workers=os.cpu_count() or 1,
+        )
+
+
+def _for(arch: str) -> list[str]:
+    machine = _PLATFORMS.get(arch)
+    if machine is None:
+        message = f"there are no wheels for {arch}"
+        raise BuildFailed(message, remedy="Boards with amd64 or arm64 can be built.")
+    words = [
+        "--only-binary=:all:",
+        "--implementation",
+        "cp",
+        "--python-version",
+        PYTHON,
+        "--abi",
+        "cp311",
+        "--abi",
+        "abi3",
+        "--abi",
+        "none",
+    ]
+    for name in _MANYLINUX:
+        words += ["--platform", f"{name}_{machine}"]
+    return words

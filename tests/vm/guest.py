@@ -1,0 +1,61 @@
+"""A virtual machine that boots a disk image, with a line to this host's loopback and to nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+FIRMWARE = Path("/usr/share/OVMF")
+HOST = "10.0.2.100"
+"""Under which the guest sees what listens on the host's loopback, at the ports that were asked for."""
+
+
+class Guest:
+    """One qemu under TCG: KVM's node may open and its guests never speak, so it is not asked."""
+
+    def __init__(self, disk: Path, folder: Path, ports: tuple[int, ...] = (), memory_mib: int = 768) -> None:
+        self.console = folder / "console.log"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.began_s = 0.0
+        variables = folder / "vars.fd"
+        if not variables.exists():
+            shutil.copy(FIRMWARE / "OVMF_VARS_4M.fd", variables)
+        forwards = "".join(f",guestfwd=tcp:{HOST}:{one}-cmd:socat STDIO TCP4\\:127.0.0.1\\:{one}" for one in ports)
+        self._command = [
+            *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-M", "q35", "-m", str(memory_mib), "-smp", "2"),
+            *("-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}"),
+            *("-drive", f"if=pflash,format=raw,file={variables}"),
+            *("-drive", f"file={disk},format=raw,if=virtio,cache=writethrough"),
+            *("-netdev", "user,id=n,restrict=on" + forwards.replace("\\:", ":"), "-device", "virtio-net-pci,netdev=n"),
+            *("-display", "none", "-monitor", "none", "-serial", f"file:{self.console}"),
+        ]
+
+    def start(self) -> None:
+        self.began_s = time.monotonic()
+        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def cut(self) -> None:
+        """The power goes."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(10)
+            self._process = None
+
+    def said(self) -> str:
+        return self.console.read_text(errors="replace") if self.console.exists() else ""
+
+
+def put_on_boot(disk: Path, file: Path, name: str) -> None:
+    """Drop a file on the boot partition, as somebody with a card reader does."""
+    subprocess.run(["mcopy", "-o", "-i", f"{disk}@@1M", file, f"::/{name}"], check=True, timeout=30)
+
+
+def read_from_boot(disk: Path, name: str) -> bytes:
+    return subprocess.run(
+        ["mcopy", "-n", "-i", f"{disk}@@1M", f"::/{name}", "-"], check=True, timeout=30, capture_output=True
+    ).stdout
