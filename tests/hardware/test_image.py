@@ -1,0 +1,172 @@
+"""Images, as far as one sees without root: layout, the choice of a slot, files of the system, manifests."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hardware.board import PartitionRole
+from hardware.boards import board, boards
+from hardware.errors import BuildFailed
+from hardware.image.build import Workshop, build
+from hardware.image.files import GRUBENV, grub_cfg, grubenv_block, system_files
+from hardware.image.manifest import Component, components_of, sbom
+from hardware.image.partitions import MIB, image_bytes, placed, table_script
+from hardware.image.spec import ImageSpec
+
+SPEC = ImageSpec(board("qemu-x86-64"), "1.0.0", 1_700_000_000, "0" * 64)
+needs_grub = pytest.mark.skipif(shutil.which("grub-script-check") is None, reason="needs grub-common")
+
+
+@pytest.mark.parametrize("one", boards(), ids=lambda one: one.name)
+def test_partitions_lie_behind_each_other_inside_the_image(one) -> None:
+    at = MIB
+    for part in placed(one.partitions):
+        assert part.offset == at
+        at += part.partition.size_bytes
+    assert image_bytes(one.partitions) == at + MIB
+
+
+def test_the_table_names_each_partition_with_an_id_of_its_own_that_stays() -> None:
+    script = table_script(SPEC)
+    ids = re.findall(r"uuid=(\S+),", script)
+    assert len(ids) == len(set(ids)) == len(SPEC.board.partitions)
+    assert table_script(replace(SPEC, release="2.0.0")) == script
+    assert table_script(replace(SPEC, board=board("x86-64"))) != script
+
+
+def chosen(environment: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """Run the choice of a slot in a shell: GRUB's language is the shell's as far as it is used here."""
+    script = grub_cfg(SPEC).replace("load_env", "").replace("\nboot\n", "\n")
+    script = re.sub(r"\bset (?=\w+=)", "", script)
+    script = re.sub(r"^  root=\(.*$", "", script, flags=re.MULTILINE)
+    script = re.sub(r"^save_env.*$", 'echo "saved $A_TRY $B_TRY"', script, flags=re.MULTILINE)
+    script = re.sub(r"^  (linux|initrd) ", r"  echo \1 ", script, flags=re.MULTILINE)
+    head = "".join(f"{key}='{value}'\n" for key, value in environment.items())
+    done = subprocess.run(["sh", "-c", head + script], capture_output=True, text=True, check=True, timeout=10)
+    (slot,) = re.findall(r"rauc.slot=(\w)", done.stdout)
+    ((a_try, b_try),) = re.findall(r"saved (\d) (\d)", done.stdout)
+    return slot, {**environment, "A_TRY": a_try, "B_TRY": b_try}
+
+
+NEW = dict(line.split("=") for line in GRUBENV.splitlines())
+
+
+def test_a_new_image_boots_its_only_system_and_counts_the_try() -> None:
+    slot, after = chosen(NEW)
+    assert (slot, after["A_TRY"], after["B_TRY"]) == ("A", "1", "0")
+
+
+def test_an_update_gets_three_tries_and_then_the_old_system_comes_back() -> None:
+    now = {**NEW, "ORDER": "B A", "B_OK": "1"}
+    slots = []
+    for _ in range(4):
+        slot, now = chosen(now)
+        slots.append(slot)
+        if slot == "A":
+            now["A_TRY"] = "0"  # the old system is well and says so
+    assert slots == ["B", "B", "B", "A"]
+
+
+def test_a_slot_that_is_not_ok_is_never_chosen_while_another_has_tries() -> None:
+    assert chosen({**NEW, "ORDER": "B A", "B_OK": "0"})[0] == "A"
+
+
+def test_when_all_tries_are_spent_the_newest_is_tried_again_for_ever() -> None:
+    now = {**NEW, "ORDER": "B A", "B_OK": "1", "A_TRY": "3", "B_TRY": "3"}
+    slot, after = chosen(now)
+    assert slot == "B"
+    assert (after["A_TRY"], after["B_TRY"]) == ("0", "0")
+
+
+@needs_grub
+def test_grub_takes_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "grub.cfg"
+    path.write_text(grub_cfg(SPEC))
+    subprocess.run(["grub-script-check", path], check=True, timeout=20)
+
+
+def test_the_environment_block_is_as_long_as_grub_wants_it() -> None:
+    block = grubenv_block()
+    assert len(block) == 1024
+    assert block.startswith(b"# GRUB Environment Block\n")
+    assert b"\nA_OK=1\n" in block
+
+
+@pytest.mark.parametrize("one", boards(), ids=lambda one: one.name)
+def test_files_of_the_system_are_each_there_once_and_named_from_the_root(one) -> None:
+    paths = [file.path for file in system_files(replace(SPEC, board=one))]
+    assert len(paths) == len(set(paths))
+    assert not [path for path in paths if path.startswith("/") or ".." in path]
+
+
+def text_of(path: str, name: str = "industrial-x86") -> str:
+    return next(one.text for one in system_files(replace(SPEC, board=board(name))) if one.path == path)
+
+
+def test_a_serial_port_gets_its_stable_name_and_a_watchdog_no_longer_time_than_the_chip_takes() -> None:
+    rules = text_of("etc/udev/rules.d/70-edgetwin.rules")
+    assert 'SUBSYSTEM=="tty", KERNEL=="ttyS1", SYMLINK+="gateway/rs485-1"' in rules
+    for one in boards():
+        if one.watchdog is not None:
+            text = text_of("etc/systemd/system.conf.d/edgetwin.conf", one.name)
+            assert int(re.findall(r"RuntimeWatchdogSec=(\d+)", text)[0]) <= one.watchdog.max_s
+
+
+def test_only_data_is_written_and_the_journal_is_not() -> None:
+    rows = [line.split() for line in text_of("etc/fstab").splitlines()]
+    assert {row[2] for row in rows} == {"vfat", "ext4", "tmpfs", "none"}
+    assert "Storage=volatile" in text_of("etc/systemd/journald.conf.d/edgetwin.conf")
+    assert [row[1] for row in rows if row[2] == "none"] == ["/var/lib/edgetwin", "/var/lib/systemd"]
+
+
+@pytest.mark.skipif(shutil.which("nft") is None, reason="needs nftables")
+def test_the_filter_is_one_that_nft_reads(tmp_path: Path) -> None:
+    path = tmp_path / "filter.nft"
+    path.write_text(text_of("etc/nftables.conf").replace('include "/etc/nftables.d/*.nft"', ""))
+    done = subprocess.run(["nft", "--check", "--file", path], capture_output=True, text=True, timeout=20, check=False)
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("nft needs root to check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_packages_are_named_once_and_decide_what_is_kept() -> None:
+    assert len(SPEC.packages) == len(set(SPEC.packages))
+    assert "linux-image-cloud-amd64" in SPEC.packages
+    assert SPEC.root_key == replace(SPEC, release="2.0.0", wheels="1" * 64).root_key
+    assert SPEC.root_key != replace(SPEC, epoch_s=1).root_key
+    assert SPEC.root_key != replace(SPEC, board=board("x86-64")).root_key
+
+
+def test_the_bill_of_materials_names_every_package_and_wheel(tmp_path: Path) -> None:
+    status = tmp_path / "var/lib/dpkg/status"
+    status.parent.mkdir(parents=True)
+    status.write_text(
+        "Package: adduser\nStatus: ok\nVersion: 3.134+deb12u1\n more\n\nPackage: zstd\nVersion: 1:1.5~x\n"
+    )
+    found = components_of(tmp_path, [Path("pydantic_core-2.50.4-cp311-cp311-manylinux_2_17_x86_64.whl")])
+    assert [(one.kind, one.name) for one in found] == [("deb", "adduser"), ("deb", "zstd"), ("pypi", "pydantic-core")]
+    made = json.loads(sbom(SPEC, found))
+    assert made["bomFormat"] == "CycloneDX"
+    assert "pkg:deb/debian/adduser@3.134%2Bdeb12u1" in {one["purl"] for one in made["components"]}
+    assert sbom(SPEC, found) == sbom(SPEC, found)
+    assert sbom(SPEC, found[:1]) != sbom(SPEC, found)
+    assert Component(kind="pypi", name="a", version="1").purl == "pkg:pypi/a@1"
+
+
+@pytest.mark.parametrize("name", ["beaglebone-black", "raspberry-pi-4", "qemu-arm64"])
+def test_a_board_that_cannot_be_built_says_why_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BuildFailed, match=r"armhf|is not built from packages"):
+        build(board(name), "1", Workshop(tmp_path, tmp_path / "cache", tmp_path / "out", 0), lambda *_: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_roots_and_one_data_partition_are_in_the_order_of_the_disk() -> None:
+    roles = [one.role for one in SPEC.board.partitions]
+    assert roles == [PartitionRole.BOOT, PartitionRole.ROOT, PartitionRole.ROOT, PartitionRole.DATA]
