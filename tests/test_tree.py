@@ -63,8 +63,8 @@ def our_sources() -> list[Path]:
     return [path for root in OUR_ROOTS for path in sorted((ROOT / root).rglob("*.py"))]
 
 
-def test_there_are_three_locks():
-    assert [path.name for path in LOCKS] == ["build.lock", "dev.lock", "run.lock"]
+def test_there_are_four_locks():
+    assert [path.name for path in LOCKS] == ["build.lock", "dev.lock", "gateway.lock", "run.lock"]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
