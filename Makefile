@@ -2,7 +2,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo scale-demo test check bench bench-long torture fuzz mutants lock clean setup setup-dev
+.PHONY: help demo scale-demo test test-vm check bench bench-long torture fuzz mutants lock clean setup setup-dev
 
 PYTHON := .venv/bin/python
 # Processes that share the tests out, file by file; most tests wait for other processes much of the time.
@@ -18,18 +18,21 @@ demo: setup ## set everything up and start a gateway with a demo plant (SECONDS=
 
 test: setup-dev ## every test but the long fault tests
 	@tools/peers.sh
-	@$(PYTHON) -m pytest -q --durations=5 -m "not torture" -n $(TESTERS) --dist loadfile
+	@$(PYTHON) -m pytest -q --durations=5 -m "not torture and not vm" -n $(TESTERS) --dist loadfile
 
 check: setup-dev ## format, lint, types, import layers and the fast tests, in less than a minute
 	@.venv/bin/ruff format --check --quiet . || { echo "error: run .venv/bin/ruff format ." >&2; exit 1; }
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/lint-imports --no-logo >.cache/layers.log 2>&1 || { cat .cache/layers.log >&2; exit 1; }
-	@$(PYTHON) -m pytest -q -m 'fast and not torture'
+	@$(PYTHON) -m pytest -q -m 'fast and not torture and not vm'
 
 scale-demo: setup-dev ## two brokers behind HAProxy, PostgreSQL, two workers, simulated gateways; one broker is killed
 	@tools/haproxy.sh
 	@exec $(PYTHON) -m tests.bench.scale_demo
+
+test-vm: setup-dev ## build an image and boot it in qemu (root, some 3 minutes; mmdebstrap, qemu-system-x86, ovmf, mtools)
+	@$(PYTHON) -m pytest -q -rP -m vm tests/vm
 
 bench: setup-dev ## measure the figures into docs/benchmarks.md (ONLY=name for one)
 	@tools/peers.sh

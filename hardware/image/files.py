@@ -43,6 +43,7 @@ def system_files(spec: ImageSpec) -> Iterator[SystemFile]:
     yield SystemFile("etc/initramfs-tools/scripts/init-bottom/edgetwin", _init_bottom(spec), 0o755)
     yield SystemFile("etc/initramfs-tools/conf.d/edgetwin", "MODULES=most\nCOMPRESS=zstd\nRESUME=none\n")
     yield SystemFile("usr/local/bin/edgetwin", _LAUNCHER, 0o755)
+    yield SystemFile("usr/lib/python3/dist-packages/edgetwin.pth", "/opt/edgetwin/lib\n")
     if spec.board.modules:
         yield SystemFile("etc/modules-load.d/edgetwin.conf", "".join(f"{name}\n" for name in spec.board.modules))
     if spec.board.watchdog is not None:
@@ -180,6 +181,7 @@ RemainAfterExit=yes
 Environment=EDGETWIN_STATE={STATE}
 WorkingDirectory=/
 ExecStart=/usr/local/bin/edgetwin hardware provision {PROVISIONING}
+ExecStartPost=/bin/chown -R {USER}: {STATE} /etc/edgetwin
 ExecStopPost=/bin/chown -R {USER}: {STATE} /etc/edgetwin
 Restart=on-failure
 RestartSec=5
@@ -189,9 +191,6 @@ WantedBy=multi-user.target
 """
 
 _LAUNCHER: Final = """#!/usr/bin/python3 -sP
-import sys
-
-sys.path.insert(0, "/opt/edgetwin/lib")
 from edgehub.cli import main
 
 main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -116,6 +117,8 @@ def make_boot(tools: Tools, spec: ImageSpec, size: int, work: Path, out: Path) -
     serial = f"{spec.uuid('boot').int & 0xFFFFFFFF:08x}"
     tools.run("mkfs.vfat", "--invariant", "-F", "32", "-i", serial, "-n", "EDGETWIN", out)
     tools.run("mmd", "-i", out, "::/EFI", "::/EFI/BOOT", "::/EFI/edgetwin")
+    for made in (core, config, env):
+        os.utime(made, (spec.epoch_s, spec.epoch_s))
     for source, name in ((core, "BOOT/BOOTX64.EFI"), (config, "edgetwin/grub.cfg"), (env, "edgetwin/grubenv")):
         tools.run("mcopy", "-m", "-i", out, source, f"::/EFI/{name}")
 

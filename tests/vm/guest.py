@@ -53,9 +53,3 @@ class Guest:
 def put_on_boot(disk: Path, file: Path, name: str) -> None:
     """Drop a file on the boot partition, as somebody with a card reader does."""
     subprocess.run(["mcopy", "-o", "-i", f"{disk}@@1M", file, f"::/{name}"], check=True, timeout=30)
-
-
-def read_from_boot(disk: Path, name: str) -> bytes:
-    return subprocess.run(
-        ["mcopy", "-n", "-i", f"{disk}@@1M", f"::/{name}", "-"], check=True, timeout=30, capture_output=True
-    ).stdout
