@@ -14,11 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from paho.mqtt.client import DISCONNECT, PUBACK, PUBLISH, Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
+
+from twin.link.paho_lean import DISCONNECT, PUBACK, PUBLISH, Client, MQTTv5
 
 _READ_AHEAD_BYTES: Final = 65536
 _WRITE_BYTES: Final = 65536

@@ -2,6 +2,8 @@
 
 import contextlib
 import socket
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -196,3 +198,9 @@ def test_reading_ahead_hands_out_the_same_bytes(sizes, sent):
                 got += reader.recv(size)
                 assert reader.pending() == len(sent) - len(got)
         assert sent.startswith(got)
+
+
+def test_a_link_does_not_load_dnspython_which_is_installed():
+    code = "import sys, twin.link.mqtt, dns; print('dns.resolver' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.strip() == "False"
