@@ -56,6 +56,7 @@ from twin.link.options import LOCAL_RETRY_BASE_S, LOCAL_RETRY_CAP_S, MqttOptions
 from twin.model import DEFAULT_NAMESPACE, Kind, PropertySpec, Quality, Reason, TwinKey, TwinSpec, Value, ValueType
 from twin.query.reader import SqliteReader
 from twin.query.verb import QueryVerb
+from twin.release import RELEASE, RELEASE_SPEC
 from twin.sqlite_drain import SqliteDrain
 from twin.sqlite_history import SqliteHistory
 from twin.supervisor import Supervisor
@@ -300,6 +301,7 @@ class Gateway:
     def _own_spec(self) -> TwinSpec:
         types = {**_OWN_TYPES, "secrets_key": ValueType.STRING, **Machine.TYPES, **Cloud.TYPES}
         properties = {name: PropertySpec(name, type_) for name, type_ in types.items()}
+        properties[RELEASE] = RELEASE_SPEC
         return TwinSpec(self._own_key(), uid="", gateway=self._settings.gateway_name, properties=properties)
 
     # -- what happens --------------------------------------------------------------------------------------------

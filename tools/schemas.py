@@ -22,6 +22,7 @@ from twin.manifest.fields import Deadband
 from twin.manifest.kinds import KINDS, OURS
 from twin.manifest.mesh_rules import MESH_KINDS
 from twin.model import NAME, PROPERTY, Drop, Keep
+from twin.release import Release, ReleaseReport
 from twin.wire import api, cloud_api, enrolment, mesh, messages, peers, sync_bodies
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "docs" / "schemas"
@@ -53,6 +54,8 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
     mesh.MeshReply,
     mesh.RouteTwin,
     mesh.Alert,
+    Release,
+    ReleaseReport,
     cloud_api.CloudStatusReply,
     cloud_api.SetWhereRequest,
     cloud_api.SetWhereReply,

@@ -236,11 +236,12 @@ def test_every_message_has_an_example_and_a_schema(pages, schemas):
 
 
 def test_every_message_of_the_wire_has_a_schema(schemas):
+    from twin import release
     from twin.wire import api, cloud_api, enrolment, mesh, messages, peers, sync_bodies
 
     defined = {
         name
-        for module in (api, cloud_api, enrolment, mesh, messages, peers, sync_bodies)
+        for module in (api, cloud_api, enrolment, mesh, messages, peers, release, sync_bodies)
         for name, one in vars(module).items()
         if isinstance(one, type) and issubclass(one, messages.Wire) and one is not messages.Wire
     }
