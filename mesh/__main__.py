@@ -25,7 +25,7 @@ from random import Random
 
 from mesh.compile import Compiled, compile_table
 from mesh.errors import InvalidTable
-from mesh.model import DEFAULT_DOMAIN, Plane
+from mesh.model.services import DEFAULT_DOMAIN, Plane
 from mesh.settings import Settings
 from mesh.store import FileStore, LoggedEvents
 

@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 
 from mesh.limits import Limiter
-from mesh.model import RateLimit, TokenBucket
+from mesh.model.policies import RateLimit, TokenBucket
 
 LONGEST_PATH: Final = 512
 

@@ -15,7 +15,8 @@ from enum import Enum
 from typing import Final
 
 from mesh.breaker import BreakerState
-from mesh.model import AlarmMetric, AlarmRule, Operator, ServiceKey
+from mesh.model.alarms import AlarmMetric, AlarmRule, Operator
+from mesh.model.services import ServiceKey
 from mesh.snapshot import Own, PlaceState, ShareCounts, Snapshot, UpstreamView
 from mesh.tally import Counts, total
 

@@ -12,7 +12,7 @@ from mesh.difference import table_difference
 from mesh.errors import InvalidTable
 from mesh.frames import Alerted, Asked, FromMesh, Health, Programmed, Whole
 from mesh.live import Live
-from mesh.model import Table
+from mesh.model.table import Table
 from mesh.settings import Settings
 from mesh.store import Events, RouteStore
 from mesh.workers import Workers

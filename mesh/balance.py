@@ -16,7 +16,7 @@ from math import gcd
 from random import Random
 from typing import Final, Generic, Protocol, TypeVar
 
-from mesh.model import Balance, LoadBalancer
+from mesh.model.policies import Balance, LoadBalancer
 from mesh.target import Target
 
 T = TypeVar("T")

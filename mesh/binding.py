@@ -7,23 +7,10 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from mesh.grouping import beyond_kernel
-from mesh.model import (
-    AppProtocol,
-    Backend,
-    BoundRule,
-    Frontend,
-    Mirror,
-    Plane,
-    Policy,
-    PortKey,
-    Route,
-    RouteKind,
-    Rule,
-    Service,
-    ServiceKey,
-    ServicePort,
-    Transport,
-)
+from mesh.model.policies import Policy
+from mesh.model.programme import BoundRule, Frontend
+from mesh.model.routes import Backend, Mirror, Route, RouteKind, Rule
+from mesh.model.services import AppProtocol, Plane, PortKey, Service, ServiceKey, ServicePort, Transport
 from mesh.precedence import ordered
 from mesh.problems import Problem, Reason, Subject
 

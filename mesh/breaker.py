@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from mesh.model import CircuitBreaker
+from mesh.model.policies import CircuitBreaker
 
 PARTS: Final = 10
 """The interval moves on by tenths."""

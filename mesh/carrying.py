@@ -21,7 +21,8 @@ from mesh.difference import programme_after
 from mesh.errors import PlaneError
 from mesh.leading import Leading
 from mesh.mended import Mended
-from mesh.model import AppProtocol, Plane, PortKey, Programme, ProgrammeDelta
+from mesh.model.programme import Programme, ProgrammeDelta
+from mesh.model.services import AppProtocol, Plane, PortKey
 from mesh.monitor import Monitor
 from mesh.planes import DataPlane
 from mesh.planes.l4.carrier import RawCarrier

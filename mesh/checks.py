@@ -7,20 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from mesh.binding import Statement, backends_of, degraded_to
-from mesh.model import (
-    Backend,
-    HttpMatch,
-    MatchType,
-    Policy,
-    PortKey,
-    Route,
-    Rule,
-    Service,
-    ServiceKey,
-    ServicePort,
-    Table,
-    Transport,
-)
+from mesh.model.policies import Policy
+from mesh.model.routes import Backend, HttpMatch, MatchType, Route, Rule
+from mesh.model.services import PortKey, Service, ServiceKey, ServicePort, Transport
+from mesh.model.table import Table
 from mesh.problems import Problem, Reason
 
 

@@ -18,22 +18,12 @@ from dataclasses import dataclass, field, replace
 from mesh.binding import Around, Bound, Claim, Statement, backends_of, claims_of, frontend_of
 from mesh.checks import port_of, ports_of_parent, said_of_policy, said_of_route, usable, without_itself
 from mesh.difference import applied, difference, table_difference
-from mesh.grouping import DEFAULT_POLICY, group_of, port_key, service_beyond_kernel
+from mesh.grouping import group_of, port_key, service_beyond_kernel
 from mesh.loops import Aims, aim_of, aims_of, looped, said_of_loops
-from mesh.model import (
-    BackendGroup,
-    Frontend,
-    Plane,
-    Policy,
-    PortKey,
-    Programme,
-    ProgrammeDelta,
-    Service,
-    ServiceKey,
-    ServicePort,
-    Table,
-    TableChange,
-)
+from mesh.model.policies import DEFAULT_POLICY, Policy
+from mesh.model.programme import BackendGroup, Frontend, Programme, ProgrammeDelta
+from mesh.model.services import Plane, PortKey, Service, ServiceKey, ServicePort
+from mesh.model.table import Table, TableChange
 from mesh.precedence import age
 from mesh.problems import Problem, Problems, Subject
 

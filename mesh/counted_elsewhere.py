@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from mesh.model import PortKey
+from mesh.model.services import PortKey
 from mesh.monitor import Monitor
 from mesh.planes import Traffic
 from mesh.upstream import Upstreams

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from mesh.model import Programme, ProgrammeDelta, Table, TableChange
+from mesh.model.programme import Programme, ProgrammeDelta
+from mesh.model.table import Table, TableChange
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")

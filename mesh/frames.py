@@ -18,7 +18,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from mesh.alerts import Alert
 from mesh.errors import ControlError
-from mesh.model import AlarmRule, Plane, PortKey, ProgrammeDelta, RouteKey, ServiceKey, TableChange
+from mesh.model.alarms import AlarmRule
+from mesh.model.programme import ProgrammeDelta
+from mesh.model.routes import RouteKey
+from mesh.model.services import Plane, PortKey, ServiceKey
+from mesh.model.table import TableChange
 from mesh.problems import Problem
 from mesh.settings import Settings
 from mesh.snapshot import Snapshot

@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
-from mesh.model import (
-    AppProtocol,
-    BackendGroup,
-    Balance,
-    BoundRule,
-    Endpoint,
-    KeyKind,
-    Policy,
-    PortKey,
-    RateLimit,
-    Service,
-    ServicePort,
-)
-
-DEFAULT_POLICY: Final = Policy()
+from mesh.model.policies import Balance, KeyKind, Policy, RateLimit
+from mesh.model.programme import BackendGroup, BoundRule
+from mesh.model.services import AppProtocol, Endpoint, PortKey, Service, ServicePort
 
 
 def port_key(service: Service, port: ServicePort) -> PortKey:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Final
 
-from mesh.model import BackendGroup, PortKey, ProbeKind
+from mesh.model.policies import ProbeKind
+from mesh.model.programme import BackendGroup
+from mesh.model.services import PortKey
 from mesh.probes import Finding, Probe, Probes
 
 log = logging.getLogger(__name__)

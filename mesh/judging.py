@@ -16,7 +16,8 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from mesh.grouping import port_key
-from mesh.model import Endpoint, Origin, PortKey, Service, ServicePort, StaleRule
+from mesh.model.policies import StaleRule
+from mesh.model.services import Endpoint, Origin, PortKey, Service, ServicePort
 
 VOTE_AGE_MS: Final = 15_000
 """Votes that are older say nothing."""

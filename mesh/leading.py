@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import TYPE_CHECKING
 
-from mesh.model import Endpoint, PortKey
+from mesh.model.services import Endpoint, PortKey
 from mesh.settings import Settings
 from mesh.upstream import Upstreams
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from mesh.model import RateLimit, TokenBucket
+from mesh.model.policies import RateLimit, TokenBucket
 
 
 class Bucket:

@@ -44,7 +44,9 @@ from mesh.frames import (
 )
 from mesh.health import Prober
 from mesh.metrics_server import MetricsServer
-from mesh.model import Plane, RouteKey, ServiceKey, Table
+from mesh.model.routes import RouteKey
+from mesh.model.services import Plane, ServiceKey
+from mesh.model.table import Table
 from mesh.news import News, says_something
 from mesh.probes import Finding
 from mesh.problems import Problem, Problems, Reason

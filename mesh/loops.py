@@ -8,7 +8,9 @@ from typing import Final, TypeAlias
 
 from mesh.binding import Claim, Statement
 from mesh.grouping import port_key
-from mesh.model import Backend, Endpoint, Frontend, PortKey, Service, Transport
+from mesh.model.programme import Frontend
+from mesh.model.routes import Backend
+from mesh.model.services import Endpoint, PortKey, Service, Transport
 from mesh.problems import Problem, Reason
 
 Aims: TypeAlias = Mapping[PortKey, Mapping[str, PortKey]]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from mesh.alerts import Alert
-from mesh.model import AlarmMetric, AlarmRule, ServiceKey
+from mesh.model.alarms import AlarmMetric, AlarmRule
+from mesh.model.services import ServiceKey
 
 ABOUT: Final = ServiceKey("mesh", "nftables")
 RULE: Final = AlarmRule("mesh/table-changed", (), AlarmMetric.MENDED, severity="warning")

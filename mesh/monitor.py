@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from mesh.access_log import AccessLog
-from mesh.model import PortKey, ServiceKey
+from mesh.model.services import PortKey, ServiceKey
 from mesh.snapshot import (
     EdgeCounts,
     EdgeKey,

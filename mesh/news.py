@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesh.model import PortKey
+from mesh.model.services import PortKey
 from mesh.snapshot import EdgeCounts, EdgeKey, ShareCounts, ShareKey, Snapshot, UpstreamView
 
 

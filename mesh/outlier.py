@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from mesh.model import OutlierDetection
+from mesh.model.policies import OutlierDetection
 from mesh.target import Outcome, Target, Trial
 
 LOCAL = frozenset({Outcome.CONNECT_FAILED, Outcome.TIMEOUT, Outcome.RESET})

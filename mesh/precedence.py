@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final, TypeAlias
 
-from mesh.model import BoundRule, HttpMatch, MatchType, Policy, Route, RouteKind, Rule
+from mesh.model.policies import Policy
+from mesh.model.programme import BoundRule
+from mesh.model.routes import HttpMatch, MatchType, Route, RouteKind, Rule
 
 _ALL: Final = HttpMatch()
 _Place: TypeAlias = tuple[tuple[int, int], tuple[int, int], bool, int, int, int, str, str, RouteKind, int, int]

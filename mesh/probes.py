@@ -12,7 +12,9 @@ from heapq import heapify, heappop, heappush
 from random import Random
 from typing import Final
 
-from mesh.model import BackendGroup, Endpoint, HealthCheck, PortKey, Transport
+from mesh.model.policies import HealthCheck
+from mesh.model.programme import BackendGroup
+from mesh.model.services import Endpoint, PortKey, Transport
 
 JITTER: Final = 0.1
 """Intervals are longer or shorter by up to this share, so that probes do not go in step."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from mesh.model import RouteKey, ServiceKey
+from mesh.model.routes import RouteKey
+from mesh.model.services import ServiceKey
 
 Subject: TypeAlias = RouteKey | ServiceKey
 """What a problem is about."""

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from mesh.compile import difference
 from mesh.errors import PlaneError
-from mesh.model import Frontend, Plane, PortKey, Programme, ProgrammeDelta
+from mesh.model.programme import Frontend, Programme, ProgrammeDelta
+from mesh.model.services import Plane, PortKey
 from mesh.planes import DataPlane
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from mesh.breaker import BreakerState
-from mesh.model import PortKey
+from mesh.model.services import PortKey
 from mesh.snapshot import EdgeCounts, PlaceState, ShareCounts, Snapshot, UpstreamView
 from mesh.tally import Counts, total
 

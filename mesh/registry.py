@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Final
 
 from mesh.grouping import port_key
-from mesh.model import Endpoint, Origin, PortKey, Service, ServiceKey
+from mesh.model.services import Endpoint, Origin, PortKey, Service, ServiceKey
 
 _RANK: Final = {origin: rank for rank, origin in enumerate(Origin)}
 

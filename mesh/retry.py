@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from mesh.model import Policy
+from mesh.model.policies import Policy
 
 MOST: Final = 10
 """The wait never grows over so many times its base (Envoy's rule)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mesh.model import DEFAULT_DOMAIN, Plane
+from mesh.model.services import DEFAULT_DOMAIN, Plane
 
 
 @dataclass(frozen=True, slots=True)

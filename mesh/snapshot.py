@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from mesh.breaker import BreakerState
-from mesh.model import PortKey, ServiceKey
+from mesh.model.services import PortKey, ServiceKey
 from mesh.tally import Counts
 
 

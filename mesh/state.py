@@ -13,9 +13,12 @@ from typing import Final
 
 from mesh.compile import Compiled, applied, change, compile_table
 from mesh.difference import difference, table_difference
-from mesh.grouping import DEFAULT_POLICY, port_key
+from mesh.grouping import port_key
 from mesh.judging import VOTE_AGE_MS, Findings, Heard, Known, Spot, judged, next_ms
-from mesh.model import ProgrammeDelta, Service, ServiceKey, StaleRule, Table, TableChange
+from mesh.model.policies import DEFAULT_POLICY, StaleRule
+from mesh.model.programme import ProgrammeDelta
+from mesh.model.services import Service, ServiceKey
+from mesh.model.table import Table, TableChange
 
 _NOTHING: Final = TableChange()
 

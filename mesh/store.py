@@ -16,7 +16,8 @@ from typing import Final, Protocol, TypeAlias
 from mesh.alerts import Alert
 from mesh.errors import InvalidTable
 from mesh.frames import Vote
-from mesh.model import ServiceKey, Table
+from mesh.model.services import ServiceKey
+from mesh.model.table import Table
 from mesh.problems import Problems
 from mesh.wire import MAX_TABLE_BYTES, read_table, write_table
 

@@ -11,7 +11,7 @@ import math
 from enum import Enum
 from typing import Final
 
-from mesh.model import Endpoint
+from mesh.model.services import Endpoint
 
 
 class Outcome(Enum):

@@ -19,7 +19,8 @@ from typing import Final
 from mesh import outlier
 from mesh.balance import Balancer, balancer
 from mesh.breaker import Breaker, BreakerState
-from mesh.model import BackendGroup, Endpoint, Origin, PortKey
+from mesh.model.programme import BackendGroup
+from mesh.model.services import Endpoint, Origin, PortKey
 from mesh.retry import Retries
 from mesh.target import Outcome, Target, Trial
 

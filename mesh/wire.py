@@ -4,7 +4,7 @@
                    "ports": [{"port": 80, "endpoints": [{"address": "10.0.0.7", "port": 8080}]}]}],
      "routes": [...], "policies": {"default/web": {...}}, "route_policies": {"HTTPRoute default/web": {...}}}
 
-Field names are those of the dataclasses in model.py; a field that is left out has its default.
+Field names are those of the dataclasses in mesh/model; a field that is left out has its default.
 """
 
 from __future__ import annotations
@@ -21,19 +21,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mesh.difference import applied, table_difference
 from mesh.errors import InvalidTable
-from mesh.model import (
-    MAX_PORT,
-    LoadBalancer,
-    Policy,
-    Route,
-    RouteKey,
-    Service,
-    ServiceKey,
-    ServicePort,
-    Table,
-    TableChange,
-    TokenBucket,
-)
+from mesh.model.policies import LoadBalancer, Policy, TokenBucket
+from mesh.model.routes import Route, RouteKey
+from mesh.model.services import MAX_PORT, Service, ServiceKey, ServicePort
+from mesh.model.table import Table, TableChange
 
 MAX_TABLE_BYTES: Final = 32 * 1024 * 1024
 _MAX_WEIGHT: Final = 1_000_000

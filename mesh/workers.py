@@ -39,7 +39,8 @@ from mesh.frames import (
     from_owner,
 )
 from mesh.live import TICK_S, Live
-from mesh.model import Plane, Programme
+from mesh.model.programme import Programme
+from mesh.model.services import Plane
 from mesh.news import says_something
 from mesh.settings import Settings
 

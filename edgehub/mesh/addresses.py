@@ -10,7 +10,7 @@ from collections.abc import Container, Set
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Final
 
-from mesh.model import ServiceKey
+from mesh.model.services import ServiceKey
 
 _KEPT_FREE: Final = 16
 """Addresses at the beginning of the network: for DNS, and for people."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from mesh.alerts import Alert
-from mesh.model import AlarmMetric, AlarmRule, Operator, ServiceKey
+from mesh.model.alarms import AlarmMetric, AlarmRule, Operator
+from mesh.model.services import ServiceKey
 from twin.manifest.catalog import RegistryView, Stored
 from twin.manifest.document import DocumentKind
 from twin.manifest.policies import AlarmRuleSpec

@@ -14,7 +14,8 @@ from typing import Final
 
 from mesh.frames import Vote, Votes
 from mesh.judging import Heard, Known, Spot, judged
-from mesh.model import Endpoint, Origin, PortKey, Service, ServiceKey, StaleRule, Transport
+from mesh.model.policies import StaleRule
+from mesh.model.services import Endpoint, Origin, PortKey, Service, ServiceKey, Transport
 from mesh.registry import Said
 from twin.errors import InvalidMessage
 from twin.model import NAME, checked_name

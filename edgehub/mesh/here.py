@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from edgehub.kubeapi.pod_status import address_of, is_ready
-from mesh.model import Endpoint, Origin, PortKey, ServiceKey, Transport
+from mesh.model.services import Endpoint, Origin, PortKey, ServiceKey, Transport
 from twin.document import Slot
 from twin.manifest.catalog import RegistryView, Stored
 from twin.manifest.document import DocumentKind

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Final
 
 from mesh.binding import backends_of
-from mesh.model import PortKey, RouteKey, ServiceKey, Table
+from mesh.model.routes import RouteKey
+from mesh.model.services import PortKey, ServiceKey
+from mesh.model.table import Table
 
 KEPT_MS: Final = 24 * 3600 * 1000
 MOST: Final = 500

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from mesh.model import AppProtocol, Endpoint, Origin, Plane, Service, ServiceKey, ServicePort, Transport
+from mesh.model.services import AppProtocol, Endpoint, Origin, Plane, Service, ServiceKey, ServicePort, Transport
 from twin.manifest.catalog import RegistryView, Stored
 from twin.manifest.document import DocumentKind, Ref
 from twin.manifest.kube_network import SERVICE_NAME, Endpoints, EndpointSlice, ServiceSpec, SessionAffinity

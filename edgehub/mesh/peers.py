@@ -15,7 +15,7 @@ from edgehub.cloud_keys import CloudKeys
 from edgehub.mesh.gossip import Gossip
 from edgehub.mesh_settings import PeerSettings
 from mesh.frames import Vote, Votes
-from mesh.model import Endpoint, PortKey, Service
+from mesh.model.services import Endpoint, PortKey, Service
 from mesh.registry import Said
 from twin.clock import Clock
 from twin.errors import EdgetwinError

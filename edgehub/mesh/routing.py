@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from edgehub.mesh.listed import plane_of
-from mesh.model import (
+from mesh.model.routes import (
     Backend,
     Filter,
     HeaderModifier,
@@ -14,7 +14,6 @@ from mesh.model import (
     MatchType,
     Mirror,
     PathModifier,
-    PortKey,
     Redirect,
     Retry,
     Rewrite,
@@ -22,10 +21,9 @@ from mesh.model import (
     RouteKey,
     RouteKind,
     Rule,
-    Service,
-    ServiceKey,
     ValueMatch,
 )
+from mesh.model.services import PortKey, Service, ServiceKey
 from twin.manifest import routes
 from twin.manifest.catalog import RegistryView, Stored
 from twin.manifest.document import ROUTES, DocumentKind

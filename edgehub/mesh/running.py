@@ -42,7 +42,9 @@ from mesh.frames import (
     Tunnels,
     Whole,
 )
-from mesh.model import AlarmRule, Plane, Service, ServiceKey, Table
+from mesh.model.alarms import AlarmRule
+from mesh.model.services import Plane, Service, ServiceKey
+from mesh.model.table import Table
 from mesh.problems import Subject
 from mesh.settings import Settings, TunnelFiles
 from twin.clock import Clock

@@ -9,7 +9,7 @@ from edgehub.mesh import alarms
 from edgehub.mesh.traffic import Traffic
 from mesh.alerts import Alert
 from mesh.frames import Counted, FromMesh, Programmed, Ready, Refused
-from mesh.model import Plane, PortKey, ServiceKey
+from mesh.model.services import Plane, PortKey, ServiceKey
 from mesh.problems import Problem, Subject
 from mesh.snapshot import Collected
 from twin.wire import mesh

@@ -7,7 +7,9 @@ from types import MappingProxyType
 
 from edgehub.mesh.listed import AddressOf
 from edgehub.mesh.translate import Translation, translate
-from mesh.model import Endpoint, Origin, PortKey, RouteKey, RouteKind, ServiceKey, Table
+from mesh.model.routes import RouteKey, RouteKind
+from mesh.model.services import Endpoint, Origin, PortKey, ServiceKey
+from mesh.model.table import Table
 from mesh.problems import Problem, Subject
 from mesh.registry import Said, merged
 from twin.manifest.catalog import RegistryView

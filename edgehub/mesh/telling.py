@@ -8,7 +8,8 @@ from edgehub.mesh.here import Place
 from edgehub.mesh.state import State
 from edgehub.mesh.twins import Live, absent_twin, route_twin, service_twin
 from mesh.compile import Compiled
-from mesh.model import RouteKey, Service, ServiceKey
+from mesh.model.routes import RouteKey
+from mesh.model.services import Service, ServiceKey
 from mesh.problems import Subject
 from twin.wire.mesh import CheckBody, MeshReply, MeshRequest, RouteRates, RouteTwin
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mesh.breaker import BreakerState
-from mesh.model import PortKey, ServiceKey
+from mesh.model.services import PortKey, ServiceKey
 from mesh.snapshot import EdgeKey, Own, PlaceState, Snapshot, UpstreamView
 from mesh.tally import Counts, total
 from twin.wire.mesh import CallBody, RouteRates, TrafficBody

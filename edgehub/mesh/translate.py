@@ -16,7 +16,8 @@ from types import MappingProxyType
 from edgehub.mesh.listed import AddressOf, services_of, tunnels_of
 from edgehub.mesh.routing import routes_of
 from edgehub.mesh.treating import treated
-from mesh.model import Service, ServiceKey, Table
+from mesh.model.services import Service, ServiceKey
+from mesh.model.table import Table
 from mesh.problems import Condition, Problem
 from twin.manifest.catalog import RegistryView
 from twin.manifest.document import Ref

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar
 
 from edgehub.mesh.routing import backend_port, route_key
-from mesh.model import (
-    Backend,
+from mesh.model.policies import (
     Balance,
     CachedResponse,
     CircuitBreaker,
@@ -28,14 +27,12 @@ from mesh.model import (
     ProbeKind,
     RateLimit,
     RetryBudget,
-    Route,
-    RouteKey,
-    Service,
-    ServiceKey,
     StaleRule,
     TokenBucket,
     When,
 )
+from mesh.model.routes import Backend, Route, RouteKey
+from mesh.model.services import Service, ServiceKey
 from mesh.problems import Problem, Reason
 from twin.manifest import policies, traffic
 from twin.manifest.catalog import RegistryView, Stored

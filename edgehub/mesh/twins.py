@@ -12,17 +12,9 @@ from typing import Final
 
 from edgehub.mesh.here import Place
 from edgehub.mesh.translate import conditions
-from mesh.model import (
-    Endpoint,
-    Frontend,
-    PortKey,
-    Programme,
-    Route,
-    RouteKey,
-    RouteKind,
-    Service,
-    ServiceKey,
-)
+from mesh.model.programme import Frontend, Programme
+from mesh.model.routes import Route, RouteKey, RouteKind
+from mesh.model.services import Endpoint, PortKey, Service, ServiceKey
 from mesh.problems import Problem, Subject
 from twin.manifest.catalog import RegistryView
 from twin.manifest.document import DocumentKind

@@ -15,7 +15,7 @@ from typing import Final
 from mesh.dns.found import Found
 from mesh.dns.message import PLAIN_BYTES, Query, render
 from mesh.dns.zone import Zone
-from mesh.model import Service, ServiceKey
+from mesh.model.services import Service, ServiceKey
 
 MAX_READY: Final = 8192
 MAX_KEPT: Final = 8192

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from mesh.dns.message import ASKED, Answer, Rcode, Type, record
 from mesh.dns.names import Address
 from mesh.dns.order import Turns
-from mesh.model import ServiceKey
+from mesh.model.services import ServiceKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mesh.model import Endpoint
+from mesh.model.services import Endpoint
 
 HERE, NEAR, FAR, STALE = range(4)
 

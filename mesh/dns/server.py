@@ -22,7 +22,8 @@ from mesh.dns.tcp import TcpConnections
 from mesh.dns.udp import EverywhereListener, UdpListener
 from mesh.dns.zone import Zone
 from mesh.errors import MeshError
-from mesh.model import Service, ServiceKey, Table
+from mesh.model.services import Service, ServiceKey
+from mesh.model.table import Table
 
 log = logging.getLogger(__name__)
 

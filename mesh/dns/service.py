@@ -12,7 +12,7 @@ from mesh.dns.message import ASKED, Answer, Type, record
 from mesh.dns.names import Address, address_of, dashed, text_of, wire
 from mesh.dns.order import STALE, Turns, distance
 from mesh.dns.settings import DnsSettings
-from mesh.model import Endpoint, Service, ServicePort
+from mesh.model.services import Endpoint, Service, ServicePort
 
 _SRV: Final = struct.Struct("!HHH")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from mesh.model import DEFAULT_DOMAIN
+from mesh.model.services import DEFAULT_DOMAIN
 
 
 class PodNames(StrEnum):

@@ -25,7 +25,7 @@ from mesh.dns.message import ASKED, Answer, Rcode, Type, record
 from mesh.dns.names import Address, address_of, joined, labels_of, reverse, reversed_address, undashed, wire
 from mesh.dns.service import ServiceNames, offers
 from mesh.dns.settings import DnsSettings, PodNames
-from mesh.model import Service, ServiceKey
+from mesh.model.services import Service, ServiceKey
 
 SCHEMA_VERSION: Final = b"1.1.0"
 CHAIN: Final = 8

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from mesh.model import PortKey, ProgrammeDelta
+from mesh.model.programme import ProgrammeDelta
+from mesh.model.services import PortKey
 
 __all__ = ["DataPlane", "Traffic"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Final, Protocol
 
-from mesh.model import Endpoint, PortKey
+from mesh.model.services import Endpoint, PortKey
 
 TUNNEL_S: Final = 4.0
 """The least time for an endpoint behind a tunnel: handshakes, perhaps by a relay far away."""

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from mesh.anyip import is_local
-from mesh.model import Frontend, PortKey, Transport
+from mesh.model.programme import Frontend
+from mesh.model.services import PortKey, Transport
 
 log = logging.getLogger(__name__)
 

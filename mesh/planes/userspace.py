@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from mesh.model import AppProtocol, Frontend, Plane, PortKey, ProgrammeDelta, Transport
+from mesh.model.programme import Frontend, ProgrammeDelta
+from mesh.model.services import AppProtocol, Plane, PortKey, Transport
 from mesh.planes import Traffic
 from mesh.planes.listeners import CannotOpen, Carrier, DatagramCarrier, Listeners, Place, places_of
 

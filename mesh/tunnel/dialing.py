@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from mesh.model import Endpoint, PortKey
+from mesh.model.services import Endpoint, PortKey
 from mesh.tunnel.bridge import Bridge, loopback_pair
 from mesh.tunnel.frames import Answer, Ask, BadFrame
 from mesh.tunnel.identity import Identity, NotTrusted

@@ -7,7 +7,7 @@ from typing import Annotated, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from mesh.model import PortKey, ServiceKey
+from mesh.model.services import PortKey, ServiceKey
 
 LENGTH_BYTES: Final = 2
 MAX_FRAME_BYTES: Final = 0xFFFF

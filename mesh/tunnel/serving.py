@@ -9,7 +9,7 @@ import socket
 import ssl
 from typing import Final
 
-from mesh.model import Endpoint, Origin
+from mesh.model.services import Endpoint, Origin
 from mesh.planes.listeners import BACKLOG
 from mesh.tunnel.bridge import Bridge
 from mesh.tunnel.frames import Answer, Ask, BadFrame

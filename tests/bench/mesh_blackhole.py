@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
-from mesh.model import Endpoint
+from mesh.model.services import Endpoint
 from mesh.planes.http import Times
 from mesh.upstream import Upstream
 from tests.bench.figure import Figure, Scale

@@ -20,7 +20,8 @@ from typing import Final
 import dns.message
 
 from mesh.dns import DnsServer, DnsSettings
-from mesh.model import Endpoint, Service, ServiceKey, ServicePort, Table
+from mesh.model.services import Endpoint, Service, ServiceKey, ServicePort
+from mesh.model.table import Table
 from tests.bench.figure import Figure, Scale
 from tests.bench.rig import WAIT_S, Child, child, free_port, module
 

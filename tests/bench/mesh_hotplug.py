@@ -22,18 +22,9 @@ from typing import Final
 
 from mesh.anyip import add_route
 from mesh.compile import Compiled, change, compile_table
-from mesh.model import (
-    AppProtocol,
-    Endpoint,
-    Origin,
-    Plane,
-    ProgrammeDelta,
-    Service,
-    ServiceKey,
-    ServicePort,
-    Table,
-    TableChange,
-)
+from mesh.model.programme import ProgrammeDelta
+from mesh.model.services import AppProtocol, Endpoint, Origin, Plane, Service, ServiceKey, ServicePort
+from mesh.model.table import Table, TableChange
 from mesh.monitor import Monitor
 from mesh.planes import DataPlane
 from mesh.planes.l4.carrier import RawCarrier

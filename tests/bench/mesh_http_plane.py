@@ -11,32 +11,10 @@ import time
 from random import Random
 
 from mesh.access_log import AccessLog
-from mesh.model import (
-    AppProtocol,
-    Backend,
-    BackendGroup,
-    BoundRule,
-    CircuitBreaker,
-    Endpoint,
-    Frontend,
-    HttpMatch,
-    KeyKind,
-    KeyOf,
-    MatchType,
-    OutlierDetection,
-    Plane,
-    Policy,
-    PortKey,
-    ProgrammeDelta,
-    RateLimit,
-    Retry,
-    RouteKey,
-    RouteKind,
-    Rule,
-    ServiceKey,
-    TokenBucket,
-    ValueMatch,
-)
+from mesh.model.policies import CircuitBreaker, KeyKind, KeyOf, OutlierDetection, Policy, RateLimit, TokenBucket
+from mesh.model.programme import BackendGroup, BoundRule, Frontend, ProgrammeDelta
+from mesh.model.routes import Backend, HttpMatch, MatchType, Retry, RouteKey, RouteKind, Rule, ValueMatch
+from mesh.model.services import AppProtocol, Endpoint, Plane, PortKey, ServiceKey
 from mesh.monitor import Monitor
 from mesh.planes.http import HttpCarrier
 from mesh.planes.http.metered import HttpMetered

@@ -8,24 +8,11 @@ import statistics
 import time
 from dataclasses import replace
 
-from mesh.model import (
-    AppProtocol,
-    Endpoint,
-    HealthCheck,
-    HttpMatch,
-    Plane,
-    Policy,
-    PortKey,
-    Route,
-    RouteKey,
-    RouteKind,
-    Rule,
-    Service,
-    ServiceKey,
-    ServicePort,
-    Table,
-)
-from mesh.model import Backend as To
+from mesh.model.policies import HealthCheck, Policy
+from mesh.model.routes import Backend as To
+from mesh.model.routes import HttpMatch, Route, RouteKey, RouteKind, Rule
+from mesh.model.services import AppProtocol, Endpoint, Plane, PortKey, Service, ServiceKey, ServicePort
+from mesh.model.table import Table
 from mesh.settings import Settings
 from tests.bench.figure import Figure, Scale
 from tests.bench.rig import pss_mb

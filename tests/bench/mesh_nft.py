@@ -21,19 +21,9 @@ from random import Random
 from statistics import median
 from typing import Final
 
-from mesh.model import (
-    Backend,
-    BackendGroup,
-    BoundRule,
-    Endpoint,
-    Frontend,
-    Origin,
-    Plane,
-    PortKey,
-    ProgrammeDelta,
-    Rule,
-    ServiceKey,
-)
+from mesh.model.programme import BackendGroup, BoundRule, Frontend, ProgrammeDelta
+from mesh.model.routes import Backend, Rule
+from mesh.model.services import Endpoint, Origin, Plane, PortKey, ServiceKey
 from mesh.planes.nft import Nftables
 from mesh.upstream import Upstreams
 from tests.bench.figure import Figure, Scale

@@ -9,18 +9,9 @@ import asyncio
 import random
 import sys
 
-from mesh.model import (
-    AppProtocol,
-    Backend,
-    BackendGroup,
-    BoundRule,
-    Endpoint,
-    Frontend,
-    PortKey,
-    ProgrammeDelta,
-    Rule,
-    ServiceKey,
-)
+from mesh.model.programme import BackendGroup, BoundRule, Frontend, ProgrammeDelta
+from mesh.model.routes import Backend, Rule
+from mesh.model.services import AppProtocol, Endpoint, PortKey, ServiceKey
 from mesh.monitor import Monitor
 from mesh.planes.l4.carrier import RawCarrier
 from mesh.planes.l4.datagrams import Datagrams

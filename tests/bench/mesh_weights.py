@@ -10,19 +10,10 @@ from random import Random
 from typing import Final
 
 from mesh.balance import key_hash
-from mesh.model import (
-    Backend,
-    BackendGroup,
-    Balance,
-    BoundRule,
-    Endpoint,
-    Frontend,
-    LoadBalancer,
-    Policy,
-    PortKey,
-    Rule,
-    ServiceKey,
-)
+from mesh.model.policies import Balance, LoadBalancer, Policy
+from mesh.model.programme import BackendGroup, BoundRule, Frontend
+from mesh.model.routes import Backend, Rule
+from mesh.model.services import Endpoint, PortKey, ServiceKey
 from mesh.upstream import Upstream
 from tests.bench.figure import Figure, Scale
 from tests.mesh.http.site import Site, http_site

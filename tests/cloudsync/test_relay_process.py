@@ -14,7 +14,7 @@ import pytest
 
 from edgehub.cloud_keys import CloudKeys
 from edgehub.enrolment import join
-from mesh.model import Policy
+from mesh.model.policies import Policy
 from mesh.settings import TunnelFiles
 from mesh.tunnel.tunnel import Tunnel
 from tests.cloudsync.process import CloudProcess, free_ports

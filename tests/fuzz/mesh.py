@@ -8,7 +8,8 @@ from mesh.compile import Compiled, change, compile_table
 from mesh.difference import table_difference
 from mesh.errors import ControlError, InvalidTable
 from mesh.frames import Changed, Cutter, Votes, Whole, encode, from_mesh, from_owner
-from mesh.model import Plane, Table, TableChange
+from mesh.model.services import Plane
+from mesh.model.table import Table, TableChange
 from mesh.state import State
 from mesh.wire import check, read_table, write_table
 from tests.mesh.test_frames import MESH, OWNER

@@ -13,7 +13,7 @@ from pathlib import Path
 from mesh.control import Line
 from mesh.difference import table_difference
 from mesh.frames import Begin, Changed, Programmed, Ready, Whole, encode, from_mesh
-from mesh.model import Table, TableChange
+from mesh.model.table import Table, TableChange
 from mesh.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,20 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from mesh.model import (
-    AppProtocol,
-    Backend,
-    BackendGroup,
-    BoundRule,
-    Endpoint,
-    Frontend,
-    Policy,
-    PortKey,
-    ProgrammeDelta,
-    Rule,
-    ServiceKey,
-    Transport,
-)
+from mesh.model.policies import Policy
+from mesh.model.programme import BackendGroup, BoundRule, Frontend, ProgrammeDelta
+from mesh.model.routes import Backend, Rule
+from mesh.model.services import AppProtocol, Endpoint, PortKey, ServiceKey, Transport
 from mesh.monitor import Monitor
 from mesh.planes.l4.call import Call, Why
 from mesh.planes.l4.carrier import RawCarrier

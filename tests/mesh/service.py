@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from mesh.model import BackendGroup, Endpoint, LoadBalancer, Policy, PortKey, ServiceKey
+from mesh.model.policies import LoadBalancer, Policy
+from mesh.model.programme import BackendGroup
+from mesh.model.services import Endpoint, PortKey, ServiceKey
 from mesh.upstream import Here, Outcome, Upstream
 
 NOWHERE = Here()

@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from mesh.model import (
-    AppProtocol,
-    Backend,
-    Endpoint,
-    HttpMatch,
-    MatchType,
-    Policy,
-    PortKey,
-    Route,
-    RouteKey,
-    RouteKind,
-    Rule,
-    Service,
-    ServiceKey,
-    ServicePort,
-    Table,
-    Transport,
-)
+from mesh.model.policies import Policy
+from mesh.model.routes import Backend, HttpMatch, MatchType, Route, RouteKey, RouteKind, Rule
+from mesh.model.services import AppProtocol, Endpoint, PortKey, Service, ServiceKey, ServicePort, Transport
+from mesh.model.table import Table
 
 
 def skey(name="web", namespace="default"):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from mesh.alerts import CALM_S, WINDOW_S, Alerts
 from mesh.breaker import BreakerState
-from mesh.model import AlarmMetric, AlarmRule, Operator, ServiceKey
+from mesh.model.alarms import AlarmMetric, AlarmRule, Operator
+from mesh.model.services import ServiceKey
 from mesh.snapshot import Own, PlaceState, PlaceView, ShareCounts, ShareKey, Snapshot, UpstreamView
 from mesh.tally import Tally
 from tests.mesh.service import WEB

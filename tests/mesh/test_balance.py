@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.balance import MOST_TURNS, Ring, Turns, balancer, key_hash, turns
-from mesh.model import Balance, LoadBalancer
+from mesh.model.policies import Balance, LoadBalancer
 from mesh.target import Target
 from tests.mesh.service import endpoint
 

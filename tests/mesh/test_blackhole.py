@@ -3,7 +3,8 @@
 import asyncio
 import sys
 
-from mesh.model import Endpoint, OutlierDetection, Policy, RetryBudget
+from mesh.model.policies import OutlierDetection, Policy, RetryBudget
+from mesh.model.services import Endpoint
 from mesh.planes.http import Times
 from tests.mesh.http.site import http_site, key
 from tests.mesh.netns import Network, needs_netns

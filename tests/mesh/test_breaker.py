@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.breaker import Breaker, BreakerState
-from mesh.model import CircuitBreaker
+from mesh.model.policies import CircuitBreaker
 
 pytestmark = pytest.mark.fast
 

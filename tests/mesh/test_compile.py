@@ -5,9 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mesh.compile import Compiled, change, compile_table, difference, table_difference
-from mesh.model import (
-    AppProtocol,
-    Backend,
+from mesh.model.policies import (
     Balance,
     CircuitBreaker,
     Degrade,
@@ -15,24 +13,15 @@ from mesh.model import (
     KeyKind,
     KeyOf,
     LoadBalancer,
-    MatchType,
-    Mirror,
-    Plane,
     Policy,
-    PortKey,
-    Programme,
-    ProgrammeDelta,
     RateLimit,
-    RouteKind,
-    Service,
-    ServicePort,
-    Table,
-    TableChange,
     TokenBucket,
-    Transport,
-    ValueMatch,
     When,
 )
+from mesh.model.programme import Programme, ProgrammeDelta
+from mesh.model.routes import Backend, MatchType, Mirror, RouteKind, ValueMatch
+from mesh.model.services import AppProtocol, Plane, PortKey, Service, ServicePort, Transport
+from mesh.model.table import Table, TableChange
 from mesh.problems import Condition, Reason
 from tests.mesh import tables
 from tests.mesh.tables import at, path, pkey, rkey, route, rule, skey, table, to

@@ -8,21 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.compile import Compiled, change, compile_table, table_difference
-from mesh.model import (
-    CircuitBreaker,
-    Degrade,
-    Plane,
-    Policy,
-    PortKey,
-    Programme,
-    RouteKind,
-    Service,
-    ServicePort,
-    Table,
-    TableChange,
-    Transport,
-    When,
-)
+from mesh.model.policies import CircuitBreaker, Degrade, Policy, When
+from mesh.model.programme import Programme
+from mesh.model.routes import RouteKind
+from mesh.model.services import Plane, PortKey, Service, ServicePort, Transport
+from mesh.model.table import Table, TableChange
 from tests.mesh.tables import at, pkey, rkey, route, rule, service, skey, table, to
 
 pytestmark = pytest.mark.fast

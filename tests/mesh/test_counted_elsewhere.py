@@ -5,7 +5,8 @@ from random import Random
 import pytest
 
 from mesh.counted_elsewhere import CountedElsewhere
-from mesh.model import BackendGroup, Endpoint
+from mesh.model.programme import BackendGroup
+from mesh.model.services import Endpoint
 from mesh.monitor import Monitor
 from mesh.planes import Traffic
 from mesh.upstream import Upstreams

@@ -16,23 +16,21 @@ from typing import Any
 
 import pytest
 
-from mesh.model import (
-    Backend,
+from mesh.model.policies import (
     Balance,
-    BoundRule,
     ConnectionPool,
-    Endpoint,
     KeyKind,
     KeyOf,
     LoadBalancer,
     OutlierDetection,
     Policy,
     RateLimit,
-    Retry,
     RetryBudget,
-    Rule,
     TokenBucket,
 )
+from mesh.model.programme import BoundRule
+from mesh.model.routes import Backend, Retry, Rule
+from mesh.model.services import Endpoint
 from mesh.planes.http import Times
 from tests.mesh.http.site import http_site, key
 from tests.peers.envoy import envoy, missing

@@ -30,7 +30,9 @@ from mesh.frames import (
     from_mesh,
     from_owner,
 )
-from mesh.model import AlarmMetric, AlarmRule, Plane, Table, TableChange
+from mesh.model.alarms import AlarmMetric, AlarmRule
+from mesh.model.services import Plane
+from mesh.model.table import Table, TableChange
 from mesh.problems import Problem, Reason
 from mesh.settings import Settings
 from mesh.snapshot import Own, PlaceView, ShareCounts, ShareKey, Snapshot, UpstreamView

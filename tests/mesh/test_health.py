@@ -9,7 +9,9 @@ from random import Random
 import pytest
 
 from mesh.health import Prober, lives
-from mesh.model import BackendGroup, Endpoint, HealthCheck, Policy, ProbeKind
+from mesh.model.policies import HealthCheck, Policy, ProbeKind
+from mesh.model.programme import BackendGroup
+from mesh.model.services import Endpoint
 from mesh.probes import Probe
 from mesh.upstream import Upstreams
 from tests.mesh.service import WEB

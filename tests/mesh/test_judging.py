@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.judging import VOTE_AGE_MS, Heard, Known, judged, next_ms
-from mesh.model import Origin, StaleRule
+from mesh.model.policies import StaleRule
+from mesh.model.services import Origin
 from tests.mesh.tables import at, pkey, service
 
 pytestmark = pytest.mark.fast

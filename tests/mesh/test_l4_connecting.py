@@ -8,24 +8,21 @@ from random import Random
 
 import pytest
 
-from mesh.model import (
-    Backend,
-    BackendGroup,
+from mesh.model.policies import (
     Balance,
-    BoundRule,
     ConnectionPool,
     Degrade,
-    Endpoint,
     KeyKind,
     KeyOf,
     LoadBalancer,
     Policy,
-    PortKey,
     RateLimit,
-    Rule,
     TokenBucket,
     When,
 )
+from mesh.model.programme import BackendGroup, BoundRule
+from mesh.model.routes import Backend, Rule
+from mesh.model.services import Endpoint, PortKey
 from mesh.planes.l4.connecting import HEDGE_S, Connecting
 from mesh.planes.l4.poller import Poller
 from mesh.upstream import Outcome, Refusal, Target, Upstream

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from mesh.model import ConnectionPool, Endpoint, Policy, ProgrammeDelta
+from mesh.model.policies import ConnectionPool, Policy
+from mesh.model.programme import ProgrammeDelta
+from mesh.model.services import Endpoint
 from mesh.planes.l4.poller import READ, Poller
 from mesh.upstream import Outcome
 from tests.mesh.raw_rig import (

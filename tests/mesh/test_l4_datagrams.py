@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.model import BackendGroup, Endpoint, Policy, Transport
+from mesh.model.policies import Policy
+from mesh.model.programme import BackendGroup
+from mesh.model.services import Endpoint, Transport
 from mesh.planes.l4 import datagrams
 from tests.mesh.raw_rig import WAIT_S, Rig, free_port, port_key, raw_frontend, rig, until
 

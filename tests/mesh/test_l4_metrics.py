@@ -8,7 +8,9 @@ from random import Random
 import pytest
 
 from mesh.access_log import AccessLog
-from mesh.model import Backend, BackendGroup, BoundRule, Endpoint, RouteKey, RouteKind, Rule, Transport
+from mesh.model.programme import BackendGroup, BoundRule
+from mesh.model.routes import Backend, RouteKey, RouteKind, Rule
+from mesh.model.services import Endpoint, Transport
 from mesh.snapshot import Own
 from tests.mesh.raw_rig import WAIT_S, abort, echo, free_port, port_key, raw_frontend, read_all, rig, until
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mesh.model import BoundRule, Rule
+from mesh.model.programme import BoundRule
+from mesh.model.routes import Rule
 from mesh.planes.l4.affinity import Affinity
 from mesh.planes.l4.rules import host_fit, rule_for
 

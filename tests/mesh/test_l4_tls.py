@@ -13,7 +13,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mesh.model import AppProtocol, Backend, BoundRule, Endpoint, Rule
+from mesh.model.programme import BoundRule
+from mesh.model.routes import Backend, Rule
+from mesh.model.services import AppProtocol, Endpoint
 from mesh.planes.l4 import greeting
 from tests.mesh.raw_rig import WAIT_S, Rig, free_port, named, port_key, raw_frontend, read_all, rig, until
 from tests.mesh.test_client_hello import hello_of

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.limits import Limiter
-from mesh.model import KeyKind, KeyOf, RateLimit, TokenBucket
+from mesh.model.policies import KeyKind, KeyOf, RateLimit, TokenBucket
 
 pytestmark = pytest.mark.fast
 

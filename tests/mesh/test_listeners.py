@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.model import AppProtocol, Frontend, Plane, PortKey, ProgrammeDelta
+from mesh.model.programme import Frontend, ProgrammeDelta
+from mesh.model.services import AppProtocol, Plane, PortKey
 from mesh.planes.listeners import Listeners
 from mesh.planes.userspace import Userspace
 from tests.mesh.raw_rig import Rig, echo, free_port, named, port_key, raw_frontend, read_all, rig, until

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from mesh.difference import table_difference
 from mesh.frames import Counted, Programmed, Reached, Whole
 from mesh.live import Live
-from mesh.model import Plane, Table
+from mesh.model.services import Plane
+from mesh.model.table import Table
 from mesh.settings import Settings
 from tests.mesh.owner import Backend, free_port, greeting, until
 from tests.mesh.tables import service, table

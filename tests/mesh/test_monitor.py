@@ -16,7 +16,9 @@ from pydantic import TypeAdapter
 from mesh import monitor as limits
 from mesh.access_log import LONGEST_PATH, AccessLog, Passage
 from mesh.breaker import BreakerState
-from mesh.model import BackendGroup, CircuitBreaker, Policy, PortKey, ServiceKey
+from mesh.model.policies import CircuitBreaker, Policy
+from mesh.model.programme import BackendGroup
+from mesh.model.services import PortKey, ServiceKey
 from mesh.monitor import Monitor
 from mesh.prometheus import MeshCollector, metrics_text
 from mesh.snapshot import Collected, EdgeKey, Own, PlaceState, ShareKey, Snapshot

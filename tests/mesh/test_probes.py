@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.model import BackendGroup, HealthCheck, Policy, PortKey, Transport
+from mesh.model.policies import HealthCheck, Policy
+from mesh.model.programme import BackendGroup
+from mesh.model.services import PortKey, Transport
 from mesh.probes import JITTER, Finding, Probes
 from tests.mesh.service import WEB, endpoint, endpoints
 

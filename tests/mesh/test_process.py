@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from mesh.frames import Asked, Counted, Health, Refused, Whole
-from mesh.model import HealthCheck, Plane, Policy, TableChange
+from mesh.model.policies import HealthCheck, Policy
+from mesh.model.services import Plane
+from mesh.model.table import TableChange
 from mesh.problems import Reason
 from mesh.settings import Settings
 from tests.mesh.owner import ROOT, Backend, Owner, free_port, greeting, until

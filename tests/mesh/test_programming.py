@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.compile import compile_table
-from mesh.model import Plane, Programme
+from mesh.model.programme import Programme
+from mesh.model.services import Plane
 from mesh.programming import Programmer
 from tests.mesh.planes import Board
 from tests.mesh.tables import pkey, service, table

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.model import Endpoint, Origin, Policy, StaleRule
+from mesh.model.policies import Policy, StaleRule
+from mesh.model.services import Endpoint, Origin
 from mesh.registry import Said, merged, merged_service
 from mesh.wire import read_table, write_table
 from tests.mesh.tables import at, pkey, service, skey, table

@@ -13,7 +13,8 @@ import pytest
 
 from cloudsync import relay as relaying
 from cloudsync.relay import Bounds, Relay
-from mesh.model import Endpoint, Policy
+from mesh.model.policies import Policy
+from mesh.model.services import Endpoint
 from mesh.tunnel.dialing import TunnelDialer
 from mesh.tunnel.frames import Answer, Join
 from mesh.tunnel.identity import RELAY_ALPN, Identity, IdentityFiles

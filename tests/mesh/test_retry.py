@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.model import ConnectionPool, Policy, RetryBudget
+from mesh.model.policies import ConnectionPool, Policy, RetryBudget
 from mesh.retry import MOST, Retries, backoff_s
 
 pytestmark = pytest.mark.fast

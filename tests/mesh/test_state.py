@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from mesh.compile import Compiled, compile_table
 from mesh.judging import VOTE_AGE_MS, judged
-from mesh.model import HealthCheck, Origin, Plane, Policy, ProgrammeDelta, StaleRule, Table, TableChange
+from mesh.model.policies import HealthCheck, Policy, StaleRule
+from mesh.model.programme import ProgrammeDelta
+from mesh.model.services import Origin, Plane
+from mesh.model.table import Table, TableChange
 from mesh.state import State, Step
 from tests.mesh.tables import at, pkey, route, rule, service, skey, table
 

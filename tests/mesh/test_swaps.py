@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mesh.model import AppProtocol, HttpMatch, Plane
+from mesh.model.routes import HttpMatch
+from mesh.model.services import AppProtocol, Plane
 from mesh.settings import Settings
 from tests.mesh.netns import Network, missing
 from tests.mesh.owner import Backend, Owner, free_port

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mesh.model import BackendGroup, Endpoint, Origin, Policy, PortKey
+from mesh.model.policies import Policy
+from mesh.model.programme import BackendGroup
+from mesh.model.services import Endpoint, Origin, PortKey
 from mesh.tunnel.dialing import TunnelDialer
 from mesh.tunnel.frames import MAX_WORDS_BYTES, Answer, Ask, frame, words
 from mesh.tunnel.identity import Identity, IdentityFiles

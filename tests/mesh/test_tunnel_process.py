@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mesh.frames import Tunnels
-from mesh.model import AppProtocol, Plane
+from mesh.model.services import AppProtocol, Plane
 from mesh.settings import Settings, TunnelFiles
 from tests.mesh.gateways import TestCa
 from tests.mesh.owner import Backend, Owner, free_port, greeting, until

@@ -10,16 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from mesh.breaker import BreakerState
-from mesh.model import (
-    BackendGroup,
-    Balance,
-    CircuitBreaker,
-    ConnectionPool,
-    LoadBalancer,
-    Origin,
-    OutlierDetection,
-    Policy,
-)
+from mesh.model.policies import Balance, CircuitBreaker, ConnectionPool, LoadBalancer, OutlierDetection, Policy
+from mesh.model.programme import BackendGroup
+from mesh.model.services import Origin
 from mesh.target import Trial
 from mesh.upstream import Here, Outcome, Refusal, Upstreams
 from tests.mesh.service import WEB, ask, balanced, endpoint, endpoints, fail, places, upstream

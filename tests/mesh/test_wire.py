@@ -7,27 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.errors import InvalidTable
-from mesh.model import (
-    CachedResponse,
-    Degrade,
-    DirectResponse,
-    HeaderModifier,
-    Mirror,
-    PathModifier,
-    Policy,
-    PortKey,
-    RateLimit,
-    Redirect,
-    Retry,
-    Rewrite,
-    RouteKey,
-    RouteKind,
-    ServiceKey,
-    Table,
-    TokenBucket,
-    Transport,
-    When,
-)
+from mesh.model.policies import CachedResponse, Degrade, DirectResponse, Policy, RateLimit, TokenBucket, When
+from mesh.model.routes import HeaderModifier, Mirror, PathModifier, Redirect, Retry, Rewrite, RouteKey, RouteKind
+from mesh.model.services import PortKey, ServiceKey, Transport
+from mesh.model.table import Table
 from mesh.wire import read_table, write_table
 from tests.mesh.tables import at, pkey, rkey, route, rule, service, skey, table, to
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from mesh.model import DirectResponse
+from mesh.model.policies import DirectResponse
 
 _BODILESS: Final = frozenset((204, 304))
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from random import Random
 
-from mesh.model import Frontend, PortKey
+from mesh.model.programme import Frontend
+from mesh.model.services import PortKey
 from mesh.planes.dialer import Dialer
 from mesh.planes.http.client import ClientConnection
 from mesh.planes.http.pool import Pools

@@ -15,7 +15,8 @@ from typing import Final
 
 from mesh.balance import key_hash
 from mesh.limits import Limiter
-from mesh.model import DirectResponse, PortKey, When
+from mesh.model.policies import DirectResponse, When
+from mesh.model.services import PortKey
 from mesh.planes.http.answers import direct
 from mesh.planes.http.body import chunk, last_chunk
 from mesh.planes.http.exchange_tries import Tries

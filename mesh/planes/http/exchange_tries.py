@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Final
 
-from mesh.model import When
+from mesh.model.policies import When
 from mesh.planes.http import dial
 from mesh.planes.http.exchange_answer import Answering, outcome_of
 from mesh.planes.http.origin import OriginConnection

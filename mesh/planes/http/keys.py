@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesh.model import KeyKind, KeyOf
+from mesh.model.policies import KeyKind, KeyOf
 from mesh.planes.http.head import RequestHead
 from mesh.planes.http.matcher import query_value
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 from urllib.parse import unquote_plus
 
-from mesh.model import HttpMatch, MatchType, ValueMatch
+from mesh.model.routes import HttpMatch, MatchType, ValueMatch
 from mesh.planes.http.head import RequestHead
 
 R = TypeVar("R")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from mesh.model import Filter, HeaderModifier, HttpMatch, MatchType, PathModifier, Redirect, Rewrite
+from mesh.model.routes import Filter, HeaderModifier, HttpMatch, MatchType, PathModifier, Redirect, Rewrite
 from mesh.planes.http.head import Field, Framing, RequestHead, ResponseHead
 
 _FORWARDED: Final = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from mesh.limits import Limiter
-from mesh.model import RateLimit
+from mesh.model.policies import RateLimit
 from mesh.upstream import Target, Upstream, Upstreams
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mesh.model import HeaderModifier
+from mesh.model.routes import HeaderModifier
 from mesh.planes.http.head import Framing, RequestHead, ResponseHead
 from mesh.planes.http.onward import answer_onward
 

@@ -8,24 +8,9 @@ from typing import Final, TypeAlias
 
 from mesh.balance import Turns
 from mesh.limits import Limiter
-from mesh.model import (
-    Backend,
-    BackendGroup,
-    Balance,
-    BoundRule,
-    CachedResponse,
-    Degrade,
-    DirectResponse,
-    Filter,
-    Frontend,
-    HeaderModifier,
-    HttpMatch,
-    KeyKind,
-    Mirror,
-    RateLimit,
-    Redirect,
-    When,
-)
+from mesh.model.policies import Balance, CachedResponse, Degrade, DirectResponse, KeyKind, RateLimit, When
+from mesh.model.programme import BackendGroup, BoundRule, Frontend
+from mesh.model.routes import Backend, Filter, HeaderModifier, HttpMatch, Mirror, Redirect
 from mesh.monitor import Share
 from mesh.planes.http.affinity import Affinity
 from mesh.planes.http.head import Blocks, RequestHead, read_request

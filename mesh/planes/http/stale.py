@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from mesh.model import CachedResponse, PortKey
+from mesh.model.policies import CachedResponse
+from mesh.model.services import PortKey
 from mesh.planes.http.head import RequestHead, ResponseHead
 
 MAX_BYTES: Final = 4_000_000

@@ -10,7 +10,10 @@ import logging
 import socket
 from typing import TYPE_CHECKING, TypeAlias
 
-from mesh.model import AppProtocol, Backend, BoundRule, Degrade, Frontend, PortKey, When
+from mesh.model.policies import Degrade, When
+from mesh.model.programme import BoundRule, Frontend
+from mesh.model.routes import Backend
+from mesh.model.services import AppProtocol, PortKey
 from mesh.planes.l4.choosing import hash_of
 from mesh.planes.l4.client_hello import ClientHello
 from mesh.planes.l4.connecting import Connecting

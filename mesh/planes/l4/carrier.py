@@ -10,7 +10,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Final, Protocol
 
-from mesh.model import Frontend, PortKey
+from mesh.model.programme import Frontend
+from mesh.model.services import PortKey
 from mesh.planes.dialer import Dialer
 from mesh.planes.l4.call import Call, Why
 from mesh.planes.l4.choosing import Choosing

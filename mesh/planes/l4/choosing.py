@@ -9,7 +9,9 @@ from typing import Final
 
 from mesh.balance import Turns, key_hash
 from mesh.limits import Limiter
-from mesh.model import Backend, Balance, KeyKind, PortKey, RateLimit, Rule
+from mesh.model.policies import Balance, KeyKind, RateLimit
+from mesh.model.routes import Backend, Rule
+from mesh.model.services import PortKey
 from mesh.planes.l4.affinity import Affinity
 from mesh.target import Target
 from mesh.upstream import Upstream

@@ -15,7 +15,7 @@ import socket
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from mesh.model import PortKey
+from mesh.model.services import PortKey
 from mesh.planes.dialer import Dialer, connect_timeout_s
 from mesh.planes.l4.poller import WRITE, Poller
 from mesh.planes.listeners import EXHAUSTED

@@ -14,7 +14,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
-from mesh.model import BoundRule, Frontend, PortKey, When
+from mesh.model.policies import When
+from mesh.model.programme import BoundRule, Frontend
+from mesh.model.services import PortKey
 from mesh.planes.l4.choosing import Choosing, hash_of
 from mesh.planes.l4.poller import READ, Poller
 from mesh.planes.l4.rules import rule_for

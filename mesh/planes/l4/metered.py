@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from mesh.access_log import Passage
-from mesh.model import Frontend, PortKey, When
+from mesh.model.policies import When
+from mesh.model.programme import Frontend
+from mesh.model.services import PortKey
 from mesh.monitor import Monitor, Share
 from mesh.planes.l4.call import Call, Why
 from mesh.snapshot import Own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mesh.model import BoundRule
+from mesh.model.programme import BoundRule
 
 
 def rule_for(rules: Sequence[BoundRule], server_name: str | None) -> BoundRule | None:

@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mesh.model import Frontend, Plane, PortKey, ProgrammeDelta
+from mesh.model.programme import Frontend, ProgrammeDelta
+from mesh.model.services import Plane, PortKey
 from mesh.planes.nft.doors import Doors, Spot, counted_by
 from mesh.planes.nft.rules import Piece, piece_of
 from mesh.planes.nft.shares import Cut, Front, Pool, cuts_of, front_of, pool_of, unable

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-from mesh.model import Transport
+from mesh.model.services import Transport
 from mesh.netlink import NETFILTER, Ask, Netlink, attribute, attributes, nested
 from mesh.planes.nft.shares import Member
 

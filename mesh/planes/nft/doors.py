@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from mesh.model import PortKey, Transport
+from mesh.model.services import PortKey, Transport
 from mesh.planes.nft.rules import OPENED, OPENED_NEAR, PORT_OPENED, PORT_OPENED_NEAR
 from mesh.planes.nft.shares import Front
 

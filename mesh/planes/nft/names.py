@@ -6,7 +6,7 @@ import re
 from hashlib import blake2b
 from typing import Final
 
-from mesh.model import PortKey
+from mesh.model.services import PortKey
 
 FAMILY: Final = "inet"
 TABLE: Final = "edgetwin_mesh"

@@ -18,7 +18,8 @@ from typing import Final
 
 from mesh.anyip import Network, add_route
 from mesh.errors import PlaneError
-from mesh.model import PortKey, ProgrammeDelta
+from mesh.model.programme import ProgrammeDelta
+from mesh.model.services import PortKey
 from mesh.planes import Traffic
 from mesh.planes.nft.book import NOTHING, Book, Step
 from mesh.planes.nft.doctor import remove_table, table_is_there

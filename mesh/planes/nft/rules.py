@@ -27,7 +27,8 @@ from math import ceil, gcd, log
 from typing import Final
 
 from mesh.balance import turns
-from mesh.model import Balance, KeyKind, RateLimit, Transport
+from mesh.model.policies import Balance, KeyKind, RateLimit
+from mesh.model.services import Transport
 from mesh.planes.nft.names import place_name, port_name
 from mesh.planes.nft.shares import Front, Member, Pool, split
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
-from mesh.model import Balance, Frontend, LoadBalancer, Origin, PortKey, RateLimit, Transport
+from mesh.model.policies import Balance, LoadBalancer, RateLimit
+from mesh.model.programme import Frontend
+from mesh.model.services import Origin, PortKey, Transport
 from mesh.upstream import Upstream
 
 _NO_BALANCER: Final = LoadBalancer()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgehub.mesh.addresses import Addresses
-from mesh.model import ServiceKey
+from mesh.model.services import ServiceKey
 
 pytestmark = pytest.mark.fast
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from edgehub.mesh.gossip import SILENT_MS, Gossip
 from mesh.frames import Vote, Votes
 from mesh.judging import Heard, Known, judged
-from mesh.model import Endpoint, Origin, PortKey, Service, ServiceKey, ServicePort, StaleRule, Transport
+from mesh.model.policies import StaleRule
+from mesh.model.services import Endpoint, Origin, PortKey, Service, ServiceKey, ServicePort, Transport
 from mesh.registry import Said, merged_service
 from twin.errors import EdgetwinError, InvalidMessage
 from twin.wire import topics

@@ -3,7 +3,7 @@
 import pytest
 
 from edgehub.mesh.here import Place, endpoints, offers
-from mesh.model import Origin, PortKey, ServiceKey, Transport
+from mesh.model.services import Origin, PortKey, ServiceKey, Transport
 from twin.document import Slot
 from twin.manifest.catalog import RegistryView, applied
 from twin.manifest.read import read_documents

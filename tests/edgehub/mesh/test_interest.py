@@ -3,7 +3,9 @@
 import pytest
 
 from edgehub.mesh.interest import KEPT_MS, MOST, Interest
-from mesh.model import Backend, PortKey, Route, RouteKey, RouteKind, Rule, Service, ServiceKey, Table
+from mesh.model.routes import Backend, Route, RouteKey, RouteKind, Rule
+from mesh.model.services import PortKey, Service, ServiceKey
+from mesh.model.table import Table
 
 pytestmark = pytest.mark.fast
 

@@ -11,7 +11,7 @@ import pytest
 from edgehub.mesh.peers import peer_link
 from edgehub.mesh_settings import PeerSettings
 from mesh.frames import Vote
-from mesh.model import Endpoint, PortKey, Service, ServiceKey, ServicePort
+from mesh.model.services import Endpoint, PortKey, Service, ServiceKey, ServicePort
 from tests.edgehub.mesh.lan import authority, join, station
 from twin.errors import LinkError
 from twin.link import LinkState

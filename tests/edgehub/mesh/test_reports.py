@@ -6,7 +6,7 @@ import pytest
 
 from edgehub.mesh.reports import RATES_AT_ONCE, RATES_EVERY_S, Reports
 from edgehub.mesh.twins import PROPERTIES, twin_key
-from mesh.model import ServiceKey
+from mesh.model.services import ServiceKey
 from twin.clock import SystemClock
 from twin.engine import TwinEngine
 from twin.model import TwinSpec

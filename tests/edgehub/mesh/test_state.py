@@ -5,7 +5,9 @@ import pytest
 from edgehub.mesh.state import State
 from mesh.alerts import Alert
 from mesh.frames import Counted, PlaneState, Programmed, Ready, Refused
-from mesh.model import AlarmMetric, AlarmRule, Plane, PortKey, RouteKey, RouteKind, ServiceKey
+from mesh.model.alarms import AlarmMetric, AlarmRule
+from mesh.model.routes import RouteKey, RouteKind
+from mesh.model.services import Plane, PortKey, ServiceKey
 from mesh.problems import Problem, Reason
 from mesh.snapshot import PlaceState, PlaceView, Snapshot, UpstreamView
 

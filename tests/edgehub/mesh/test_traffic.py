@@ -4,7 +4,7 @@ import pytest
 
 from edgehub.mesh.traffic import WINDOW_S, Traffic
 from mesh.breaker import BreakerState
-from mesh.model import PortKey, ServiceKey
+from mesh.model.services import PortKey, ServiceKey
 from mesh.snapshot import (
     EdgeCounts,
     EdgeKey,

@@ -9,43 +9,39 @@ from hypothesis import strategies as st
 from edgehub.mesh.translate import conditions, translate
 from edgehub.mesh.treating import over
 from mesh.compile import compile_table
-from mesh.model import (
-    AppProtocol,
-    Backend,
+from mesh.model.policies import (
     Balance,
     CachedResponse,
     CircuitBreaker,
     Degrade,
     DirectResponse,
-    Endpoint,
-    HeaderModifier,
     HealthCheck,
-    HttpMatch,
     KeyKind,
     KeyOf,
     LoadBalancer,
-    MatchType,
-    Mirror,
-    Origin,
-    PathModifier,
-    Plane,
     Policy,
-    PortKey,
     ProbeKind,
     RateLimit,
+    RetryBudget,
+    StaleRule,
+    TokenBucket,
+    When,
+)
+from mesh.model.routes import (
+    Backend,
+    HeaderModifier,
+    HttpMatch,
+    MatchType,
+    Mirror,
+    PathModifier,
     Redirect,
     Retry,
-    RetryBudget,
     Rewrite,
     RouteKey,
     RouteKind,
-    ServiceKey,
-    StaleRule,
-    TokenBucket,
-    Transport,
     ValueMatch,
-    When,
 )
+from mesh.model.services import AppProtocol, Endpoint, Origin, Plane, PortKey, ServiceKey, Transport
 from mesh.problems import Condition, Problem, Reason
 from twin.manifest.catalog import RegistryView, applied
 from twin.manifest.document import DocumentKind, Ref

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from edgehub.mesh.here import Place
 from edgehub.mesh.twins import Live, changed, differs, route_twin, service_twin, twin_key
 from mesh.compile import compile_table
-from mesh.model import Endpoint, PortKey, Route, RouteKey, RouteKind, Service, ServiceKey, ServicePort, Table
+from mesh.model.routes import Route, RouteKey, RouteKind
+from mesh.model.services import Endpoint, PortKey, Service, ServiceKey, ServicePort
+from mesh.model.table import Table
 from mesh.problems import Problem, Reason
 from twin.model import NAME
 from twin.wire.mesh import RouteRates, RouteTwin

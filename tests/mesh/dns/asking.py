@@ -16,7 +16,8 @@ from mesh.dns import DnsServer, DnsSettings
 from mesh.dns.answers import Answers
 from mesh.dns.respond import DnsCounters, Responder
 from mesh.dns.zone import Zone
-from mesh.model import Endpoint, Service, ServiceKey, ServicePort, Table, Transport
+from mesh.model.services import Endpoint, Service, ServiceKey, ServicePort, Transport
+from mesh.model.table import Table
 
 DOMAIN = "cluster.local"
 HERE = DnsSettings(listen=("127.0.0.1:0",), node="here", zone="hall-1", forward=False)

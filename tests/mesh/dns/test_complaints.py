@@ -8,7 +8,7 @@ import dns.asyncquery
 import dns.message
 
 from mesh.dns import DnsSettings
-from mesh.model import Endpoint
+from mesh.model.services import Endpoint
 from tests.mesh.dns.asking import PLANT, code, dig, headless, serving, upstream_settings, values, virtual
 from tests.mesh.dns.upstream import saying, silence, upstream
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mesh.dns import names
 from mesh.dns.message import HEADER, Query, Unreadable, read
-from mesh.model import Endpoint
+from mesh.model.services import Endpoint
 from tests.mesh.dns.asking import Desk, code, headless, shown, values
 
 pytestmark = pytest.mark.fast

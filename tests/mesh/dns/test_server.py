@@ -16,7 +16,8 @@ import pytest
 import uvloop
 
 from mesh.dns import DnsServer, DnsSettings, DnsUnavailable, tcp
-from mesh.model import Endpoint, Table
+from mesh.model.services import Endpoint
+from mesh.model.table import Table
 from tests.mesh.dns.asking import HERE, PLANT, code, dig, headless, key, serving, shown, values, virtual
 
 SVC = "default.svc.cluster.local"

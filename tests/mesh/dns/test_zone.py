@@ -10,7 +10,7 @@ import pytest
 
 from mesh.dns import DnsSettings, PodNames
 from mesh.dns.zone import Zone
-from mesh.model import Endpoint, Service, ServicePort
+from mesh.model.services import Endpoint, Service, ServicePort
 from tests.mesh.dns.asking import HERE, PETS, PLANT, Desk, code, headless, key, shown, values, virtual
 
 pytestmark = pytest.mark.fast

@@ -9,21 +9,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
-from mesh.model import (
-    AppProtocol,
-    Backend,
-    BackendGroup,
-    BoundRule,
-    ConnectionPool,
-    Endpoint,
-    Frontend,
-    Plane,
-    Policy,
-    PortKey,
-    ProgrammeDelta,
-    Rule,
-    ServiceKey,
-)
+from mesh.model.policies import ConnectionPool, Policy
+from mesh.model.programme import BackendGroup, BoundRule, Frontend, ProgrammeDelta
+from mesh.model.routes import Backend, Rule
+from mesh.model.services import AppProtocol, Endpoint, Plane, PortKey, ServiceKey
 from mesh.planes.http import HttpCarrier, HttpWatcher, Times
 from mesh.planes.listeners import Listeners
 from mesh.planes.userspace import Userspace

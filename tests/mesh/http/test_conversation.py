@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mesh.model import Backend, HeaderModifier, Rule
+from mesh.model.routes import Backend, HeaderModifier, Rule
 from tests.mesh.http.origins import Asked, Says, head_of, origin, scripted
 from tests.mesh.http.site import http_site, key, patient
 from tests.mesh.http.wire import get, wire_to

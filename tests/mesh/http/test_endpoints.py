@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.model import Backend, ConnectionPool, Endpoint, Policy, Retry, Rule
+from mesh.model.policies import ConnectionPool, Policy
+from mesh.model.routes import Backend, Retry, Rule
+from mesh.model.services import Endpoint
 from mesh.planes.http import Times
 from tests.mesh.http.origins import Asked, Says, head_of, origin, scripted
 from tests.mesh.http.site import free_port, http_site, key, patient, until

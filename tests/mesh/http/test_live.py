@@ -7,7 +7,8 @@ from random import Random
 
 import pytest
 
-from mesh.model import Backend, ProgrammeDelta, Rule
+from mesh.model.programme import ProgrammeDelta
+from mesh.model.routes import Backend, Rule
 from tests.mesh.http.origins import Asked, Says, origin
 from tests.mesh.http.site import Site, http_site, key, patient, until
 from tests.mesh.http.wire import get, wire_to

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mesh.model import HttpMatch, MatchType, ValueMatch
+from mesh.model.routes import HttpMatch, MatchType, ValueMatch
 from mesh.planes.http.head import read_request
 from mesh.planes.http.matcher import Matcher
 

@@ -11,20 +11,9 @@ from random import Random
 import pytest
 
 from mesh.access_log import AccessLog
-from mesh.model import (
-    Backend,
-    BoundRule,
-    Degrade,
-    DirectResponse,
-    HttpMatch,
-    RateLimit,
-    Redirect,
-    RouteKey,
-    RouteKind,
-    Rule,
-    TokenBucket,
-    When,
-)
+from mesh.model.policies import Degrade, DirectResponse, RateLimit, TokenBucket, When
+from mesh.model.programme import BoundRule
+from mesh.model.routes import Backend, HttpMatch, Redirect, RouteKey, RouteKind, Rule
 from mesh.monitor import Monitor
 from mesh.planes.http.metered import HttpMetered
 from mesh.snapshot import Own

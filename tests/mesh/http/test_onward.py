@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.model import HeaderModifier, HttpMatch, MatchType, PathModifier, Redirect, Rewrite
+from mesh.model.routes import HeaderModifier, HttpMatch, MatchType, PathModifier, Redirect, Rewrite
 from mesh.planes.http.head import read_request
 from mesh.planes.http.onward import Onward, location, replaced
 

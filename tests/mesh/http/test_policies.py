@@ -9,29 +9,21 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.model import (
-    Backend,
+from mesh.model.policies import (
     Balance,
-    BoundRule,
     CachedResponse,
     CircuitBreaker,
     Degrade,
     DirectResponse,
-    HeaderModifier,
-    HttpMatch,
     KeyKind,
     KeyOf,
     LoadBalancer,
-    MatchType,
-    Mirror,
     RateLimit,
-    Redirect,
-    RouteKey,
-    RouteKind,
-    Rule,
     TokenBucket,
     When,
 )
+from mesh.model.programme import BoundRule
+from mesh.model.routes import Backend, HeaderModifier, HttpMatch, MatchType, Mirror, Redirect, RouteKey, RouteKind, Rule
 from tests.mesh.http.origins import WAIT_S, Asked, Says, head_of, origin, scripted
 from tests.mesh.http.site import free_port, http_site, key, patient, until
 from tests.mesh.http.wire import get, wire_to

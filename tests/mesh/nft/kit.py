@@ -13,20 +13,10 @@ from ipaddress import ip_network
 from pathlib import Path
 from random import Random
 
-from mesh.model import (
-    Backend,
-    BackendGroup,
-    BoundRule,
-    Endpoint,
-    Frontend,
-    Plane,
-    Policy,
-    PortKey,
-    ProgrammeDelta,
-    Rule,
-    ServiceKey,
-    Transport,
-)
+from mesh.model.policies import Policy
+from mesh.model.programme import BackendGroup, BoundRule, Frontend, ProgrammeDelta
+from mesh.model.routes import Backend, Rule
+from mesh.model.services import Endpoint, Plane, PortKey, ServiceKey, Transport
 from mesh.planes.nft import Nftables
 from mesh.upstream import Upstreams
 from tests.mesh.netns import Network, Node

@@ -5,19 +5,9 @@ import socket
 
 import pytest
 
-from mesh.model import (
-    Backend,
-    Balance,
-    ConnectionPool,
-    Endpoint,
-    KeyKind,
-    KeyOf,
-    LoadBalancer,
-    Origin,
-    RateLimit,
-    TokenBucket,
-    Transport,
-)
+from mesh.model.policies import Balance, ConnectionPool, KeyKind, KeyOf, LoadBalancer, RateLimit, TokenBucket
+from mesh.model.routes import Backend
+from mesh.model.services import Endpoint, Origin, Transport
 from tests.mesh.netns import needs_netns
 from tests.mesh.nft.kit import (
     PORT,

@@ -10,7 +10,8 @@ import pytest
 
 from mesh.anyip import our_routes
 from mesh.errors import PlaneError
-from mesh.model import OutlierDetection, Plane, Transport
+from mesh.model.policies import OutlierDetection
+from mesh.model.services import Plane, Transport
 from mesh.planes.nft.plane import remove_leftover
 from mesh.upstream import Outcome
 from tests.mesh.netns import Network, needs_netns

@@ -10,17 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mesh.model import (
-    Endpoint,
-    HealthCheck,
-    OutlierDetection,
-    Plane,
-    Policy,
-    Service,
-    ServiceKey,
-    ServicePort,
-    Table,
-)
+from mesh.model.policies import HealthCheck, OutlierDetection, Policy
+from mesh.model.services import Endpoint, Plane, Service, ServiceKey, ServicePort
+from mesh.model.table import Table
 from mesh.wire import write_table
 from tests.mesh.netns import Network, needs_netns
 from tests.mesh.nft.kit import BACKEND, PORT, until, who

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.model import PortKey, ServiceKey
+from mesh.model.services import PortKey, ServiceKey
 from mesh.planes import Traffic
 from mesh.planes.nft.doors import Carried, Spot
 from mesh.planes.nft.meter import Meter, Sums

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mesh.model import Endpoint, Origin
+from mesh.model.services import Endpoint, Origin
 from tests.edgehub.pods.own_podman import IMAGE, OwnPodman, missing, own_podman
 from tests.mesh.netns import needs_netns
 from tests.mesh.nft.kit import WEB4, ask, at, connect, frontend, gateway, group, key, site, who

@@ -6,22 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.model import (
-    Backend,
-    Balance,
-    BoundRule,
-    Endpoint,
-    Frontend,
-    KeyKind,
-    KeyOf,
-    LoadBalancer,
-    PortKey,
-    RateLimit,
-    Rule,
-    ServiceKey,
-    TokenBucket,
-    Transport,
-)
+from mesh.model.policies import Balance, KeyKind, KeyOf, LoadBalancer, RateLimit, TokenBucket
+from mesh.model.programme import BoundRule, Frontend
+from mesh.model.routes import Backend, Rule
+from mesh.model.services import Endpoint, PortKey, ServiceKey, Transport
 from mesh.planes.nft.doors import Doors, Spot, counted_by, key_bytes
 from mesh.planes.nft.hand import difference
 from mesh.planes.nft.kernel import Standing

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from mesh.model import AppProtocol, Plane, Transport
+from mesh.model.services import AppProtocol, Plane, Transport
 from mesh.monitor import Monitor
 from mesh.planes.l4.carrier import RawCarrier
 from mesh.planes.l4.datagrams import Datagrams
