@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Protocol
 
 from edgehub.kubeapi import resources
 from edgehub.kubeapi.devices import device_body, device_status, model_body
-from edgehub.kubeapi.endpoints import LocalPod, reached
+from edgehub.kubeapi.endpoints import reached
 from edgehub.kubeapi.objects import (
     Json,
     content,
@@ -20,9 +20,10 @@ from edgehub.kubeapi.objects import (
     service_body,
     whole_of,
 )
-from edgehub.kubeapi.pod_status import address_of, is_ready, pod_status
+from edgehub.kubeapi.pod_status import pod_status
 from edgehub.kubeapi.view import Content, View
-from twin.document import TwinDocument
+from edgehub.offers import Offers, Reported, of_pods, pods_here
+from twin.document import Slot, TwinDocument
 from twin.errors import UnknownTwin
 from twin.manifest.catalog import RegistryView, Stored
 from twin.manifest.document import DocumentKind
@@ -75,9 +76,14 @@ def show_documents(view: View, documents: RegistryView, twins: Twins, here: Here
 
 def show_pods(view: View, documents: RegistryView, twins: Twins, here: Here) -> None:
     """Bring pods and the ends of Services up to date, after pods have changed."""
-    pods = [one for one in documents.all(DocumentKind.POD) if _is_served(one, here)]
-    view.replace(resources.PODS, (_pod(one, twins, here) for one in pods))
-    found = reached(documents, list(_local(pods, twins, here)), here.name)
+    pods = list(pods_here(documents, here.name))
+
+    def reported(key: TwinKey, uid: str) -> Mapping[str, Slot]:
+        twin = _twin(key, uid, twins)
+        return twin.reported if twin is not None else {}
+
+    view.replace(resources.PODS, (_pod(stored, spec, reported, here) for stored, spec in pods))
+    found = reached(documents, Offers(of_pods(pods, reported, here.address)), here.name)
     view.replace(resources.ENDPOINT_SLICES, found.slices)
     view.replace(resources.ENDPOINTS, found.endpoints)
 
@@ -94,7 +100,7 @@ def devices_to_show(
 
 def show_device(view: View, stored: Stored, twins: Twins) -> None:
     """Bring one device up to date."""
-    document = _twin(Kind.DEVICE, stored, twins)
+    document = _twin(TwinKey(Kind.DEVICE, stored.ref.namespace, stored.ref.name), stored.uid, twins)
     status = device_status(document) if document is not None else {}
     key, about = key_of(stored), metadata_of(stored)
     view.put(resources.DEVICES, key, content(resources.DEVICES, key, about, device_body(stored, status)))
@@ -111,34 +117,21 @@ def _namespaces(documents: RegistryView) -> Iterable[str]:
 
 def _is_served(stored: Stored, here: Here) -> bool:
     spec = stored.document.spec
-    if isinstance(spec, PodSpec):
-        return spec.node_name in (None, here.name)
     assert isinstance(spec, DeviceSpec)
     return spec.gateway_name in ("", here.name)
 
 
-def _twin(kind: Kind, stored: Stored, twins: Twins) -> TwinDocument | None:
+def _twin(key: TwinKey, uid: str, twins: Twins) -> TwinDocument | None:
     """The twin of a document; None before there is one."""
     try:
-        document = twins.document(TwinKey(kind, stored.ref.namespace, stored.ref.name))
+        document = twins.document(key)
     except UnknownTwin:
         return None
-    return document if document.spec.uid == stored.uid else None
+    return document if document.spec.uid == uid else None
 
 
-def _pod(stored: Stored, twins: Twins, here: Here) -> Content:
-    spec, document = stored.document.spec, _twin(Kind.POD, stored, twins)
-    assert isinstance(spec, PodSpec)
-    status = pod_status(spec, document.reported if document is not None else {}, here.address)
+def _pod(stored: Stored, spec: PodSpec, reported: Reported, here: Here) -> Content:
+    key = key_of(stored)
+    status = pod_status(spec, reported(TwinKey(Kind.POD, key.namespace, key.name), stored.uid), here.address)
     fields = {"spec.nodeName": here.name, "status.phase": str(status["phase"])}
-    body = pod_body(stored, here.name, status)
-    return content(resources.PODS, key_of(stored), metadata_of(stored), body, fields=fields)
-
-
-def _local(pods: Iterable[Stored], twins: Twins, here: Here) -> Iterator[LocalPod]:
-    for one in pods:
-        document, spec = _twin(Kind.POD, one, twins), one.document.spec
-        assert isinstance(spec, PodSpec)
-        reported = document.reported if document is not None else {}
-        if address := address_of(spec, reported, here.address):
-            yield LocalPod(one, address, is_ready(reported))
+    return content(resources.PODS, key, metadata_of(stored), pod_body(stored, here.name, status), fields=fields)

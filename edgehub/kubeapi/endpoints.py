@@ -7,16 +7,16 @@ EndpointSlices and Endpoints, but for what they say of here ┼─> the places o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from edgehub.kubeapi.objects import Json, content, elements, key_of, mapping, metadata_of, whole_of
 from edgehub.kubeapi.resources import ENDPOINT_SLICES, ENDPOINTS
 from edgehub.kubeapi.view import Content, ObjectKey
+from edgehub.offers import Offers
 from twin.manifest.catalog import RegistryView, Stored
 from twin.manifest.document import DocumentKind
-from twin.manifest.kube import PodSpec
 from twin.manifest.kube_network import (
     SERVICE_NAME,
     EndpointAddress,
@@ -32,15 +32,6 @@ from twin.model import Value
 MADE_HERE: Final = "edgetwin-"
 """Begins the names of EndpointSlices that the gateway makes; no document may have one."""
 _MANAGED_BY: Final = "endpointslice.kubernetes.io/managed-by"
-
-
-@dataclass(frozen=True, slots=True)
-class LocalPod:
-    """A pod that runs here."""
-
-    stored: Stored
-    address: str
-    ready: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +62,7 @@ class Reached:
     endpoints: list[Content] = field(default_factory=list)
 
 
-def reached(view: RegistryView, pods: Sequence[LocalPod], node: str) -> Reached:
+def reached(view: RegistryView, offers: Offers, node: str) -> Reached:
     """Work out where every Service is reached; what documents say of pods on ``node`` itself is known better here."""
     made = Reached()
     places: dict[ObjectKey, list[_Place]] = defaultdict(list)
@@ -91,7 +82,7 @@ def reached(view: RegistryView, pods: Sequence[LocalPod], node: str) -> Reached:
             made.slices.extend(_slices(key, found, services.get(key), "mirror"))
         places[key] += found
     for key, stored in services.items():
-        here = list(_of_pods(key.namespace, _spec(stored), pods, node))
+        here = list(_offered(stored, offers, node))
         made.slices.extend(_slices(key, here, stored, ""))
         places[key] += here
     for key in sorted({*services, *documents}):
@@ -141,29 +132,19 @@ def _of_endpoints(stored: Stored, here: str) -> Iterator[_Place]:
                     yield _Place(one.ip, ready, ports, one.node_name, one.target_ref, one.hostname)
 
 
-def _of_pods(namespace: str, spec: ServiceSpec, pods: Iterable[LocalPod], node: str) -> Iterator[_Place]:
-    if not spec.selector:
-        return
-    for pod in pods:
-        document = pod.stored.document
-        if document.namespace != namespace or not spec.selector.items() <= document.labels.items():
-            continue
-        assert isinstance(document.spec, PodSpec)
-        ports = tuple(_pod_ports(spec, document.spec))
+def _offered(service: Stored, offers: Offers, node: str) -> Iterator[_Place]:
+    spec = _spec(service)
+    for one in offers.selected(service):
+        numbers = ((port, one.number(port)) for port in spec.ports)
+        ports = tuple(
+            _Port(port.name or "", number, port.protocol, port.app_protocol)
+            for port, number in numbers
+            if number is not None
+        )
         if ports or not spec.ports:
-            ready = pod.ready or spec.publish_not_ready_addresses
-            target = TargetRef(kind="Pod", namespace=namespace, name=document.name, uid=pod.stored.uid)
-            yield _Place(pod.address, ready, ports, node, target)
-
-
-def _pod_ports(service: ServiceSpec, pod: PodSpec) -> Iterator[_Port]:
-    """The ports of a Service at one pod; a name that the pod does not have is left out."""
-    named = {(one.name, one.protocol): one.container_port for of in pod.containers for one in of.ports if one.name}
-    for one in service.ports:
-        target = one.port if one.target_port is None else one.target_port
-        number = target if isinstance(target, int) else named.get((target, one.protocol))
-        if number is not None:
-            yield _Port(one.name or "", number, one.protocol, one.app_protocol)
+            ready, of = one.ready or spec.publish_not_ready_addresses, one.stored
+            target = TargetRef(kind=of.ref.kind.value, namespace=of.ref.namespace, name=of.ref.name, uid=of.uid)
+            yield _Place(one.address, ready, ports, node, target)
 
 
 def _ports(ports: Iterable[EndpointPort]) -> tuple[_Port, ...]:

@@ -11,6 +11,7 @@ from twin.manifest.catalog import RegistryView, Stored
 from twin.manifest.document import DocumentKind
 from twin.manifest.policies import AlarmRuleSpec
 from twin.wire import mesh, topics
+from twin.wire.codec import encode
 
 
 def rules_of(view: RegistryView) -> tuple[AlarmRule, ...]:
@@ -32,9 +33,13 @@ def body(alert: Alert, at_ms: int) -> mesh.Alert:
     )
 
 
-def topic(rule: str, about: ServiceKey) -> str:
-    """Where it is published."""
-    return topics.alert(about.namespace, about.name, rule.partition("/")[2])
+def told(body: mesh.Alert, rules: Iterable[AlarmRule]) -> tuple[str, bytes]:
+    """Topic and payload of what is published; empty once a rule holds no more that is gone, so that nothing stays."""
+    namespace, _, service = body.about.partition("/")
+    about = ServiceKey(namespace, service)
+    watched = any(rule.key == body.rule and about in rule.services for rule in rules)
+    topic = topics.alert(namespace, service, body.rule.partition("/")[2])
+    return topic, encode(body) if body.firing or watched else b""
 
 
 def _rule(stored: Stored, services: Iterable[Stored]) -> AlarmRule:

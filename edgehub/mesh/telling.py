@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+from edgehub.mesh.begin import joined
+from edgehub.mesh.carrier import Carrier
 from edgehub.mesh.here import Place
 from edgehub.mesh.state import State
 from edgehub.mesh.twins import Live, absent_twin, route_twin, service_twin
+from edgehub.mesh_settings import MeshSettings
 from mesh.compile import Compiled
 from mesh.model.routes import RouteKey
 from mesh.model.services import Service, ServiceKey
@@ -39,15 +42,41 @@ def twin_of(
     return absent_twin(subject, problems)
 
 
-def reply_of(request: MeshRequest, state: State, basic: MeshReply) -> MeshReply:
-    """The answer of the verb mesh; ``basic`` says how the process is."""
-    return basic.model_copy(
-        update={
-            "traffic": list(state.traffic.bodies()) if "traffic" in request.parts else [],
-            "calls": list(state.traffic.calls()) if "calls" in request.parts else [],
-            "checks": checks_of(state) if "checks" in request.parts else [],
-        }
+def reply_of(request: MeshRequest, carrier: Carrier, settings: MeshSettings) -> MeshReply:
+    """The answer of the verb mesh."""
+    state, dns = carrier.state, settings.dns_address
+    return MeshReply(
+        state="running" if state.ready is not None else "starting",
+        pid=carrier.pid,
+        restarts=carrier.restarts,
+        network=settings.network,
+        dns=joined(*dns) if dns is not None else "",
+        domain=settings.dns.domain,
+        metrics=settings.metrics.listen,
+        tunnel=settings.tunnel.listen,
+        problems=list(state.ready.problems) if state.ready is not None else [],
+        traffic=list(state.traffic.bodies()) if "traffic" in request.parts else [],
+        calls=list(state.traffic.calls()) if "calls" in request.parts else [],
+        checks=checks_of(state) if "checks" in request.parts else [],
     )
+
+
+def variables(services: Iterable[Service], namespace: str) -> dict[str, str]:
+    """Kubernetes' variables for the Services of a namespace."""
+    found: dict[str, str] = {}
+    for service in services:
+        if service.key.namespace == namespace and service.address and service.ports:
+            name = _as_variable(service.key.name)
+            found[f"{name}_SERVICE_HOST"] = service.address
+            found[f"{name}_SERVICE_PORT"] = str(service.ports[0].port)
+            found |= {
+                f"{name}_SERVICE_PORT_{_as_variable(one.name)}": str(one.port) for one in service.ports if one.name
+            }
+    return found
+
+
+def _as_variable(name: str) -> str:
+    return name.upper().replace("-", "_").replace(".", "_")
 
 
 def checks_of(state: State) -> list[CheckBody]:

@@ -2,7 +2,8 @@
 
 from tests.mutants.mutant import Mutant
 
-HERE, TWINS, TRAFFIC = "edgehub.mesh.here", "edgehub.mesh.twins", "edgehub.mesh.traffic"
+HERE, OFFERS = "edgehub.mesh.here", "edgehub.offers"
+TWINS, TRAFFIC = "edgehub.mesh.twins", "edgehub.mesh.traffic"
 ADDRESSES, INTEREST, STATE, DOCTOR = (
     "edgehub.mesh.addresses",
     "edgehub.mesh.interest",
@@ -19,10 +20,12 @@ LOOKED = ("tests/edgehub/mesh/test_doctor.py",)
 
 HUB_MUTANTS = (
     # What this gateway offers.
-    Mutant("pods_of_other_gateways", HERE, "if spec.node_name in (None, place.node):", "if True:", OFFERED),
+    Mutant("pods_of_other_gateways", OFFERS, "if spec.node_name in (None, node):", "if True:", OFFERED),
     Mutant("mappers_that_do_not_run", HERE, "spec.enabled and runs(stored.ref.name)", "spec.enabled", OFFERED),
-    Mutant("mappers_on_any_port", HERE, "offered = not self.only_named or", "offered = True or", OFFERED),
-    Mutant("pods_of_other_namespaces", HERE, "by_namespace.get(stored.ref.namespace, ())", "offered", OFFERED),
+    Mutant("mappers_on_any_port", OFFERS, "offered = not self.only_named or", "offered = True or", OFFERED),
+    Mutant(
+        "pods_of_other_namespaces", OFFERS, "self._by_namespace.get(service.ref.namespace, ())", "list(self)", OFFERED
+    ),
     # Twins.
     Mutant("every_gateway_has_the_same_twin", TWINS, 'whole = f"{name}.{gateway}"', "whole = name", TOLD),
     Mutant("noise_is_reported", TWINS, "if not rates or not differs(before, now.rates):", "if not rates:", TOLD),
