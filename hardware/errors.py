@@ -7,6 +7,10 @@ HardwareError
 ├── NoSuchDisk        the target is not there, or no disk
 ├── DiskRefused       a disk that must not be written; nothing was
 ├── InvalidProvisioning   a provisioning file that cannot be used; nothing was applied
+├── InvalidKey        a key or certificate for updates that cannot be used
+├── BundleRefused     a bundle that this gateway does not take; nothing was changed
+├── UpdateFailed      a release that could not be had, laid out or started; what ran before runs on
+│   └── UpdateBusy    another update is under way
 ├── BuildFailed       an image that could not be made; what was there before stands
 └── FlashFailed       the disk did not take the image; it is left without a partition table
     └── WrongReadBack     what was read back is not what was written
@@ -57,6 +61,30 @@ class InvalidProvisioning(HardwareError):
     """A provisioning file that cannot be used; nothing was applied."""
 
     code = "invalid_provisioning"
+
+
+class InvalidKey(HardwareError):
+    """A key or certificate for updates that cannot be used."""
+
+    code = "invalid_key"
+
+
+class BundleRefused(HardwareError):
+    """A bundle that this gateway does not take; nothing was changed."""
+
+    code = "bundle_refused"
+
+
+class UpdateFailed(HardwareError):
+    """A release that could not be had, laid out or started. What ran before runs on."""
+
+    code = "update_failed"
+
+
+class UpdateBusy(UpdateFailed):
+    """Another update is under way."""
+
+    code = "update_busy"
 
 
 class BuildFailed(HardwareError):

@@ -71,5 +71,6 @@ _INPUT_CODES: Final = frozenset(
         *("invalid_settings", "unreadable_file", "unwritable_file", "invalid_credentials", "not_joined"),
         *("cannot_start", "no_such_container", "secret_key", "envelope"),
         *("unknown_board", "invalid_board", "invalid_image", "no_such_disk", "disk_refused", "invalid_provisioning"),
+        *("invalid_key", "bundle_refused"),
     }
 )
