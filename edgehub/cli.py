@@ -94,7 +94,7 @@ HARDWARE_COMMANDS: Final = {
     "boards": Entry("hardware.cli:boards", "List the boards that there are profiles for."),
     "build": Entry("hardware.image.cli:build_image", "Build the bootable image of a board."),
     "disks": Entry("hardware.cli:disks", "List disks, and why each may be written or not."),
-    "flash": Entry("hardware.cli:flash", "Write an image to a disk, and prove it."),
+    "flash": Entry("hardware.flash.cli:flash", "Write an image to a disk, and prove it."),
     "doctor": Entry("hardware.doctor.cli:doctor", "Look at this machine as a gateway; say what is wrong."),
     "provision": Entry("hardware.provision.cli:provision", "Make this machine the gateway that a file says it is."),
 }

@@ -13,10 +13,11 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import BinaryIO, Final
+from typing import Final
 
 from hardware.errors import FlashFailed, InvalidImage, WrongReadBack
 from hardware.flash.blockmap import BLOCK_BYTES, TABLE_BYTES, BlockMap, Range
+from hardware.flash.place import ImageFile
 from hardware.flash.target import Target
 
 _SYNC_EVERY_BYTES: Final = 64 * 2**20
@@ -54,7 +55,7 @@ class Times:
 Told = Callable[[Progress], None]
 
 
-def flash(image: BinaryIO, block_map: BlockMap, target: Target, told: Told, clock: Callable[[], float]) -> Times:
+def flash(image: ImageFile, block_map: BlockMap, target: Target, told: Told, clock: Callable[[], float]) -> Times:
     """Write an image whole. Blocks.
 
     Raises FlashFailed, WrongReadBack or InvalidImage; the target has no partition table then.
@@ -100,7 +101,7 @@ def _clear(target: Target, told: Told) -> None:
     told(Progress(Stage.CLEAR, 1, 1))
 
 
-def _write(image: BinaryIO, ranges: Iterable[Range], target: Target, told: Told, stage: Stage) -> None:
+def _write(image: ImageFile, ranges: Iterable[Range], target: Target, told: Told, stage: Stage) -> None:
     ranges = list(ranges)
     of = sum(one.length for one in ranges)
     done = unsynced = 0

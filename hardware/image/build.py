@@ -16,9 +16,10 @@ from hardware.errors import BuildFailed
 from hardware.flash import blockmap
 from hardware.image import partitions, rootfs, wheels
 from hardware.image.files import system_files
-from hardware.image.manifest import Component, ImageManifest, components_of, sbom
+from hardware.image.manifest import Component, ImageManifest, TakesProvisioning, components_of, manifest_path, sbom
 from hardware.image.spec import ImageSpec
 from hardware.image.tools import Tools
+from hardware.provision.file import FILE_NAME, VERSIONS
 
 Told = Callable[[str, float], None]
 """What is being done now, and how long the step before took, in seconds."""
@@ -137,14 +138,20 @@ def _keep(spec: ImageSpec, made: blockmap.BlockMap, image: Path, components: tup
         sha256=_sha256(image),
         map_sha256=hashlib.sha256(map_text.encode()).hexdigest(),
         wheels=spec.wheels,
+        provisioning=_takes(spec.board),
         components=components,
     )
-    built = Built(out / name, blockmap.map_path(out / name), out / f"{name}.manifest.json", out / f"{name}.sbom.json")
+    built = Built(out / name, blockmap.map_path(out / name), manifest_path(out / name), out / f"{name}.sbom.json")
     image.replace(built.image)
     built.map.write_text(map_text)
     built.manifest.write_text(manifest.model_dump_json(indent=1) + "\n")
     built.sbom.write_text(sbom(spec, components))
     return built
+
+
+def _takes(board: BoardProfile) -> TakesProvisioning:
+    number = [one.role for one in board.partitions].index(PartitionRole.BOOT) + 1
+    return TakesProvisioning(versions=VERSIONS, partition=number, file=FILE_NAME)
 
 
 def _sha256(path: Path) -> str:

@@ -6,11 +6,12 @@ import json
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hardware.errors import InvalidImage
 from hardware.image.spec import ImageSpec
 
 _NAMESPACE: Final = uuid.UUID("0c0ffee0-1f8e-4b1a-9a6b-6f1f0a5b7c11")
@@ -33,6 +34,17 @@ class Component(BaseModel):
         return f"pkg:{self.kind}/{space}{self.name}@{quote(self.version, safe='.-')}"
 
 
+class TakesProvisioning(BaseModel):
+    """Where an image looks for a provisioning file, and which versions of it its release knows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    versions: tuple[int, ...]
+    partition: Annotated[int, Field(gt=0)]
+    """Its number; it has a FAT."""
+    file: str
+
+
 class ImageManifest(BaseModel):
     """Which image this is."""
 
@@ -48,7 +60,27 @@ class ImageManifest(BaseModel):
     sha256: str
     map_sha256: str
     wheels: str
+    provisioning: TakesProvisioning | None = None
+    """None: of an image that looks for none."""
     components: tuple[Component, ...]
+
+
+def manifest_path(image: Path) -> Path:
+    """Where the manifest of an image is kept."""
+    return image.with_name(f"{image.name}.manifest.json")
+
+
+def read_manifest(image: Path) -> ImageManifest | None:
+    """The manifest beside an image; None: it has none. Raises InvalidImage."""
+    path = manifest_path(image)
+    try:
+        return ImageManifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        message = f"the manifest {path} cannot be used: {said}"
+        raise InvalidImage(message, remedy="Fetch or build the image again, with all that lies beside it.") from None
 
 
 def components_of(root: Path, wheels: Iterable[Path]) -> tuple[Component, ...]:

@@ -30,6 +30,8 @@ from twin.wire.enrolment import JoinToken
 
 FILE_NAME: Final = "edgetwin-provision.yaml"
 """How it is called on the boot partition."""
+VERSIONS: Final = (1,)
+"""Which versions of it this release takes; an image's manifest says so too."""
 MAX_BYTES: Final = 1 << 20
 USED: Final = "used"
 """In place of a secret that has done its work."""
