@@ -28,8 +28,6 @@ class Boot(StrEnum):
     UEFI_GRUB = "uefi-grub"
     RPI_TRYBOOT = "rpi-tryboot"
     U_BOOT = "u-boot"
-    QEMU_DIRECT = "qemu-direct"
-    """The kernel is given to qemu; the slot is a kernel argument."""
 
 
 class Rs485(StrEnum):

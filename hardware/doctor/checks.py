@@ -165,10 +165,10 @@ def _watchdog(inventory: Inventory, board: BoardProfile | None) -> Iterator[Find
             yield Finding(
                 "watchdog_inert", Level.ERROR, seen, f"Set RuntimeWatchdogSec={limit} in systemd's system.conf."
             )
-        elif not one.active:
+        elif not one.active and not any(other.active for other in inventory.watchdogs):
             remedy = "Set RuntimeWatchdogSec in systemd's system.conf: a machine that hangs is restarted then."
             yield Finding("watchdog_off", Level.WARNING, f"{one.device} ({one.identity}) is not in use", remedy)
-        else:
+        elif one.active:
             yield Finding("watchdog", Level.OK, f"{one.device} ({one.identity}) restarts after {one.timeout_s} s")
 
 

@@ -18,7 +18,7 @@ from hardware.image import partitions, rootfs, wheels
 from hardware.image.files import system_files
 from hardware.image.manifest import Component, ImageManifest, TakesProvisioning, components_of, manifest_path, sbom
 from hardware.image.spec import ImageSpec
-from hardware.image.tools import Tools
+from hardware.image.tools import Tools, can_run
 from hardware.provision.file import FILE_NAME, VERSIONS
 
 Told = Callable[[str, float], None]
@@ -62,7 +62,8 @@ def build(board: BoardProfile, release: str, shop: Workshop, told: Told) -> Buil
     house = shop.cache / f"wheels-{board.arch}"
     spec = ImageSpec(board, release, shop.epoch_s, wheels.fetch(tools, shop.tree, board.arch, house))
     step("packages")
-    tar = rootfs.debian(tools, spec, shop.cache, sorted([*SOURCES.glob("*.sources"), *SOURCES.glob("*.list")]))
+    sources = sorted([*SOURCES.glob("*.sources"), *SOURCES.glob("*.list")])
+    tar = rootfs.debian(tools, spec, shop.cache, sources)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=shop.out) as folder:
         work = Path(folder)
         root = work / "root"
@@ -72,7 +73,8 @@ def build(board: BoardProfile, release: str, shop: Workshop, told: Told) -> Buil
         components = components_of(root, wheels.wheels_of(house))
         rootfs.at_one_time(root, shop.epoch_s)
         step("partitions")
-        parts = _partitions(tools, spec, root, work)
+        grub = rootfs.loader(tools, spec, shop.cache, sources, work / "loader")
+        parts = _partitions(tools, spec, root, grub, work)
         step("image")
         image = work / f"{board.name}.img"
         partitions.join(tools, spec, parts, image)
@@ -99,12 +101,16 @@ def _check(board: BoardProfile) -> None:
     if board.image != "built" or board.boot is not Boot.UEFI_GRUB:
         message = f"{board.name} is not built from packages yet, it boots by {board.boot}"
         raise BuildFailed(message, remedy="Boards that boot by uefi-grub are: see `edgetwin hardware boards`.")
+    if not can_run(board.arch):
+        message = f"programs of {board.arch} cannot be run here, and a build runs those of the board's packages"
+        remedy = "As root: apt-get install qemu-user-static arch-test; in a container, do so on its host."
+        raise BuildFailed(message, remedy=remedy)
     if os.geteuid() != 0:
         message = "the files of an image belong to several users, which only root can make"
         raise BuildFailed(message, remedy="Run the command as root, or with sudo.")
 
 
-def _partitions(tools: Tools, spec: ImageSpec, root: Path, work: Path) -> dict[str, Path]:
+def _partitions(tools: Tools, spec: ImageSpec, root: Path, grub: Path, work: Path) -> dict[str, Path]:
     """Only the first root slot is filled; the second waits for an update."""
     parts: dict[str, Path] = {}
     first = True
@@ -112,7 +118,7 @@ def _partitions(tools: Tools, spec: ImageSpec, root: Path, work: Path) -> dict[s
         out = work / f"{one.name}.part"
         match one.role:
             case PartitionRole.BOOT:
-                partitions.make_boot(tools, spec, one.size_bytes, work, out)
+                partitions.make_boot(tools, spec, grub, one.size_bytes, work, out)
             case PartitionRole.ROOT if first:
                 partitions.make_ext4(tools, spec, one.name, one.size_bytes, root, out)
                 first = False

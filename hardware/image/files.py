@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from hardware.board import PartitionRole, SerialPort
+from hardware.board import BoardProfile, PartitionRole, SerialPort
 from hardware.image.spec import ImageSpec
 
 USER: Final = "edgetwin"
@@ -36,7 +36,7 @@ def system_files(spec: ImageSpec) -> Iterator[SystemFile]:
     )
     yield SystemFile("etc/systemd/network/80-edgetwin.network", "[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n")
     yield SystemFile("etc/nftables.conf", _NFTABLES, 0o755)
-    yield SystemFile("etc/udev/rules.d/70-edgetwin.rules", "".join(_rule(one) for one in spec.board.serial))
+    yield SystemFile("etc/udev/rules.d/70-edgetwin.rules", _GPIO + "".join(_rule(one) for one in spec.board.serial))
     yield SystemFile("etc/systemd/system/edgetwin.service", _HUB)
     yield SystemFile("etc/systemd/system/edgetwin-provision.service", _PROVISION)
     yield SystemFile("etc/initramfs-tools/hooks/edgetwin", _HOOK, 0o755)
@@ -45,7 +45,8 @@ def system_files(spec: ImageSpec) -> Iterator[SystemFile]:
     yield SystemFile("usr/local/bin/edgetwin", _LAUNCHER, 0o755)
     yield SystemFile("usr/lib/python3/dist-packages/edgetwin.pth", "/opt/edgetwin/lib\n")
     if spec.board.modules:
-        yield SystemFile("etc/modules-load.d/edgetwin.conf", "".join(f"{name}\n" for name in spec.board.modules))
+        # In the initramfs: later nobody loads watchdogs, for Debian has them on its list of what is not loaded.
+        yield SystemFile("etc/initramfs-tools/modules", "".join(f"{name}\n" for name in spec.board.modules))
     if spec.board.watchdog is not None:
         time_s = min(spec.board.watchdog.max_s, WATCHDOG_S)
         text = _section("Manager", RuntimeWatchdogSec=str(time_s), WatchdogDevice=spec.board.watchdog.device)
@@ -56,7 +57,7 @@ def grub_cfg(spec: ImageSpec) -> str:
     """GRUB's choice of a slot: the first of ORDER that is OK and has tries left; if none has, the first again."""
     arguments = " ".join(("ro", "quiet", *spec.board.kernel_arguments))
     slots = {"A": "root-a", "B": "root-b"}
-    lines = ["load_env", "set slot="]
+    lines = ["load_env", "regexp --set=1:disk '^([^,]+),' \"$root\"", "set slot="]
     for tries, then in (("0", "1"), ("1", "2"), ("2", "3")):
         lines += [f'if [ "${{A_TRY}}" = "{tries}" ]; then set A_NEXT={then}; fi']
         lines += [f'if [ "${{B_TRY}}" = "{tries}" ]; then set B_NEXT={then}; fi']
@@ -79,7 +80,7 @@ def grub_cfg(spec: ImageSpec) -> str:
     for name, part in slots.items():
         number = [one.name for one in spec.board.partitions].index(part) + 1
         root = f"root=PARTUUID={spec.uuid(part)}"
-        lines += [f'if [ "$slot" = "{name}" ]; then', f"  set root=(hd0,gpt{number})"]
+        lines += [f'if [ "$slot" = "{name}" ]; then', f"  set root=(${{disk}},gpt{number})"]
         lines += [f"  linux /vmlinuz {root} {arguments} rauc.slot={name}", "  initrd /initrd.img", "fi"]
     return "\n".join([*lines, "boot", ""])
 
@@ -108,9 +109,15 @@ def _fstab(spec: ImageSpec) -> str:
     ]
     rows += [
         f"/data/{name} {place} none bind,nofail,x-systemd.requires-mounts-for=/data 0 0"
-        for name, place in (("edgetwin", STATE), ("systemd", "/var/lib/systemd"))
+        for name, place in _kept(spec.board).items()
     ]
     return "\n".join(rows) + "\n"
+
+
+def _kept(board: BoardProfile) -> dict[str, str]:
+    """Folders of data, and where in the system they are seen."""
+    bonds = {} if board.bluetooth == "none" else {"bluetooth": "/var/lib/bluetooth"}
+    return {"edgetwin": STATE, "systemd": "/var/lib/systemd", **bonds}
 
 
 def _section(section: str, **keys: str) -> str:
@@ -123,6 +130,8 @@ def _rule(port: SerialPort) -> str:
     return ", ".join(['SUBSYSTEM=="tty"', *matches, f'SYMLINK+="gateway/{port.name}"']) + "\n"
 
 
+_GPIO: Final = f'SUBSYSTEM=="gpio", KERNEL=="gpiochip*", GROUP="{USER}", MODE="0660"\n'
+"""Without it GPIO chips are root's alone."""
 _NFTABLES: Final = """#!/usr/sbin/nft -f
 # Closed: nothing is let in but answers. Open what is needed in /etc/nftables.d/*.nft.
 table inet edgetwin_filter
@@ -231,7 +240,7 @@ else
 fi
 mkdir -p /data
 if mount -t ext4 -o noatime "$part" /data; then
-    mkdir -p /data/etc/upper /data/etc/work /data/edgetwin /data/systemd
+    mkdir -p /data/etc/upper /data/etc/work {" ".join(f"/data/{name}" for name in _kept(spec.board))}
     mount -t overlay -o lowerdir="$rootmnt/etc",upperdir=/data/etc/upper,workdir=/data/etc/work overlay "$rootmnt/etc"
     mount -n -o move /data "$rootmnt/data"
 fi

@@ -23,6 +23,8 @@ _TYPES: Final = {
     PartitionRole.ROOT: "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
     PartitionRole.DATA: "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
 }
+_EFI: Final = {"amd64": ("x86_64-efi", "BOOTX64.EFI"), "arm64": ("arm64-efi", "BOOTAA64.EFI")}
+"""GRUB's name of a board's firmware, and the file that this starts by itself."""
 _GRUB_MODULES: Final = (
     *(
         "part_gpt",
@@ -38,7 +40,7 @@ _GRUB_MODULES: Final = (
         "serial",
         "terminal",
     ),
-    *("all_video", "minicmd", "reboot", "search", "search_fs_uuid", "search_fs_file", "gzio", "ls", "cat"),
+    *("all_video", "minicmd", "reboot", "regexp", "search", "search_fs_uuid", "search_fs_file", "gzio", "ls", "cat"),
 )
 
 
@@ -104,12 +106,13 @@ def make_ext4(tools: Tools, spec: ImageSpec, name: str, size: int, source: Path 
         _set_times(tools, spec, source, out)
 
 
-def make_boot(tools: Tools, spec: ImageSpec, size: int, work: Path, out: Path) -> None:
-    """The ESP: GRUB, its choice of a slot, and the state of the slots."""
-    core, config, env = work / "BOOTX64.EFI", work / "grub.cfg", work / "grubenv"
-    early = work / "early.cfg"
-    early.write_text("set prefix=(hd0,gpt1)/EFI/edgetwin\nconfigfile ${prefix}/grub.cfg\n")
-    tools.run("grub-mkimage", "-O", "x86_64-efi", "-p", "/EFI/edgetwin", "-c", early, "-o", core, *_GRUB_MODULES)
+def make_boot(tools: Tools, spec: ImageSpec, modules: Path, size: int, work: Path, out: Path) -> None:
+    """The ESP: GRUB, its choice of a slot, and the state of the slots. ``modules``: GRUB's, by target."""
+    target, name = _EFI[spec.board.arch]
+    core, config, env = work / name, work / "grub.cfg", work / "grubenv"
+    # Without a disk in the prefix it is the one that GRUB was started from, however many there are.
+    words = ("-O", target, "-d", modules / target, "-p", "/EFI/edgetwin", "-o", core)
+    tools.run("grub-mkimage", *words, *_GRUB_MODULES)
     config.write_text(grub_cfg(spec))
     env.write_bytes(grubenv_block())
     with out.open("wb") as file:
@@ -119,8 +122,8 @@ def make_boot(tools: Tools, spec: ImageSpec, size: int, work: Path, out: Path) -
     tools.run("mmd", "-i", out, "::/EFI", "::/EFI/BOOT", "::/EFI/edgetwin")
     for made in (core, config, env):
         os.utime(made, (spec.epoch_s, spec.epoch_s))
-    for source, name in ((core, "BOOT/BOOTX64.EFI"), (config, "edgetwin/grub.cfg"), (env, "edgetwin/grubenv")):
-        tools.run("mcopy", "-m", "-i", out, source, f"::/EFI/{name}")
+    for source, place in ((core, f"BOOT/{name}"), (config, "edgetwin/grub.cfg"), (env, "edgetwin/grubenv")):
+        tools.run("mcopy", "-m", "-i", out, source, f"::/EFI/{place}")
 
 
 def join(tools: Tools, spec: ImageSpec, parts: dict[str, Path], out: Path) -> None:

@@ -35,9 +35,23 @@ def debian(tools: Tools, spec: ImageSpec, cache: Path, sources: Iterable[Path]) 
     leave_out = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT]
     words = ["--variant=minbase", "--mode=root", f"--architectures={spec.board.arch}"]
     words += [f"--include={','.join(spec.packages)}", '--aptopt=APT::Install-Recommends "false"']
-    tools.run("mmdebstrap", *words, *leave_out, SUITE, making, *sources)
+    # The initramfs is made once, with our own files in it; to make it twice takes minutes under emulation.
+    tools.run("mmdebstrap", *words, *leave_out, SUITE, making, *sources, more={"INITRD": "No"})
     making.replace(kept)
     return kept
+
+
+def loader(tools: Tools, spec: ImageSpec, cache: Path, sources: Iterable[Path], place: Path) -> Path:
+    """The modules of the board's GRUB, whose architecture may not be this machine's. Raises BuildFailed."""
+    kept = cache / f"loader-{spec.board.arch}-{'-'.join(spec.loader_packages)}.tar"
+    if not kept.exists():
+        making = kept.with_suffix(".making.tar")
+        words = ["--variant=extract", "--mode=root", f"--architectures={spec.board.arch}"]
+        tools.run("mmdebstrap", *words, f"--include={','.join(spec.loader_packages)}", SUITE, making, *sources)
+        making.replace(kept)
+    place.mkdir()
+    tools.run("tar", "--extract", "--file", kept, "--directory", place, "./usr/lib/grub")
+    return place / "usr/lib/grub"
 
 
 def unpacked(tools: Tools, tar: Path, files: Iterable[SystemFile], place: Path) -> None:
@@ -70,7 +84,7 @@ def unpacked(tools: Tools, tar: Path, files: Iterable[SystemFile], place: Path) 
             tools.run(*chroot, "systemctl", "enable", "--quiet", unit)
     tools.run(*chroot, "systemctl", "mask", "--quiet", "mosquitto.service")  # the hub runs its own
     (kernel,) = sorted(one.name for one in (place / "lib/modules").iterdir())
-    tools.run(*chroot, "update-initramfs", "-u", "-k", kernel)
+    tools.run(*chroot, "update-initramfs", "-c", "-k", kernel)
     for name, target in (("vmlinuz", f"boot/vmlinuz-{kernel}"), ("initrd.img", f"boot/initrd.img-{kernel}")):
         (place / name).unlink(missing_ok=True)
         (place / name).symlink_to(target)

@@ -26,7 +26,7 @@ BASE: Final = (
     ),
     *("ca-certificates", "tzdata"),
 )
-_BOOT: Final = {Boot.UEFI_GRUB: ("grub-common",), Boot.QEMU_DIRECT: ()}
+_BOOT: Final = {Boot.UEFI_GRUB: ("grub-common",)}
 _NAMESPACE: Final = uuid.UUID("8a0d4a5e-5f0b-4d3c-9d0c-6d6a1f6f2f10")
 
 
@@ -44,7 +44,13 @@ class ImageSpec:
     def packages(self) -> tuple[str, ...]:
         """Debian's packages, each once."""
         own = _BOOT.get(self.board.boot, ())
-        return tuple(sorted({*BASE, *own, *(name for name in self.board.packages if not name.startswith("grub-efi"))}))
+        bluetooth = () if self.board.bluetooth == "none" else ("bluez",)
+        return tuple(sorted({*BASE, *own, *bluetooth, *self.board.packages} - set(self.loader_packages)))
+
+    @property
+    def loader_packages(self) -> tuple[str, ...]:
+        """Those of which the boot partition is made; the system itself has no use for them."""
+        return tuple(name for name in self.board.packages if name.startswith("grub-efi"))
 
     @property
     def root_key(self) -> str:

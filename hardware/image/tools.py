@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,13 @@ PACKAGES: Final = {
     "tar": "tar",
 }
 _PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+_MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+def can_run(arch: str, proc: Path = Path("/proc")) -> bool:
+    """Whether this machine runs programs of an architecture (Debian's name): its own, or those it emulates."""
+    machine = _MACHINES.get(arch, arch)
+    return machine == platform.machine() or (proc / "sys/fs/binfmt_misc" / f"qemu-{machine}").exists()
 
 
 class Tools:

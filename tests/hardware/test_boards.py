@@ -26,7 +26,7 @@ def test_every_board_that_was_promised_is_there() -> None:
     names = {one.name for one in boards()}
     assert names >= {
         *("x86-64", "qemu-x86-64", "qemu-arm64", "raspberry-pi-3", "raspberry-pi-4", "raspberry-pi-5"),
-        *("raspberry-pi-cm4", "revolution-pi-connect-4", "beaglebone-black", "industrial-x86"),
+        *("raspberry-pi-cm4", "revolution-pi-connect-4", "beaglebone-black", "industrial-x86", "qemu-x86-64-io"),
     }
 
 

@@ -193,6 +193,12 @@ def test_what_a_profile_promises_and_the_machine_lacks_is_told(raspberry: Path) 
     assert {"gpio_missing", "bluetooth_missing", "watchdog_missing"} <= other
 
 
+def test_one_watchdog_in_use_is_enough() -> None:
+    idle = Watchdog("/dev/watchdog1", "iTCO_wdt", 30, 600, active=False)
+    found = findings(replace(MACHINE, watchdogs=(*MACHINE.watchdogs, idle)), WELL)
+    assert [one.code for one in found if one.code.startswith("watchdog")] == ["watchdog"]
+
+
 def test_an_rs485_port_whose_driver_does_not_switch_is_told() -> None:
     revolution = board("revolution-pi-connect-4")
     for rs485, told in ((Rs485.NONE, True), (Rs485.KERNEL, False), (None, True)):

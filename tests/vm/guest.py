@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 FIRMWARE = Path("/usr/share/OVMF")
@@ -14,25 +16,58 @@ HOST = "10.0.2.100"
 """Under which the guest sees what listens on the host's loopback, at the ports that were asked for."""
 
 
-class Guest:
-    """One qemu under TCG: KVM's node may open and its guests never speak, so it is not asked."""
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What qemu emulates. TCG always: KVM's node may open and its guests never speak, so it is not asked."""
 
-    def __init__(self, disk: Path, folder: Path, ports: tuple[int, ...] = (), memory_mib: int = 768) -> None:
+    qemu: str
+    words: tuple[str, ...]
+    code: Path
+    variables: Path
+
+    def missing(self) -> str:
+        """Why it cannot be started here; empty: it can."""
+        if shutil.which(self.qemu) is None:
+            return f"needs {self.qemu}"
+        return "" if self.code.exists() else f"needs {self.code}"
+
+
+X86_64 = Machine("qemu-system-x86_64", ("-M", "q35"), FIRMWARE / "OVMF_CODE_4M.fd", FIRMWARE / "OVMF_VARS_4M.fd")
+# Without ACPI the kernel reads the device tree, and only there has this machine its GPIO chip.
+ARM64 = Machine(
+    "qemu-system-aarch64",
+    ("-M", "virt,acpi=off", "-cpu", "cortex-a57"),
+    Path("/usr/share/AAVMF/AAVMF_CODE.fd"),
+    Path("/usr/share/AAVMF/AAVMF_VARS.fd"),
+)
+
+
+class Guest:
+    """One qemu. ``more`` are words for its command line, such as devices that a test needs."""
+
+    def __init__(
+        self,
+        disk: Path,
+        folder: Path,
+        ports: tuple[int, ...] = (),
+        memory_mib: int = 768,
+        machine: Machine = X86_64,
+        more: Sequence[str] = (),
+    ) -> None:
         self.console = folder / "console.log"
-        self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self.began_s = 0.0
         variables = folder / "vars.fd"
         if not variables.exists():
-            shutil.copy(FIRMWARE / "OVMF_VARS_4M.fd", variables)
-        forwards = "".join(f",guestfwd=tcp:{HOST}:{one}-cmd:socat STDIO TCP4\\:127.0.0.1\\:{one}" for one in ports)
+            shutil.copy(machine.variables, variables)
+        forwards = "".join(f",guestfwd=tcp:{HOST}:{one}-cmd:socat STDIO TCP4:127.0.0.1:{one}" for one in ports)
         self._command = [
-            *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-M", "q35", "-m", str(memory_mib), "-smp", "2"),
-            *("-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}"),
+            *(machine.qemu, "-accel", "tcg,thread=multi", *machine.words, "-m", str(memory_mib), "-smp", "2"),
+            *("-drive", f"if=pflash,format=raw,readonly=on,file={machine.code}"),
             *("-drive", f"if=pflash,format=raw,file={variables}"),
             *("-drive", f"file={disk},format=raw,if=virtio,cache=writethrough"),
-            *("-netdev", "user,id=n,restrict=on" + forwards.replace("\\:", ":"), "-device", "virtio-net-pci,netdev=n"),
-            *("-display", "none", "-monitor", "none", "-serial", f"file:{self.console}"),
+            *("-netdev", "user,id=n,restrict=on" + forwards, "-device", "virtio-net-pci,netdev=n"),
+            *("-display", "none", "-monitor", "none", "-serial", f"file:{self.console}", *more),
         ]
 
     def start(self) -> None:
