@@ -31,7 +31,7 @@ class Alone:
         self._store = store
         self._events = events
         self._live = Live(settings, clock, rng, self._heard)
-        self._workers = Workers(self._live, settings)
+        self._workers = Workers(self._live, settings, clock)
         self._number = 0
 
     async def open(self) -> None:

@@ -4,7 +4,7 @@
 
     owner ──> mesh   begin, whole, changed, votes, reached, callers, alarms
     mesh ──> owner   ready, programmed, refused, health, counted, alerted, asked
-    mesh ──> worker  begin, carry, reached, callers; a worker says ready and counted
+    mesh ──> worker  begin, carry, reached, callers; a worker says ready, counted and alive
 
 ``begin`` comes first, then ``whole``. A table has a number, and ``programmed`` says which number is carried out.
 """
@@ -171,10 +171,16 @@ class Asked(Written):
     services: tuple[ServiceKey, ...]
 
 
+class Alive(Written):
+    """There is nothing to say, and the sender lives; of workers alone."""
+
+    kind: Literal["alive"] = "alive"
+
+
 FromOwner: TypeAlias = Begin | Whole | Changed | Votes | Reached | Callers | Tunnels | Alarms | Carry
 Said: TypeAlias = Reached | Callers | Tunnels
 """What the owner says of the world, which workers have to know as well."""
-FromMesh: TypeAlias = Ready | Programmed | Refused | Health | Counted | Alerted | Asked
+FromMesh: TypeAlias = Ready | Programmed | Refused | Health | Counted | Alerted | Asked | Alive
 
 _FROM_OWNER: Final = TypeAdapter[FromOwner](Annotated[FromOwner, Field(discriminator="kind")])
 _FROM_MESH: Final = TypeAdapter[FromMesh](Annotated[FromMesh, Field(discriminator="kind")])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import ctypes
 import logging
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from mesh.beat import beat
 from mesh.control import Line, connect
 from mesh.errors import ControlError, InvalidTable, MeshError
 from mesh.frames import Begin, Changed, FromMesh, FromOwner, Refused, Whole, encode, from_owner
@@ -51,6 +53,15 @@ class Process:
 
     async def serve(self, path: Path) -> None:
         """Live as long as the owner wants it. Raises ControlError."""
+        beating = asyncio.create_task(beat(), name="beat")
+        try:
+            await self._serve(path)
+        finally:
+            beating.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await beating
+
+    async def _serve(self, path: Path) -> None:
         self._line = await connect(path, self._took, self._lost)
         try:
             async with asyncio.timeout(BEGIN_TIMEOUT_S):
@@ -59,7 +70,7 @@ class Process:
             message = "the owner says nothing"
             raise ControlError(message, remedy="Start the hub again") from error
         live = Live(settings, self._clock, self._rng, self._tell, self._listens)
-        workers = Workers(live, settings)
+        workers = Workers(live, settings, self._clock)
         try:
             self._tell(await live.open())
             self._live = live

@@ -40,6 +40,8 @@ class Settings:
     plane: Plane | None = None
     """What carries services that ask for nothing else; None: nftables if this machine can, else userspace."""
     workers: int = 1
+    hung_s: float = 15.0
+    """How long a worker may give no sign of life before it is killed and started again."""
     metrics_listen: str = ""
     access_log: float = 0.0
     """Share of the requests that is logged."""

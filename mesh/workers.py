@@ -2,7 +2,8 @@
 
     first ──carry──> worker        worker ──counted──> first, which adds them up
 
-A worker that ends is started again, and told the whole programme.
+A worker that ends is started again, and told the whole programme. One that says nothing for long is ended: it hangs,
+and the kernel goes on to give it its share of the clients.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mesh.control import Line, attach
 from mesh.difference import difference
 from mesh.errors import ControlError
 from mesh.frames import (
+    Alive,
     Begin,
     Callers,
     Carry,
@@ -54,10 +56,12 @@ END_TIMEOUT_S: Final = 5.0
 class Workers:
     """The further workers of a mesh; none unless its settings say so."""
 
-    def __init__(self, live: Live, settings: Settings) -> None:
+    def __init__(self, live: Live, settings: Settings, clock: Callable[[], float]) -> None:
         self._live = live
+        self._clock = clock
         self._settings = settings
         self._lines: dict[str, Line] = {}
+        self._heard_s: dict[str, float] = {}
         live.on_frame = self._send
 
     async def run(self) -> None:
@@ -79,6 +83,7 @@ class Workers:
             number = theirs.fileno()
             command = (sys.executable, "-m", "mesh.process", "--worker", str(number))
             child = await asyncio.create_subprocess_exec(*command, pass_fds=(number,))
+        self._heard_s[name] = self._clock()
         ours.setblocking(False)
         over = asyncio.Event()
         line = await attach(ours, lambda _, text: self._took(name, text), lambda _: over.set())
@@ -88,14 +93,26 @@ class Workers:
                 line.send(encode(frame))
             line.send(encode(Carry(delta=difference(Programme(), self._live.carrying.programme))))
             self._lines[name] = line
-            await over.wait()
+            await self._watch(name, child, over)
         finally:
             self._lines.pop(name, None)
             line.close()
             await _ended(child)
 
+    async def _watch(self, name: str, child: Child, over: asyncio.Event) -> None:
+        """Wait for its end, and bring that about if it hangs."""
+        while not over.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await over.wait()
+            if not over.is_set() and self._clock() - self._heard_s[name] >= self._settings.hung_s:
+                log.error("Worker %s gave no sign of life for %g s and is killed", name, self._settings.hung_s)
+                child.kill()
+                await over.wait()
+
     def _took(self, name: str, text: bytes) -> None:
         frame = from_mesh(text)
+        self._heard_s[name] = self._clock()
         if isinstance(frame, Counted):
             self._live.collected.took(name, frame.snapshot)
 
@@ -162,8 +179,7 @@ class Worker:
         while True:
             await asyncio.sleep(TICK_S)
             snapshot = carrying.monitor.snapshot(self._clock())
-            if says_something(snapshot):
-                self._tell(Counted(snapshot=snapshot))
+            self._tell(Counted(snapshot=snapshot) if says_something(snapshot) else Alive())
 
     def _took(self, line: Line, text: bytes) -> None:
         del line

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from edgehub.mesh.child import MeshChild
+from edgehub.mesh.child import HUNG_S, MeshChild
 from edgehub.mesh.state import State
 from mesh.compile import Compiled, change, compile_table
 from mesh.difference import table_difference
@@ -39,12 +39,13 @@ class Carrier:
         clock: Clock,
         heard: Callable[[FromMesh], None],
         touched: Callable[[Iterable[Subject]], None],
+        hung_s: float = HUNG_S,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._heard = heard
         self._touched = touched
-        self._child = MeshChild(run, self._on_up, self._on_frame, self._on_down)
+        self._child = MeshChild(run, self._on_up, self._on_frame, self._on_down, hung_s)
         self._told: dict[str, Said | Alarms] = {}
         """What the process is to know beside its table, by kind."""
         self._number = 0
@@ -126,6 +127,8 @@ class Carrier:
     def alarms(self) -> list[str]:
         """What the user has to see to."""
         found = [self._why_not] if self._why_not else []
+        if ending := self._child.failed(self._clock.now_us() // 1000):
+            found.append(f"the mesh's process {ending}; what went through it was cut, and it was started again")
         if self._behind_s is not None and self._clock.monotonic_s() - self._behind_s >= PATIENCE_S:
             found.append("the mesh's process does not carry out what is wanted; the hub's log says why")
         if self.state.refused:

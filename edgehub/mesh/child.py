@@ -21,6 +21,9 @@ from twin.supervisor import Child, ChildRunner, Supervisor
 log = logging.getLogger(__name__)
 
 SOCKET: Final = "mesh.sock"
+HUNG_S: Final = 15.0
+"""How long it may give no sign of life before it is killed: a slow board needs some of it to load the program."""
+LATELY_MS: Final = 600_000
 _PEER: Final = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 _LEVELS: Final = {"DEBUG": logging.DEBUG, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 
@@ -29,12 +32,18 @@ class MeshChild:
     """One gateway's. ``on_up`` is called when it can be told things, ``on_frame`` with all that it says."""
 
     def __init__(
-        self, run: Path, on_up: Callable[[], None], on_frame: Callable[[FromMesh], None], on_down: Callable[[], None]
+        self,
+        run: Path,
+        on_up: Callable[[], None],
+        on_frame: Callable[[FromMesh], None],
+        on_down: Callable[[], None],
+        hung_s: float = HUNG_S,
     ) -> None:
         self._run = run
         self._on_up = on_up
         self._on_frame = on_frame
         self._on_down = on_down
+        self._hung_s = hung_s
         self._line: Line | None = None
         self._server: asyncio.Server | None = None
         self._runner: ChildRunner | None = None
@@ -46,7 +55,9 @@ class MeshChild:
         self._server = await asyncio.get_running_loop().create_unix_server(self._came, sock=_listening(self._run))
         # A relative path, for that of a socket may be no longer than 107 bytes.
         argv = (sys.executable, "-m", "mesh.process", "--control", SOCKET)
-        self._runner = await supervisor.add(Child("mesh", argv, cwd=self._run, level_of=level_of))
+        self._runner = await supervisor.add(
+            Child("mesh", argv, cwd=self._run, level_of=level_of, watchdog_s=self._hung_s)
+        )
 
     async def close(self) -> None:
         """End it."""
@@ -69,6 +80,11 @@ class MeshChild:
     def restarts(self) -> int:
         """How often it was started again."""
         return self._runner.restarts if self._runner is not None else 0
+
+    def failed(self, now_ms: int) -> str:
+        """How it ended lately of itself; empty: it did not."""
+        runner = self._runner
+        return runner.last_end if runner is not None and now_ms - runner.last_end_ms < LATELY_MS else ""
 
     def send(self, frame: FromOwner) -> bool:
         """Tell it something; False: it is not there, and is told everything when it comes."""

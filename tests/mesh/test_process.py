@@ -203,6 +203,22 @@ async def test_workers_share_the_doors_and_their_counters_are_added_up(rig):
     assert not alive(again[0])
 
 
+async def test_a_worker_that_hangs_is_killed_and_replaced(rig):
+    one = await rig.backend("one")
+    owner = await rig.owner(Settings(plane=Plane.USERSPACE, workers=2, hung_s=3.0))
+    await owner.whole(table(rig.web(one.place)))
+    await until(rig.has_two_doors)
+    (stuck,) = children_of(owner.process.pid)
+    os.kill(stuck, signal.SIGSTOP)
+
+    async def is_replaced():
+        found = children_of(owner.process.pid)
+        return stuck not in found and found and await rig.has_two_doors()
+
+    await until(is_replaced)
+    assert [await greeting(ADDRESS, rig.port) for _ in range(20)] == ["one"] * 20
+
+
 async def test_it_ends_with_its_owner_even_if_that_is_killed(tmp_path):
     script = (
         "import asyncio, pathlib, sys; from tests.mesh.test_process import Owner, USERSPACE\n"
