@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 
 AGAIN_S: Final = 1.0
 """How long after its end a worker is started again."""
+FIRST_WORD_S: Final = 60.0
+"""How long a worker may take to begin: a slow board needs long to load the program."""
 END_TIMEOUT_S: Final = 5.0
 
 
@@ -61,7 +63,8 @@ class Workers:
         self._clock = clock
         self._settings = settings
         self._lines: dict[str, Line] = {}
-        self._heard_s: dict[str, float] = {}
+        self._due_s: dict[str, float] = {}
+        """When each has to have said something."""
         live.on_frame = self._send
 
     async def run(self) -> None:
@@ -83,7 +86,7 @@ class Workers:
             number = theirs.fileno()
             command = (sys.executable, "-m", "mesh.process", "--worker", str(number))
             child = await asyncio.create_subprocess_exec(*command, pass_fds=(number,))
-        self._heard_s[name] = self._clock()
+        self._due_s[name] = self._clock() + FIRST_WORD_S
         ours.setblocking(False)
         over = asyncio.Event()
         line = await attach(ours, lambda _, text: self._took(name, text), lambda _: over.set())
@@ -105,14 +108,14 @@ class Workers:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await over.wait()
-            if not over.is_set() and self._clock() - self._heard_s[name] >= self._settings.hung_s:
-                log.error("Worker %s gave no sign of life for %g s and is killed", name, self._settings.hung_s)
+            if not over.is_set() and self._clock() >= self._due_s[name]:
+                log.error("Worker %s gives no sign of life and is killed", name)
                 child.kill()
                 await over.wait()
 
     def _took(self, name: str, text: bytes) -> None:
         frame = from_mesh(text)
-        self._heard_s[name] = self._clock()
+        self._due_s[name] = self._clock() + self._settings.hung_s
         if isinstance(frame, Counted):
             self._live.collected.took(name, frame.snapshot)
 

@@ -61,6 +61,8 @@ class Child:
     stable_s: float = STABLE_S
     watchdog_s: float = 0.0
     """How long it may give no sign of life (see ``twin.watchdog``); 0: nobody looks."""
+    first_sign_s: float = 0.0
+    """The same until its first one; 0: ``watchdog_s``."""
     explain: Callable[[], str] = str
     """Says more than an exit code does about the end that just was; empty if it cannot."""
 
@@ -125,7 +127,8 @@ class ChildRunner:
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._last_line = ""
-        self._silent = False
+        self._silent_s = 0.0
+        """How long it had been silent when it was killed for that."""
         self.restarts = 0
         self.last_end = ""
         """How its last run ended, if one did."""
@@ -187,18 +190,18 @@ class ChildRunner:
 
     def _note_end(self, code: int) -> str:
         ending = self.child.explain() or f"ended ({_ending(code)})"
-        if self._silent:
-            ending = f"gave no sign of life for {self.child.watchdog_s:g} s and was killed"
+        if self._silent_s:
+            ending = f"gave no sign of life for {self._silent_s:g} s and was killed"
         elif code and self._last_line:
             ending += f": {self._last_line}"
-        self._silent, self._last_line = False, ""
+        self._silent_s, self._last_line = 0.0, ""
         if not self._stopping.is_set():
             self.last_end, self.last_end_ms = ending, self._clock.now_us() // 1000
         return ending
 
-    def _on_silence(self) -> None:
-        self._silent = True
-        self._log.error("child %s gave no sign of life for %g s and is killed", self.child.name, self.child.watchdog_s)
+    def _on_silence(self, silent_s: float) -> None:
+        self._silent_s = silent_s
+        self._log.error("child %s gave no sign of life for %g s and is killed", self.child.name, silent_s)
         self._kill()
 
     def _kill(self) -> None:
@@ -257,7 +260,7 @@ class ChildRunner:
         env = dict(os.environ if child.env is None else child.env) | {PARENT_ENV: str(os.getpid())}
         # A pipe of our own: asyncio's wait() for a child with its pipes also waits for grandchildren that hold them.
         read_fd, write_fd = os.pipe()
-        watchdog = Watchdog(child.watchdog_s, self._clock) if child.watchdog_s else None
+        watchdog = Watchdog(child.watchdog_s, self._clock, child.first_sign_s) if child.watchdog_s else None
         if watchdog is not None:
             env |= watchdog.environment
         try:

@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 
 SOCKET: Final = "mesh.sock"
 HUNG_S: Final = 15.0
-"""How long it may give no sign of life before it is killed: a slow board needs some of it to load the program."""
+"""How long it may give no sign of life before it is killed."""
+FIRST_SIGN_S: Final = 60.0
+"""The same at first: a slow board needs long to load the program."""
 LATELY_MS: Final = 600_000
 _PEER: Final = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 _LEVELS: Final = {"DEBUG": logging.DEBUG, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
@@ -56,7 +58,7 @@ class MeshChild:
         # A relative path, for that of a socket may be no longer than 107 bytes.
         argv = (sys.executable, "-m", "mesh.process", "--control", SOCKET)
         self._runner = await supervisor.add(
-            Child("mesh", argv, cwd=self._run, level_of=level_of, watchdog_s=self._hung_s)
+            Child("mesh", argv, cwd=self._run, level_of=level_of, watchdog_s=self._hung_s, first_sign_s=FIRST_SIGN_S)
         )
 
     async def close(self) -> None:

@@ -242,6 +242,17 @@ async def test_a_child_that_gives_no_more_signs_of_life_is_killed_and_started_ag
     assert runner.last_end_ms > 0
 
 
+async def test_a_child_may_take_longer_for_its_first_sign_of_life(supervisor, ends):
+    program = (
+        "import os, time; end = int(os.environ['EDGETWIN_BEAT_FD']); time.sleep(1);os.write(end, b'.'); time.sleep(60)"
+    )
+    starts = Starts()
+    child = Child("slow", (PYTHON, "-c", program), watchdog_s=0.4, first_sign_s=60)
+    runner = await supervisor.add(child, on_start=starts)
+    await starts.number(2)
+    assert runner.last_end == "gave no sign of life for 0.4 s and was killed"
+
+
 async def test_the_last_line_of_a_child_that_failed_is_kept(supervisor):
     starts = Starts()
     child = Child("talker", ("sh", "-c", "echo first; echo no such chip; exit 3"))

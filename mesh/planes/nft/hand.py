@@ -16,9 +16,9 @@ from mesh.anyip import Network, links
 from mesh.errors import PlaneError
 from mesh.planes.nft.conntrack import Conntrack, Flow, counts_bytes
 from mesh.planes.nft.doors import COUNTED, Carried, Doors, key_bytes
-from mesh.planes.nft.kernel import Kernel, Standing
+from mesh.planes.nft.kernel import Client, Kernel, Standing
 from mesh.planes.nft.library import Nft
-from mesh.planes.nft.rules import BY_ADDRESS, BY_NODE_PORT, DOORS, LINKS, PORT_DOORS, Piece
+from mesh.planes.nft.rules import BY_ADDRESS, BY_NODE_PORT, CLIENTS, DOORS, LINKS, PORT_DOORS, Piece
 from mesh.planes.nft.ruleset import chains_of, frame
 from mesh.planes.nft.shares import Cut
 
@@ -77,6 +77,10 @@ class Hand:
     async def differs(self, pieces: Iterable[Piece]) -> str:
         """What in the kernel is not as it should be; empty: all is. Costs next to nothing if nobody else was there."""
         return await self._do(self._differs, list(pieces))
+
+    async def clients(self) -> list[Client]:
+        """Which clients stay with which endpoints. Raises OSError."""
+        return await self._do(lambda: list(self._at_hand().kernel.clients(CLIENTS)))
 
     async def links(self) -> set[Network]:
         """The networks of this machine's own links. Raises OSError."""

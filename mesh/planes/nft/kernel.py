@@ -9,6 +9,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final
 
 from mesh.netlink import NETFILTER, Ask, Netlink, attribute, attributes, each_attribute
@@ -29,7 +30,7 @@ _U64: Final = struct.Struct(">Q")
 # Numbers of attributes, as in linux/netfilter/nf_tables.h.
 _OF_TABLE, _NAME, _RULE_CHAIN, _CHAIN_NAME = 1, 2, 2, 3
 _ELEMENTS_TABLE, _ELEMENTS_SET, _ELEMENTS_LIST = 1, 2, 3
-_KEY, _DATA, _EXPRESSION = 1, 2, 7
+_KEY, _DATA, _EXPIRATION, _EXPRESSION = 1, 2, 5, 7
 _VALUE, _VERDICT, _VERDICT_CHAIN = 1, 2, 2
 _EXPRESSION_DATA, _BYTES, _PACKETS = 2, 1, 2
 
@@ -43,6 +44,15 @@ class Standing:
     chains: Mapping[str, int] = field(default_factory=dict)
     elements: Mapping[str, Mapping[bytes, str]] = field(default_factory=dict)
     """The verdict of each; empty for sets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client that stays with an endpoint, which the set is of, for so much longer."""
+
+    set: str
+    address: str
+    left_ms: int
 
 
 class Kernel:
@@ -79,7 +89,7 @@ class Kernel:
         for found in self._dump(_GET_RULE, attribute(_OF_TABLE, _text(TABLE))):
             if found.get(_OF_TABLE) == _text(TABLE):
                 rules[_name(found[_RULE_CHAIN])] += 1
-        there = {_name(found[_NAME]) for found in self._dump(_GET_SET) if found.get(_OF_TABLE) == _text(TABLE)}
+        there = set(self._sets())
         elements = {name: dict(self._verdicts(name)) for name in sets if name in there}
         return Standing(rules, elements)
 
@@ -90,6 +100,18 @@ class Kernel:
             if expression is not None:
                 counter = attributes(attributes(expression)[_EXPRESSION_DATA])
                 yield _key(element), int(_U64.unpack(counter[_PACKETS])[0])
+
+    def clients(self, prefix: str) -> Iterator[Client]:
+        """The addresses in sets whose names begin so. Raises OSError."""
+        for name in [one for one in self._sets() if one.startswith(prefix)]:
+            for element in self._elements(name):
+                if left := element.get(_EXPIRATION):
+                    yield Client(name, str(ip_address(_key(element))), int(_U64.unpack(left)[0]))
+
+    def _sets(self) -> Iterator[str]:
+        for found in self._dump(_GET_SET):
+            if found.get(_OF_TABLE) == _text(TABLE):
+                yield _name(found[_NAME])
 
     def _verdicts(self, name: str) -> Iterator[tuple[bytes, str]]:
         for element in self._elements(name):

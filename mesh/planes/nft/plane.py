@@ -147,7 +147,7 @@ class Nftables:
         book = self._book
         try:
             if not self._settled:
-                await self._hand.run(whole(book.with_pieces(pieces)), whole=True)
+                await self._make_anew(book.with_pieces(pieces))
             elif text := change((book.pieces.get(key, NOTHING), piece) for key, piece in pieces.items()):
                 await self._hand.run(text)
         except PlaneError as error:
@@ -156,16 +156,28 @@ class Nftables:
         book.holds(pieces)
         return {}
 
+    async def _make_anew(self, pieces: Iterable[Piece]) -> None:
+        """Have the kernel hold these and nothing else. Clients stay with their endpoints, as far as those are there."""
+        pieces, clients = list(pieces), []
+        with suppress(OSError):  # then they choose anew
+            clients = await self._hand.clients()
+        try:
+            await self._hand.run(whole(pieces, clients), whole=True)
+        except PlaneError:
+            if not clients:
+                raise
+            await self._hand.run(whole(pieces), whole=True)
+
     async def _tell_each(self, pieces: Mapping[PortKey | None, Piece]) -> Mapping[PortKey, str]:
         """The same after a refusal: the table may be other than we think, or one piece be wrong."""
         book = self._book
         with suppress(PlaneError):
-            await self._hand.run(whole(book.with_pieces(pieces)), whole=True)
+            await self._make_anew(book.with_pieces(pieces))
             book.holds(pieces)
             return {}
         problems: dict[PortKey, str] = {}
         try:
-            await self._hand.run(whole(book.pieces.values()), whole=True)
+            await self._make_anew(book.pieces.values())
         except PlaneError as error:
             return dict.fromkeys(filter(None, pieces), str(error))
         for key, piece in pieces.items():
@@ -220,7 +232,7 @@ class Nftables:
             return
         wrong = await self._hand.differs(self._book.pieces.values())
         if wrong:
-            await self._hand.run(whole(self._book.pieces.values()), whole=True)
+            await self._make_anew(self._book.pieces.values())
         if added := [str(one) for one in self._networks if add_route(one)]:
             wrong = wrong or f"the route of {', '.join(added)} is gone"
         if not wrong:

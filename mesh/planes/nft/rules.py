@@ -40,6 +40,8 @@ OPENED: Final = {4: "opened4", 6: "opened6"}
 PORT_OPENED: Final = {4: "port-opened4", 6: "port-opened6"}
 OPENED_NEAR: Final = {4: "opened-near4", 6: "opened-near6"}
 PORT_OPENED_NEAR: Final = {4: "port-opened-near4", 6: "port-opened-near6"}
+CLIENTS: Final = "clients/"
+"""Begins the names of the sets that say which client stays with which endpoint."""
 LINKS: Final = {4: "links4", 6: "links6"}
 
 MOST_SLOTS: Final = 4096
@@ -67,6 +69,8 @@ class Set:
 
     name: str
     spec: str
+    kept_s: int = 0
+    """How long what was added stays, also when the table is made anew; 0: it begins empty then."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -220,8 +224,9 @@ class _Rules:
         known, targets = [], []
         for member in members:
             place = f"{self._name}/{tag}/{place_name(member.address, member.port)}"
-            clients, chain = f"clients/{place}", f"at/{place}"
-            self.sets.append(Set(clients, self._clients(self.front.affinity_s, _MOST_CLIENTS)))
+            clients, chain = f"{CLIENTS}{place}", f"at/{place}"
+            stay_s = self.front.affinity_s
+            self.sets.append(Set(clients, self._clients(stay_s, _MOST_CLIENTS), stay_s))
             rules = (
                 f"update @{clients} {{ {self._source} }}",
                 f"meta l4proto {proto} dnat {ip} to {member.place}",

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from heapq import nlargest
+from math import ceil
 from typing import Final
 
+from mesh.planes.nft.kernel import Client
 from mesh.planes.nft.names import FAMILY, TABLE
 from mesh.planes.nft.rules import (
     BY_ADDRESS,
@@ -26,6 +29,8 @@ from mesh.planes.nft.rules import (
     Set,
 )
 
+MOST_STAYING: Final = 20_000
+"""Clients whose endpoint is kept when the table is made anew; of more those that were here last."""
 _T: Final = f"{FAMILY} {TABLE}"
 _ADDRESS: Final = {4: "ipv4_addr", 6: "ipv6_addr"}
 _IP: Final = {4: ("ipv4", "ip"), 6: ("ipv6", "ip6")}
@@ -63,9 +68,10 @@ def removal() -> str:
     return _text([f"add table {_T}", f"delete table {_T}"])
 
 
-def whole(pieces: Iterable[Piece]) -> str:
-    """The table anew, whatever it holds now."""
-    return removal() + frame() + change([(Piece(), piece) for piece in pieces])
+def whole(pieces: Iterable[Piece], clients: Iterable[Client] = ()) -> str:
+    """The table anew, whatever it holds now, but for clients that stay with an endpoint which is still there."""
+    pieces = list(pieces)
+    return removal() + frame() + change([(Piece(), piece) for piece in pieces]) + _stay(pieces, clients)
 
 
 def change(pieces: Iterable[tuple[Piece, Piece]]) -> str:
@@ -155,6 +161,13 @@ def _chains(pieces: Iterable[Piece]) -> dict[str, Chain]:
 
 def _sets(pieces: Iterable[Piece]) -> dict[str, Set]:
     return {one.name: one for piece in pieces for one in piece.sets}
+
+
+def _stay(pieces: Iterable[Piece], clients: Iterable[Client]) -> str:
+    kept_s = {name: one.kept_s for name, one in _sets(pieces).items() if one.kept_s}
+    staying = nlargest(MOST_STAYING, (one for one in clients if one.set in kept_s), key=lambda one: one.left_ms)
+    left = ((one, min(max(1, ceil(one.left_ms / 1000)), kept_s[one.set])) for one in staying)
+    return _text(_elements("add", (Element(one.set, f"{one.address} expires {left_s}s") for one, left_s in left)))
 
 
 def _uses(chain: Chain, sets: Iterable[str]) -> bool:

@@ -222,6 +222,33 @@ async def test_a_restart_is_not_felt_and_forgets_what_is_gone():
         sock.close()
 
 
+@pytest.mark.parametrize("six", [False, True])
+async def test_clients_stay_with_their_endpoint_over_a_restart(six):
+    with site(4) as (net, client, nodes):
+        address = WEB6 if six else WEB4
+        told = frontend(WEB, address, affinity_s=600), group(WEB, *(at(one, six=six) for one in nodes))
+        before = []
+        async with gateway() as here:
+            await here.program(*told)
+            before.append(who(client, address))
+        for _ in range(4):  # by chance alone they would all be the same once in 81 times
+            async with gateway() as here:
+                await here.program(*told)
+                before.append(who(client, address))
+        assert set(before) == {before[0]}
+        # An endpoint that went meanwhile keeps nobody.
+        left = [at(one, six=six) for one in nodes if one.name != before[0]]
+        async with gateway() as here:
+            await here.program(told[0], group(WEB, *left))
+            after = who(client, address)
+            assert after != before[0]
+            # Our table is made anew while we live, too.
+            net.router.run("nft", "add", "chain", "inet", "edgetwin_mesh", "strange")
+            net.router.run("nft", "flush", "chain", "inet", "edgetwin_mesh", "services")
+            await until(lambda: here.mended)
+            assert spread(client, address, 4) == {after: 4}
+
+
 async def test_nothing_is_taken_away_before_it_is_known_what_to_put_in_its_place():
     with site(2) as (_, client, nodes):
         async with gateway() as here:

@@ -12,10 +12,10 @@ from mesh.model.routes import Backend, Rule
 from mesh.model.services import Endpoint, PortKey, ServiceKey, Transport
 from mesh.planes.nft.doors import Doors, Spot, counted_by, key_bytes
 from mesh.planes.nft.hand import difference
-from mesh.planes.nft.kernel import Standing
+from mesh.planes.nft.kernel import Client, Standing
 from mesh.planes.nft.names import port_name
 from mesh.planes.nft.rules import Piece, links_of, piece_of, rate_of, slots_of
-from mesh.planes.nft.ruleset import chains_of, change, frame, whole
+from mesh.planes.nft.ruleset import MOST_STAYING, chains_of, change, frame, whole
 from mesh.planes.nft.shares import Cut, Front, Member, Pool, cuts_of, front_of, split, unable
 
 pytestmark = pytest.mark.fast
@@ -117,6 +117,29 @@ def test_a_limit_for_each_client_remembers_as_many_as_it_may_for_as_long_as_it_m
     (rule, _) = piece.chains[0].rules
     rate = "limit rate over 5/second burst 20 packets"
     assert rule == f"update @rate/plant/web/80/tcp/route {{ ip saddr {rate} }} reject with tcp reset"
+
+
+def test_clients_that_stay_are_said_again_with_the_time_that_is_left():
+    piece = piece_of(front(pool(A, B), affinity_s=30))
+    name = piece.sets[0].name
+    clients = [
+        Client(name, "10.1.0.1", 12_001),
+        Client(name, "10.1.0.2", 90_000),  # the time was longer before
+        Client(name, "10.1.0.3", 0),
+        Client("clients/of/another", "10.1.0.4", 5_000),
+    ]
+    said = whole([piece], clients).removeprefix(whole([piece]))
+    keys = "10.1.0.1 expires 13s, 10.1.0.2 expires 30s, 10.1.0.3 expires 1s"
+    assert said == f"add element inet edgetwin_mesh {name} {{ {keys} }}\n"
+
+
+def test_of_very_many_clients_those_that_were_here_last_stay():
+    piece = piece_of(front(pool(A), affinity_s=30))
+    name = piece.sets[0].name
+    clients = [Client(name, str(ip_address(number)), number) for number in range(1, MOST_STAYING + 3)]
+    said = whole([piece], clients)
+    assert said.count(" expires ") == MOST_STAYING
+    assert (f"{ip_address(2)} expires" in said, f"{ip_address(3)} expires" in said) == (False, True)
 
 
 def test_affinity_is_a_set_of_clients_for_each_endpoint():
