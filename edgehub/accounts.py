@@ -14,6 +14,7 @@ from twin.wire import topics
 
 HUB: Final = "hub"
 CLI: Final = "cli"
+WEB: Final = "web"
 MAPPER: Final = "mapper"
 PLUGIN_PREFIX: Final = "mapper."
 """Begins the account of each mapper that is not ours."""

@@ -43,6 +43,7 @@ from edgehub.sync.cloud import Cloud
 from edgehub.sync.states import SyncState
 from edgehub.system import system
 from edgehub.twins import LocalTwins
+from edgehub.web.home import Web, WebPlace
 from twin.api import ApiServer, Caller, Served, TwinVerbs
 from twin.clock import Clock
 from twin.dialects.aws_names import device_of
@@ -99,6 +100,9 @@ class Gateway:
         parts.mesh.publish = self._publish_of_mesh
         self._cloud = Cloud(settings, parts.keys, parts.engine, parts.drain, parts.executor, self._applying, clock)
         self._version = version("edgetwin")
+        broker = (parts.access.host, parts.access.port)
+        place = WebPlace(settings.gateway_name, folder.path, broker, parts.access.web, settings.log.level)
+        self.web = Web(settings.web, folder.web, place)
         self._machine = Machine.here()
         self._system = system()
         self._started_at = clock.now_us() // 1000
@@ -170,6 +174,7 @@ class Gateway:
             parts = _Parts(*opened, link, documents, access, executor, keys, pods, kube, mesh)
             gateway = cls(settings, folder, clock, parts, supervisor=supervisor)
             await gateway._open(stack, rng)
+            await stack.enter_async_context(gateway.web.running(supervisor))
             yield gateway
 
     def status(self) -> StatusReply:
@@ -194,9 +199,11 @@ class Gateway:
             mappers_disabled=list(self._hosts.disabled()),
             connections=connection_status(self._engine),
             sync=self._cloud.status(self._parts.documents.refused()),
+            web=self.web.url,
             alarms=[
                 *self._parts.alarms.now(),
                 *self._parts.kube.alarms(),
+                *self.web.alarms(),
                 *self._parts.mesh.alarms(),
                 *self._cloud.alarms(self._parts.documents.refused()),
             ],

@@ -32,6 +32,11 @@ MAPPER_COMMANDS: Final = {
     "schema": Entry("edgehub.commands.mapper_schema:schema", "Print the JSON schema of a mapper's settings."),
 }
 
+WEB_COMMANDS: Final = {
+    "show": Entry("edgehub.commands.web:show", "Show where the dashboard is, and how to log in."),
+    "password": Entry("edgehub.commands.web:password", "Draw another password of the dashboard, or set one."),
+}
+
 MESH_COMMANDS: Final = {
     "routes": Entry("edgehub.commands.mesh_routes:routes", "List services and routes, and why one is not in force."),
     "resolve": Entry("edgehub.commands.mesh_resolve:resolve", "Ask the gateway's DNS, and say what is behind a name."),
@@ -118,6 +123,7 @@ COMMANDS: Final = {
     "exec": Entry("edgehub.commands.exec:exec_", "Run a command in a container."),
     "kubeconfig": Entry("edgehub.commands.kubeconfig:kubeconfig", "Print where Kubernetes clients find the gateway."),
     "status": Entry("edgehub.commands.status:status", "Show how the gateway is."),
+    "web": Entry("", "The dashboard: where it is, and its password.", WEB_COMMANDS),
     "account": Entry("edgehub.commands.account:account", "Make logins for programs of yours."),
     "mapper": Entry("", "Write, list and check mappers; simulate devices, look for devices.", MAPPER_COMMANDS),
     "mesh": Entry("", "Show and check how services find each other.", MESH_COMMANDS),

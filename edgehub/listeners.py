@@ -1,8 +1,9 @@
-"""Settings of further listeners: of the own Mosquitto, and of the local Kubernetes API."""
+"""Settings of further listeners: of the own Mosquitto, of the local Kubernetes API, and of the dashboard."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Final, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -107,6 +108,60 @@ class KubeApiSettings(Section):
         return checked
 
 
+class WebSettings(Section):
+    """The dashboard."""
+
+    listen: Annotated[
+        str, Field(description="host:port; on loopback the next free port if taken; elsewhere with TLS; empty: none")
+    ] = "127.0.0.1:8730"
+    hosts: Annotated[
+        tuple[str, ...], Field(description="further names under which browsers may reach it, as a list")
+    ] = ()
+    certfile: Annotated[str, Field(description="its certificate, PEM; empty: an own one, beyond loopback")] = ""
+    keyfile: Annotated[str, Field(description="the key of that certificate, PEM")] = ""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the listener."""
+        return split_address(self.listen)
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return split_address(self.listen)[0] in _LOOPBACK
+
+    @property
+    def secure(self) -> bool:
+        """Whether it has TLS."""
+        return bool(self.certfile) or not self.local
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, listen: str) -> str:
+        return checked_address(listen, example="127.0.0.1:8730")
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _is_json_in_the_environment(cls, hosts: object) -> object:
+        return json.loads(hosts) if isinstance(hosts, str) else hosts
+
+    @field_validator("hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if _HOST.fullmatch(host) is None:
+                message = f"{host!r} is not the name of a host; write gateway.example.org, without a port"
+                raise ValueError(message)
+        return hosts
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if bool(self.certfile) is not bool(self.keyfile):
+            message = "web.certfile and web.keyfile go together"
+            raise ValueError(message)
+        return self
+
+
 def checked_device(device: str) -> None:
     """Raise ValueError if a setting does not name a device."""
     if device.count("/") > 1:
@@ -118,6 +173,7 @@ def checked_device(device: str) -> None:
         raise ValueError(error.message) from None
 
 
+_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _LOOPBACK: Final = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
 
 

@@ -68,6 +68,7 @@ class BrokerAccess:
     port: int
     hub: Account
     cli: Account
+    web: Account
     mapper: Account
     plugins: PluginLogins
 
@@ -97,19 +98,21 @@ async def open_broker(
             )
         parts = urlsplit(settings.url)
         login = Account(settings.username, settings.password.get_secret_value())
-        yield BrokerAccess(parts.hostname or "", parts.port or DEFAULT_PORT, login, login, login, PluginLogins(login))
+        place = (parts.hostname or "", parts.port or DEFAULT_PORT)
+        yield BrokerAccess(*place, login, login, login, login, PluginLogins(login))
         return
     check_tls(settings.tls)
     mosquitto = await find_mosquitto([settings.mosquitto] if settings.mosquitto else CANDIDATES)
     hub = full_access(accounts.HUB, new_password())
     cli = accounts.client_account(accounts.CLI, new_password())
+    web = accounts.client_account(accounts.WEB, new_password())
     mapper = accounts.mapper_account(accounts.MAPPER, new_password())
     broker = Broker(
         binary=mosquitto.path,
         folder=folder.run,
         port=await choose_port(settings.port, clock=clock, previous=_port_of_last_run(folder)),
         hub=hub,
-        accounts=(cli, mapper, *_programs(folder, names)),
+        accounts=(cli, web, mapper, *_programs(folder, names)),
         user=pwd.getpwuid(os.geteuid()).pw_name,
         supervisor=supervisor,
         tls=settings.tls,
@@ -120,14 +123,14 @@ async def open_broker(
     plugins = PluginLogins()
 
     def set_accounts() -> None:
-        broker.set_accounts([cli, mapper, *plugins.accounts, *_programs(folder, names)])
+        broker.set_accounts([cli, web, mapper, *plugins.accounts, *_programs(folder, names)])
 
     async with broker:
         plugins.on_change(set_accounts)
         files = {folder.logins: set_accounts} | ({peers.pair: broker.reread} if peers is not None else {})
         following = asyncio.create_task(_follow(files), name="files of the broker")
         try:
-            yield BrokerAccess(broker.host, broker.port, hub, cli, mapper, plugins)
+            yield BrokerAccess(broker.host, broker.port, hub, cli, web, mapper, plugins)
         finally:
             following.cancel()
 

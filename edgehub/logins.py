@@ -17,7 +17,7 @@ from twin.errors import EdgetwinError, StoreError
 from twin.model import TwinKey, checked_name
 from twin.private_file import write_private
 
-RESERVED: Final = frozenset({accounts.HUB, accounts.CLI, accounts.MAPPER})
+RESERVED: Final = frozenset({accounts.HUB, accounts.CLI, accounts.WEB, accounts.MAPPER})
 
 
 class InvalidLogin(EdgetwinError):

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from edgehub.accounts import DialectNames
-from edgehub.listeners import KubeApiSettings, LegacySettings, TlsSettings, checked_device
+from edgehub.listeners import KubeApiSettings, LegacySettings, TlsSettings, WebSettings, checked_device
 from edgehub.mesh_settings import MeshSettings
 from twin.dialects.aws_names import THING, THING_RULE, Things
 from twin.errors import InvalidName
@@ -266,6 +266,7 @@ class Settings(Section):
     pods: PodSettings = PodSettings()
     kube_api: KubeApiSettings = KubeApiSettings()
     mesh: MeshSettings = MeshSettings()
+    web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -81,6 +81,11 @@ class StateFolder:
         return self.path / "kube-api"
 
     @property
+    def web(self) -> Path:
+        """The login, sessions and certificate of the dashboard."""
+        return self.path / "web"
+
+    @property
     def health(self) -> Path:
         """How the hub is, for when the broker is not."""
         return self.run / "health.json"

@@ -31,7 +31,7 @@ HOMES = {
     ),
     "asyncpg": ("cloudsync/store/postgres", "cloudsync/identity/postgres_database.py"),
     "dns": ("mesh/dns/rare.py", "mesh/dns/asking.py"),
-    "uvicorn": ("cloudsync/web.py",),
+    "uvicorn": ("cloudsync/web.py", "edgehub/web/process.py"),
     "h11": ("edgehub/pods/podman/http.py", "edgehub/kubeapi/server.py"),
     "sqlglot": ("twin/query/",),
     "tinydb": ("edgehub/registry.py", "edgehub/storage.py"),

@@ -18,11 +18,11 @@ from twin.errors import (
     InvalidName,
     LinkError,
     NotAllowed,
-    UnknownTwin,
 )
 from twin.link import Link, Message
-from twin.model import Kind, Section, TwinKey
+from twin.model import TwinKey
 from twin.view import explanation, twin_body
+from twin.watches import Filter, Watches
 from twin.wire import topics
 from twin.wire.api import (
     ExplainReply,
@@ -33,7 +33,6 @@ from twin.wire.api import (
     SetRequest,
     TwinList,
     Verb,
-    WatchEvent,
     WatchRequest,
 )
 from twin.wire.codec import decode, encode
@@ -41,9 +40,6 @@ from twin.wire.messages import ErrorBody
 
 log = logging.getLogger(__name__)
 
-WATCH_LEASE_S: Final = 60.0
-MAX_WATCHES: Final = 1000
-"""Watches at once; each costs a message for every change it fits."""
 MAX_REQUESTS: Final = 256
 """Requests under way at once; more are refused, so that no client can fill the memory."""
 
@@ -168,17 +164,14 @@ class TwinVerbs:
 
     def __init__(self, engine: TwinEngine, link: Link, clock: Clock) -> None:
         self._engine = engine
-        self._link = link
-        self._clock = clock
-        self._watches: dict[tuple[str, bytes], _Watch] = {}
-        self._stop_watching: Callable[[], None] | None = None
+        self._watches = Watches(engine, clock, lambda caller, event: send_reply(link, caller, event, strict=True))
 
     def verbs(self) -> dict[Verb, Served[Any]]:
         """What an ApiServer is to serve."""
         return {
             Verb.GET: Served(GetRequest, self.get),
             Verb.SET: Served(SetRequest, self.set),
-            Verb.WATCH: Served(WatchRequest, self.watch),
+            Verb.WATCH: Served(WatchRequest, self._watches.watch),
             Verb.EXPLAIN: Served(ExplainRequest, self.explain),
         }
 
@@ -189,7 +182,7 @@ class TwinVerbs:
             return TwinList(twins=[twin_body(self._engine.document(TwinKey.parse(request.twin)))])
         wanted = Filter.of(request)
         after = TwinKey.parse(request.after) if request.after else None
-        keys = [key for key in self._engine if self._wants(wanted, key) and (after is None or key > after)]
+        keys = [key for key in self._engine if wanted.fits_twin(self._engine, key) and (after is None or key > after)]
         page = keys[: request.limit]
         more = str(page[-1]) if len(keys) > len(page) else ""
         return TwinList(twins=[twin_body(self._engine.document(key)) for key in page], after=more)
@@ -212,92 +205,3 @@ class TwinVerbs:
         await self._engine.settled()
         key = TwinKey.parse(request.twin)
         return explanation(self._engine.document(key), key, request.property)
-
-    async def watch(self, request: WatchRequest, caller: Caller) -> None:
-        """Start, renew or stop a watch."""
-        place = (caller.response_topic, caller.correlation)
-        now_s = self._clock.monotonic_s()
-        if request.stop:
-            self._watches.pop(place, None)
-            return
-        if request.renew and place in self._watches:
-            self._watches[place].until_s = now_s + WATCH_LEASE_S
-            return
-        if request.query:
-            text = "a gateway watches twins by name, kind and namespace, not by a query"
-            raise InvalidMessage(text, remedy="Watch a kind or namespace, or ask the cloud for a live query.")
-        wanted = Filter.of(request)
-        await self._engine.settled()
-        if wanted.key is not None and wanted.key not in self._engine:
-            text = f"{wanted.key} is not known here"
-            raise UnknownTwin(text, remedy="`edgetwin get` lists the twins.")
-        self._forget_expired(now_s)
-        if place not in self._watches and len(self._watches) >= MAX_WATCHES:
-            text = f"{MAX_WATCHES} watches are open"
-            raise EdgetwinError(text, remedy="Stop watches that nobody reads, or watch a whole namespace with one.")
-        if self._stop_watching is None:
-            self._stop_watching = self._engine.watch(self._on_change)
-        self._watches[place] = _Watch(wanted, caller, now_s + WATCH_LEASE_S)
-        for key in self._engine:
-            if self._wants(wanted, key):
-                body = twin_body(self._engine.document(key))
-                send_reply(self._link, caller, WatchEvent(twin=str(key), body=body, initial=True))
-        send_reply(self._link, caller, WatchEvent(ready=True))
-
-    def _wants(self, wanted: Filter, key: TwinKey) -> bool:
-        gateway = self._engine.spec(key).gateway if wanted.gateway and key in self._engine else wanted.gateway
-        return wanted.fits(key, gateway)
-
-    def _forget_expired(self, now_s: float) -> None:
-        for place in [place for place, watch in self._watches.items() if watch.until_s < now_s]:
-            del self._watches[place]
-
-    def _on_change(self, key: TwinKey, changed: frozenset[tuple[Section, str]]) -> None:
-        now_s = self._clock.monotonic_s()
-        self._forget_expired(now_s)
-        watches = [watch for watch in self._watches.values() if self._wants(watch.wanted, key)]
-        if not self._watches and self._stop_watching is not None:
-            self._stop_watching()
-            self._stop_watching = None
-        if not watches:
-            return
-        event = WatchEvent(
-            twin=str(key),
-            body=twin_body(self._engine.document(key)) if key in self._engine else None,
-            desired=sorted(name for section, name in changed if section is Section.DESIRED),
-            reported=sorted(name for section, name in changed if section is Section.REPORTED),
-        )
-        for watch in watches:
-            send_reply(self._link, watch.caller, event)
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which twins a request is about; an empty part fits all."""
-
-    key: TwinKey | None
-    kind: str
-    namespace: str
-    gateway: str
-
-    @classmethod
-    def of(cls, request: GetRequest | WatchRequest) -> Filter:
-        """Read it. Raises InvalidMessage, InvalidName."""
-        if request.kind and request.kind not in set(Kind):
-            text = f"there is no kind {request.kind!r}"
-            raise InvalidMessage(text, remedy="Kinds are " + ", ".join(Kind) + ".")
-        key = TwinKey.parse(request.twin) if request.twin else None
-        return cls(key, request.kind, request.namespace, request.gateway)
-
-    def fits(self, key: TwinKey, gateway: str) -> bool:
-        """Whether it is about a twin, which is of that gateway."""
-        if self.key is not None:
-            return key == self.key
-        return self.kind in ("", key.kind) and self.namespace in ("", key.namespace) and self.gateway in ("", gateway)
-
-
-@dataclass(slots=True)
-class _Watch:
-    wanted: Filter
-    caller: Caller
-    until_s: float

@@ -187,14 +187,24 @@ class TwinClient:
 
     @contextlib.asynccontextmanager
     async def watch(
-        self, twin: str = "", *, kind: str = "", namespace: str = "", gateway: str = "", query: str = ""
+        self,
+        twin: str = "",
+        *,
+        kind: str = "",
+        namespace: str = "",
+        gateway: str = "",
+        query: str = "",
+        every_ms: int = 0,
     ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
         """Follow twins: ``async with client.watch(...) as events: async for event in events``.
 
         First the twins, or in the cloud the rows of a query, as they are, then an event with ``ready``, then each
         change. A reader that falls 10 000 events behind loses the newest; the twin itself is never behind.
+        With ``every_ms`` a gateway tells of each twin at most so often, many in one event.
         """
-        request = WatchRequest(twin=twin, kind=kind, namespace=namespace, gateway=gateway, query=query)
+        request = WatchRequest(
+            twin=twin, kind=kind, namespace=namespace, gateway=gateway, query=query, every_ms=every_ms
+        )
         watch = _Watched(request, *self._new_request())
         self._send(Verb.WATCH, request, watch.correlation)
         renewal = asyncio.get_running_loop().create_task(self._renew(watch))

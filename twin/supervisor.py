@@ -63,6 +63,8 @@ class Child:
     """How long it may give no sign of life (see ``twin.watchdog``); 0: nobody looks."""
     first_sign_s: float = 0.0
     """The same until its first one; 0: ``watchdog_s``."""
+    pass_fds: tuple[int, ...] = ()
+    """What is open here and stays open there, under the same numbers."""
     explain: Callable[[], str] = str
     """Says more than an exit code does about the end that just was; empty if it cannot."""
 
@@ -272,7 +274,7 @@ class ChildRunner:
                     stderr=write_fd,
                     env=env,
                     cwd=child.cwd,
-                    pass_fds=() if watchdog is None else (watchdog.child_fd,),
+                    pass_fds=(*child.pass_fds, *(() if watchdog is None else (watchdog.child_fd,))),
                     start_new_session=True,  # Ctrl-C in the terminal is for the hub, which then asks its children
                 )
         except OSError as error:

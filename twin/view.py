@@ -7,7 +7,7 @@ from twin.document import Leaf, Slot, Tombstone, TwinDocument
 from twin.errors import UnknownProperty
 from twin.merge import standing, value_of, winner
 from twin.model import Access, ConflictPolicy, PropertySpec, Site, TwinKey
-from twin.wire.api import ExplainReply, LeafBody, SlotBody, TwinBody
+from twin.wire.api import ExplainReply, LeafBody, SlotBody, SpecBody, TwinBody
 
 
 def twin_body(document: TwinDocument) -> TwinBody:
@@ -67,6 +67,7 @@ def explanation(document: TwinDocument, key: TwinKey, name: str) -> ExplainReply
         reported=leaf_body(reported, spec) if reported is not None else None,
         pending=pending,
         rules=_rules(spec) if spec else [],
+        spec=_spec_body(spec) if spec else None,
     )
 
 
@@ -100,6 +101,19 @@ def _why(leaf: Leaf, policy: ConflictPolicy) -> str:
     if policy is ConflictPolicy.LATEST:
         return "neither knew of the other; the policy is latest, by the writers' clocks, the cloud on a tie"
     return f"neither knew of the other; the policy is {policy}"
+
+
+def _spec_body(spec: PropertySpec) -> SpecBody:
+    return SpecBody(
+        type=spec.type,
+        access=spec.access,
+        minimum=spec.minimum,
+        maximum=spec.maximum,
+        enum=list(spec.enum),
+        unit=spec.unit,
+        description=spec.description,
+        keep=spec.history.keep,
+    )
 
 
 def _rules(spec: PropertySpec) -> list[str]:

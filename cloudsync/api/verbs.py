@@ -11,7 +11,7 @@ from cloudsync.hub import Hub
 from cloudsync.sessions import is_online
 from cloudsync.store import AuditEntry, CloudStore, GatewayState
 from cloudsync.writing import check, set_desired
-from twin.api import Caller, Filter, Served
+from twin.api import Caller, Served
 from twin.clock import Clock
 from twin.errors import CommandEnded, InvalidMessage, UnknownTwin
 from twin.exchange import Command, CommandDone, Outcome
@@ -19,6 +19,7 @@ from twin.history_verb import history_query, history_reply
 from twin.model import TwinKey
 from twin.query.verb import planned, query_reply
 from twin.view import explanation, twin_body
+from twin.watches import Filter
 from twin.wire.api import (
     ExplainReply,
     ExplainRequest,

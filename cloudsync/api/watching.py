@@ -19,12 +19,13 @@ from typing import Any, Final
 from cloudsync.api.following import Follower
 from cloudsync.api.live import LiveResult, Shown, event_of, live_plan, shown
 from cloudsync.store import CloudStore
-from twin.api import Caller, Filter, Served, send_reply
+from twin.api import Caller, Served, send_reply
 from twin.clock import Clock
 from twin.errors import EdgetwinError, InvalidMessage, LinkError, Refused, StoreError, UnknownTwin
 from twin.link import Link, Message
 from twin.model import TwinKey
 from twin.query.plan import Plan
+from twin.watches import Filter
 from twin.wire import topics
 from twin.wire.api import Verb, WatchEvent, WatchRequest
 from twin.wire.cloud_api import KeepWatchRequest

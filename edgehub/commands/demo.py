@@ -29,6 +29,7 @@ from edgehub.demo.places import Places, board_documents
 from edgehub.mesh_settings import DnsSettings, MeshSettings, PlaneChoice
 from edgehub.settings import BrokerSettings, CloudSettings, LogSettings, PodSettings, Settings
 from edgehub.state import StateFolder
+from edgehub.web.folder import USER, WebFolder
 from twin.clock import SystemClock
 from twin.errors import EdgetwinError
 from twin.show.table import console, short_key, twin_table, value_text
@@ -85,10 +86,12 @@ async def _demo(folder: StateFolder, seconds: float | None) -> int:
         places = await stack.enter_async_context(_plant())
         if not places.ble:
             _say("the room is left out: its virtual Bluetooth link needs bumble (pip install 'edgetwin[demo]')")
+        password = WebFolder(folder.web).draw()
         _say(f"starting the gateway; its log is {log_file}")
         running = Gateway.running(settings, folder, clock=SystemClock(), rng=random.Random())
         gateway = await stack.enter_async_context(running)
         _say(f"the broker is on {gateway.access.host}:{gateway.access.port}, the plant on {_shown(places)}")
+        _say(f"the dashboard is at {gateway.web.url}, user {USER}, password {password}")
         clouding = asyncio.create_task(_cloud(folder, settings.gateway_name, line), name="cloud of the demo")
         stack.push_async_callback(_ended, clouding)
         client = await stack.enter_async_context(hub_client())

@@ -6,19 +6,13 @@ from pathlib import Path
 
 from edgehub.commands.session import folder, hub_client
 from edgehub.offline import stored_twins
-from edgehub.pods.model import PodId
-from edgehub.pods.records import PodFolders, PodRecord, read
+from edgehub.pods import container_log
+from edgehub.pods.container_log import NoSuchContainer as NoSuchContainer  # what commands raise
+from edgehub.pods.container_log import engine_at as engine_at
 from edgehub.state import NotRunning
-from twin.errors import EdgetwinError, UnknownTwin
-from twin.manifest.kube_fields import Engine
+from twin.errors import UnknownTwin
 from twin.model import Kind, TwinKey
 from twin.wire.api import TwinBody
-
-
-class NoSuchContainer(EdgetwinError):
-    """A container that the pod does not have, or that has to be named."""
-
-    code = "no_such_container"
 
 
 async def pod_twin(text: str) -> TwinBody:
@@ -42,19 +36,6 @@ def pod_key(text: str) -> TwinKey:
     return TwinKey.parse(text if text.count("/") == 2 else f"{Kind.POD}/{text if '/' in text else f'default/{text}'}")
 
 
-def engine_at(place: Path) -> Engine:
-    """Which engine runs the container whose folder is ``place``."""
-    record = read(PodRecord, place.parent.parent / "pod.json")
-    return record.engine if record is not None else Engine.PROCESS
-
-
 def container_folder(body: TwinBody, container: str) -> Path:
     """Where a container of the pod lies; the only one if none is named. Raises NoSuchContainer."""
-    leaf = body.reported.get("containers")
-    known = list(leaf.value) if leaf is not None else []
-    if container not in known and not (container == "" and len(known) == 1):
-        text = f"{body.twin} has no container {container}" if container else f"{body.twin} has several containers"
-        raise NoSuchContainer(text, remedy=f"Name one with -c: {', '.join(known) or 'it has none yet'}.")
-    key = TwinKey.parse(body.twin)
-    pod = PodId(key.namespace, key.name, body.uid)
-    return PodFolders(folder().pods).container(pod, container or known[0])
+    return container_log.container_folder(folder().pods, body, container)

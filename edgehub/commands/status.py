@@ -62,6 +62,7 @@ def _print(reply: StatusReply, as_json: bool) -> None:
         *(("connection", _connection(one)) for one in reply.connections),
         ("reports", f"{reply.reports} with {reply.updates} values, {reply.refused} refused"),
         *((("cloud", _sync(reply.sync)),) if reply.sync is not None else ()),
+        *((("dashboard", reply.web),) if reply.web else ()),
         *(("ALARM", alarm) for alarm in reply.alarms),
     ]
     for name, text in rows:

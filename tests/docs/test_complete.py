@@ -145,7 +145,7 @@ def test_every_setting_of_a_cloud_is_on_the_page_with_its_default_and_no_other(p
 def test_no_setting_is_on_the_page_that_does_not_exist(pages):
     shown = set(
         re.findall(
-            r"^\| `((?:gateway|broker|dialects|history|cloud|pods|kube_api|mesh|log)\.[\w.]+)`",
+            r"^\| `((?:gateway|broker|dialects|history|cloud|pods|kube_api|mesh|web|log)\.[\w.]+)`",
             pages["docs/operations.md"].text,
             re.MULTILINE,
         )
@@ -246,7 +246,7 @@ def test_every_message_of_the_wire_has_a_schema(schemas):
         if isinstance(one, type) and issubclass(one, messages.Wire) and one is not messages.Wire
     }
     parts = {"Mark", "ErrorBody", "RefusedReport", "DesiredValue", "LeafBody", "TwinBody", "SlotBody", "DocumentSource"}
-    parts |= {"DocumentChange", "ChildStatus", "ConnectionStatus", "ReadingBody", "GapBody"}
+    parts |= {"DocumentChange", "ChildStatus", "ConnectionStatus", "ReadingBody", "GapBody", "SpecBody"}
     parts |= {"RefusedTwin", "GatewayBody", "AuditBody", "CloudPodBody", "CloudDeploymentBody"}
     parts |= {"ConditionBody", "RoutePort", "RouteEndpoint", "RouteRates", "TrafficBody", "CallBody", "CheckBody"}
     parts |= {

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from twin.api import MAX_REQUESTS, MAX_WATCHES, WATCH_LEASE_S, ApiServer, Caller, Served, TwinVerbs, send_reply
+from twin.api import MAX_REQUESTS, ApiServer, Caller, Served, TwinVerbs, send_reply
 from twin.client import TwinClient
 from twin.document import Leaf, Slot
 from twin.errors import (
@@ -26,6 +26,7 @@ from twin.link.memory import MemoryBroker
 from twin.model import ConflictPolicy, Kind, PropertySpec, Quality, Reason, Site, TwinKey, TwinSpec
 from twin.reading import PropertyMark
 from twin.view import explanation
+from twin.watches import MAX_WATCHES, WATCH_LEASE_S
 from twin.wire import topics
 from twin.wire.api import GetRequest, Verb, WatchRequest
 from twin.wire.codec import encode
@@ -320,16 +321,16 @@ async def test_a_lease_that_is_renewed_goes_on_and_one_that_is_not_ends(tank, ke
 
 
 async def test_watches_are_bounded_and_expired_ones_make_room(tank, key, clock, hub_link):
-    verbs = TwinVerbs(tank.engine, hub_link, clock)
+    verbs = TwinVerbs(tank.engine, hub_link, clock).verbs()[Verb.WATCH]
     request = WatchRequest(twin=str(key))
     callers = [Caller("me", "et/1/reply/me/1", str(number).encode()) for number in range(MAX_WATCHES + 1)]
     for caller in callers[:-1]:
-        await verbs.watch(request, caller)
+        await verbs.answer(request, caller)
     with pytest.raises(EdgetwinError, match=f"{MAX_WATCHES} watches are open"):
-        await verbs.watch(request, callers[-1])
-    await verbs.watch(request, callers[0])
+        await verbs.answer(request, callers[-1])
+    await verbs.answer(request, callers[0])
     clock.s += WATCH_LEASE_S + 1
-    await verbs.watch(request, callers[-1])
+    await verbs.answer(request, callers[-1])
 
 
 async def test_a_renewal_of_a_watch_that_the_hub_does_not_know_starts_it_again(tank, key, clock, watch_raw):

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from twin.history import Why
-from twin.model import Drop, Keep, Quality, Reason, Site
+from twin.model import Access, Drop, Keep, Quality, Reason, Site, ValueType
 from twin.wire.messages import ErrorBody, Millis, Wire
 
 
@@ -132,6 +132,7 @@ class WatchRequest(Wire):
     """Follow one twin, all of a kind, namespace and gateway, or, in the cloud, the result of a ``query``.
 
     Sent again with ``renew`` at least every 60 s, or it ends; in the cloud by the verb renew.
+    With ``every_ms`` a gateway tells each twin at most so often, as it is then, and many twins in one event.
     """
 
     twin: str = ""
@@ -139,6 +140,7 @@ class WatchRequest(Wire):
     namespace: str = ""
     gateway: str = ""
     query: Annotated[str, Field(description="a query without ORDER BY, LIMIT, GROUP BY and COUNT(*)")] = ""
+    every_ms: Annotated[int, Field(ge=0, le=60_000, description="0: every change; the cloud looks away")] = 0
     renew: bool = False
     stop: bool = False
 
@@ -157,6 +159,7 @@ class WatchEvent(Wire):
     ``initial`` marks the state at the start; ``ready`` comes alone, after the last initial one. Of a live query the
     event has the ``row`` with the columns asked for, and its ``change``; a row that left has none. ``alive`` alone
     answers renew. ``restarted`` is said by the client: the watch began anew, and its initial events come again.
+    A watch with ``every_ms`` has ``twins`` as they are now, and those that are ``gone``, and no other parts.
     """
 
     twin: str = ""
@@ -165,6 +168,8 @@ class WatchEvent(Wire):
     reported: list[str] = Field(default_factory=list)
     row: dict[str, Any] | None = None
     change: LiveChange | None = None
+    twins: list[TwinBody] = Field(default_factory=list)
+    gone: list[str] = Field(default_factory=list)
     initial: bool = False
     ready: bool = False
     alive: bool = False
@@ -190,6 +195,19 @@ class SlotBody(Wire):
     at: Millis = 0
 
 
+class SpecBody(Wire):
+    """What the device model says of a property."""
+
+    type: ValueType
+    access: Access
+    minimum: float | None = None
+    maximum: float | None = None
+    enum: list[Any] = Field(default_factory=list)
+    unit: str = ""
+    description: str = ""
+    keep: Annotated[Keep, Field(description="which readings go into the history")] = Keep.OFF
+
+
 class ExplainReply(Wire):
     """Who wrote, who won, who was overruled and why; and whether the device has followed."""
 
@@ -202,6 +220,7 @@ class ExplainReply(Wire):
     reported: LeafBody | None = None
     pending: bool
     rules: list[str]
+    spec: Annotated[SpecBody | None, Field(description="what the rules are made of; none of an open property")] = None
 
 
 class HistoryRequest(Wire):
@@ -360,4 +379,5 @@ class StatusReply(Wire):
     mappers_disabled: Annotated[list[str], Field(description="by their Mapper document")] = Field(default_factory=list)
     connections: list[ConnectionStatus] = Field(default_factory=list)
     sync: SyncBody | None = None
+    web: Annotated[str, Field(description="address of the dashboard; empty: there is none")] = ""
     alarms: list[str] = Field(default_factory=list)
