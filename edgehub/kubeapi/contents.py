@@ -21,6 +21,7 @@ from edgehub.kubeapi.objects import (
     whole_of,
 )
 from edgehub.kubeapi.pod_status import pod_status
+from edgehub.kubeapi.routes import KINDS, routes
 from edgehub.kubeapi.view import Content, View
 from edgehub.offers import Offers, Reported, of_pods, pods_here
 from twin.document import Slot, TwinDocument
@@ -72,20 +73,22 @@ def show_documents(view: View, documents: RegistryView, twins: Twins, here: Here
     view.retain(resources.DEVICES, names)
     view.retain(resources.DEVICE_STATUSES, names)
     show_pods(view, documents, twins, here)
+    show_routes(view, documents, twins, here)
 
 
 def show_pods(view: View, documents: RegistryView, twins: Twins, here: Here) -> None:
     """Bring pods and the ends of Services up to date, after pods have changed."""
-    pods = list(pods_here(documents, here.name))
-
-    def reported(key: TwinKey, uid: str) -> Mapping[str, Slot]:
-        twin = _twin(key, uid, twins)
-        return twin.reported if twin is not None else {}
-
+    pods, reported = list(pods_here(documents, here.name)), _reported(twins)
     view.replace(resources.PODS, (_pod(stored, spec, reported, here) for stored, spec in pods))
     found = reached(documents, Offers(of_pods(pods, reported, here.address)), here.name)
     view.replace(resources.ENDPOINT_SLICES, found.slices)
     view.replace(resources.ENDPOINTS, found.endpoints)
+
+
+def show_routes(view: View, documents: RegistryView, twins: Twins, here: Here) -> None:
+    """Bring routes up to date, after their conditions have changed."""
+    for kind, resource in KINDS.items():
+        view.replace(resource, routes(documents, kind, _reported(twins), here.name))
 
 
 def devices_to_show(
@@ -128,6 +131,14 @@ def _twin(key: TwinKey, uid: str, twins: Twins) -> TwinDocument | None:
     except UnknownTwin:
         return None
     return document if document.spec.uid == uid else None
+
+
+def _reported(twins: Twins) -> Reported:
+    def reported(key: TwinKey, uid: str) -> Mapping[str, Slot]:
+        twin = _twin(key, uid, twins)
+        return twin.reported if twin is not None else {}
+
+    return reported
 
 
 def _pod(stored: Stored, spec: PodSpec, reported: Reported, here: Here) -> Content:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from edgehub.kubeapi.contents import Here, devices_to_show, show_device, show_documents, show_pods
+from edgehub.kubeapi.contents import Here, devices_to_show, show_device, show_documents, show_pods, show_routes
 from edgehub.kubeapi.view import View
 from twin.clock import Clock
 from twin.engine import TwinEngine
@@ -49,6 +49,7 @@ class Live:
         self._reserve()
         self._shown: tuple[RegistryView, Here] | None = None
         self._pods_changed = False
+        self._routes_changed = False
         self._devices_changed: set[TwinKey] = set()
         self._devices_shown_s = 0.0
         self._refreshing = asyncio.Lock()
@@ -90,11 +91,15 @@ class Live:
     async def _show(self, *, devices: bool) -> None:
         documents, here, shown = self._documents(), self._here(), self._shown
         if shown is None or shown[0] is not documents or shown[1] != here:
-            self._pods_changed, devices = False, True
+            self._pods_changed, self._routes_changed, devices = False, False, True
             show_documents(self.view, documents, self._engine, here)
-        elif self._pods_changed:
-            self._pods_changed = False
-            show_pods(self.view, documents, self._engine, here)
+        else:
+            if self._pods_changed:
+                self._pods_changed = False
+                show_pods(self.view, documents, self._engine, here)
+            if self._routes_changed:
+                self._routes_changed = False
+                show_routes(self.view, documents, self._engine, here)
         self._shown = (documents, here)
         if devices:
             changed, self._devices_changed = self._devices_changed, set()
@@ -140,13 +145,16 @@ class Live:
     def _devices_wait_s(self) -> float:
         return max(self._devices_shown_s + DEVICES_S - self._clock.monotonic_s(), 0.0)
 
-    def _on_twin(self, key: TwinKey, _: frozenset[tuple[Section, str]]) -> None:
+    def _on_twin(self, key: TwinKey, leaves: frozenset[tuple[Section, str]]) -> None:
         if key.kind is Kind.DEVICE:
             if not self._devices_changed:
                 self._changed.set()
             self._devices_changed.add(key)
         elif key.kind is Kind.POD:
             self._pods_changed = True
+            self._changed.set()
+        elif key.kind is Kind.ROUTE and (Section.REPORTED, "conditions") in leaves:
+            self._routes_changed = True
             self._changed.set()
 
     def _reserve(self) -> None:

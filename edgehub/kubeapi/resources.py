@@ -9,6 +9,8 @@ from twin.manifest.kinds import KUBEEDGE
 from twin.manifest.kube import V1
 from twin.manifest.kube_network import DISCOVERY
 
+_GATEWAY_API: Final = "gateway.networking.k8s.io"  # not imported: with it would come the models of all routes
+
 
 @dataclass(frozen=True, slots=True)
 class Resource:
@@ -42,12 +44,17 @@ SERVICES: Final = Resource(V1, "services", "Service", ("svc",))
 ENDPOINTS: Final = Resource(V1, "endpoints", "Endpoints", ("ep",))
 CONFIG_MAPS: Final = Resource(V1, "configmaps", "ConfigMap", ("cm",))
 ENDPOINT_SLICES: Final = Resource(DISCOVERY, "endpointslices", "EndpointSlice")
+HTTP_ROUTES: Final = Resource(f"{_GATEWAY_API}/v1", "httproutes", "HTTPRoute")
+# The version that every client knows which knows them at all.
+TCP_ROUTES: Final = Resource(f"{_GATEWAY_API}/v1alpha2", "tcproutes", "TCPRoute")
+TLS_ROUTES: Final = Resource(f"{_GATEWAY_API}/v1alpha2", "tlsroutes", "TLSRoute")
 DEVICES: Final = Resource(KUBEEDGE, "devices", "Device")
 DEVICE_MODELS: Final = Resource(KUBEEDGE, "devicemodels", "DeviceModel")
 DEVICE_STATUSES: Final = Resource(KUBEEDGE, "devicestatuses", "DeviceStatus")
 
 ALL: Final = (
     *(NAMESPACES, NODES, PODS, SERVICES, ENDPOINTS, CONFIG_MAPS, ENDPOINT_SLICES),
+    *(HTTP_ROUTES, TCP_ROUTES, TLS_ROUTES),
     *(DEVICES, DEVICE_MODELS, DEVICE_STATUSES),
 )
 """All that is served. Secrets are not, ever."""

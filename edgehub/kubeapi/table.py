@@ -16,10 +16,13 @@ from edgehub.kubeapi.resources import (
     DEVICES,
     ENDPOINT_SLICES,
     ENDPOINTS,
+    HTTP_ROUTES,
     NAMESPACES,
     NODES,
     PODS,
     SERVICES,
+    TCP_ROUTES,
+    TLS_ROUTES,
     Resource,
 )
 from twin.model import Value
@@ -157,7 +160,20 @@ def _values(whole: Json) -> Value:
     )
 
 
+def _hostnames(whole: Json) -> Value:
+    return _few([str(one) for one in elements(mapping(whole.get("spec")).get("hostnames"))])
+
+
+def _in_force(whole: Json) -> Value:
+    """What is not as it should be with a route; True: nothing."""
+    parents = map(mapping, elements(mapping(whole.get("status")).get("parents")))
+    conditions = [mapping(one) for parent in parents for one in elements(parent.get("conditions"))]
+    wrong = (str(one.get("reason")) for one in conditions if one.get("status") != "True")
+    return next(wrong, "True" if conditions else "<unknown>")
+
+
 _NAME: Final = _Column("Name", _at("metadata", "name"))
+_ROUTE: Final = (_Column("Hostnames", _hostnames), _Column("In force", _in_force))
 _COLUMNS: Final[Mapping[Resource, tuple[_Column, ...]]] = {
     NAMESPACES: (_Column("Status", _at("status", "phase")),),
     NODES: (_Column("Status", _node_ready), _Column("Version", _at("status", "nodeInfo", "kubeletVersion"))),
@@ -181,6 +197,9 @@ _COLUMNS: Final[Mapping[Resource, tuple[_Column, ...]]] = {
         _Column("Ports", _slice_ports),
         _Column("Endpoints", _slice_addresses),
     ),
+    HTTP_ROUTES: _ROUTE,
+    TCP_ROUTES: (_ROUTE[1],),
+    TLS_ROUTES: _ROUTE,
     DEVICES: (
         _Column("Model", _at("spec", "deviceModelRef", "name")),
         _Column("Reported", _values),

@@ -242,9 +242,9 @@ async def test_a_child_that_gives_no_more_signs_of_life_is_killed_and_started_ag
     assert runner.last_end_ms > 0
 
 
-async def test_a_child_may_take_longer_for_its_first_sign_of_life(supervisor, ends):
+async def test_a_child_may_take_longer_for_its_first_sign_of_life(supervisor):
     program = (
-        "import os, time; end = int(os.environ['EDGETWIN_BEAT_FD']); time.sleep(1);os.write(end, b'.'); time.sleep(60)"
+        "import os, time; end = int(os.environ['EDGETWIN_BEAT_FD']); time.sleep(1); os.write(end, b'.'); time.sleep(60)"
     )
     starts = Starts()
     child = Child("slow", (PYTHON, "-c", program), watchdog_s=0.4, first_sign_s=60)

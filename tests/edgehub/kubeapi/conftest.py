@@ -13,7 +13,7 @@ from edgehub.kubeapi.view import View
 from twin.document import Slot, TwinDocument
 from twin.errors import UnknownTwin
 from twin.manifest.catalog import RegistryView, applied
-from twin.manifest.document import DocumentKind
+from twin.manifest.document import DocumentKind, Ref
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
 from twin.model import Kind, TwinKey, TwinSpec
@@ -35,12 +35,13 @@ class Site:
         self.documents, _ = applied(self.documents, made, lambda: f"uid-{next(self.numbers)}")
 
     def report(self, kind: Kind, namespace: str, name: str, *, at: int = 1_700_000_000_000, **values: Any) -> None:
-        key = TwinKey(kind, namespace, name)
         kind_of = DocumentKind.POD if kind is Kind.POD else DocumentKind.DEVICE
-        stored = self.documents.get(kind_of, namespace, name)
-        assert stored is not None
+        self.told(TwinKey(kind, namespace, name), Ref(kind_of, namespace, name), at=at, **values)
+
+    def told(self, key: TwinKey, of: Ref, *, at: int = 1_700_000_000_000, **values: Any) -> None:
+        """The twin of a document reports this."""
         reported = {name: Slot(value, 1, at=at) for name, value in values.items()}
-        self.twins[key] = TwinDocument(TwinSpec(key, stored.uid), 1, {}, reported)
+        self.twins[key] = TwinDocument(TwinSpec(key, self.documents.stored[of].uid), 1, {}, reported)
 
     def document(self, key: TwinKey) -> TwinDocument:
         if key not in self.twins:

@@ -6,7 +6,8 @@ import pytest
 
 from edgehub.kubeapi import resources
 from edgehub.kubeapi.table import Include, table
-from twin.model import Kind
+from twin.manifest.document import DocumentKind, Ref
+from twin.model import Kind, TwinKey
 
 pytestmark = pytest.mark.fast
 
@@ -291,3 +292,45 @@ def test_a_table_holds_as_much_of_each_object_as_is_asked(site):
     assert beside[Include.NONE] is None
     assert beside[Include.METADATA]["kind"] == "PartialObjectMetadata"
     assert beside[Include.OBJECT]["spec"]["type"] == "ClusterIP"
+
+
+ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: split, namespace: shop, labels: {tier: front}}
+spec:
+  hostnames: [shop.example]
+  parentRefs: [{kind: Service, group: "", name: web, port: 80}]
+  rules: [{backendRefs: [{name: web, port: 80}]}]
+"""
+TAKEN = {"Accepted": {"holds": False, "reason": "NotAllowedByListeners", "message": "another has it"}}
+
+
+def test_a_route_has_the_conditions_that_this_gateway_reports(site):
+    site.apply(SERVICE + "---" + ROUTE)
+    before = site.shown(resources.HTTP_ROUTES)["split"]
+    parent = {"kind": "Service", "group": "", "name": "web", "port": 80}
+    assert before["status"] == {
+        "parents": [{"parentRef": parent, "controllerName": "edgetwin.dev/mesh", "conditions": []}]
+    }
+    assert (before["apiVersion"], before["spec"]["hostnames"]) == ("gateway.networking.k8s.io/v1", ["shop.example"])
+    told = Ref(DocumentKind.HTTP_ROUTE, "shop", "split")
+    site.told(TwinKey(Kind.ROUTE, "shop", "split.httproute.gw-1"), told, conditions=TAKEN)
+    (said,) = site.shown(resources.HTTP_ROUTES)["split"]["status"]["parents"][0]["conditions"]
+    assert said == {
+        "type": "Accepted",
+        "status": "False",
+        "reason": "NotAllowedByListeners",
+        "message": "another has it",
+        "observedGeneration": 1,
+        "lastTransitionTime": "2023-11-14T22:13:20Z",
+    }
+    rows = table(resources.HTTP_ROUTES, [json.dumps(site.shown(resources.HTTP_ROUTES)["split"])], 1, Include.NONE)
+    assert rows["rows"][0]["cells"][:3] == ["split", "shop.example", "NotAllowedByListeners"]
+
+
+def test_routes_of_bytes_and_of_server_names_are_there_too(site):
+    tcp = ROUTE.replace("HTTPRoute", "TCPRoute").replace("  hostnames: [shop.example]\n", "")
+    site.apply(SERVICE + "---" + tcp + "---" + ROUTE.replace("HTTPRoute", "TLSRoute"))
+    assert site.shown(resources.TCP_ROUTES)["split"]["apiVersion"] == "gateway.networking.k8s.io/v1alpha2"
+    assert "split" in site.shown(resources.TLS_ROUTES)

@@ -165,7 +165,11 @@ async def test_discovery_names_what_is_there(gateway):
     async with gateway.running():
         assert (await gateway.ask("/version"))[1]["gitVersion"].startswith("v1.28.0")
         groups = (await gateway.ask("/apis"))[1]["groups"]
-        assert [one["name"] for one in groups] == ["discovery.k8s.io", "devices.kubeedge.io"]
+        assert [one["name"] for one in groups] == [
+            "discovery.k8s.io",
+            "gateway.networking.k8s.io",
+            "devices.kubeedge.io",
+        ]
         for group in groups:
             version = group["preferredVersion"]["groupVersion"]
             served = (await gateway.ask(f"/apis/{version}"))[1]["resources"]
