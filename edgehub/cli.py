@@ -98,6 +98,7 @@ CLOUD_COMMANDS: Final = {
 HARDWARE_COMMANDS: Final = {
     "boards": Entry("hardware.cli:boards", "List the boards that there are profiles for."),
     "build": Entry("hardware.image.cli:build_image", "Build the bootable image of a board."),
+    "deb": Entry("hardware.debian.cli:deb", "Make the Debian package of the gateway."),
     "disks": Entry("hardware.cli:disks", "List disks, and why each may be written or not."),
     "flash": Entry("hardware.flash.cli:flash", "Write an image to a disk, and prove it."),
     "doctor": Entry("hardware.doctor.cli:doctor", "Look at this machine as a gateway; say what is wrong."),

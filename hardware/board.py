@@ -145,6 +145,8 @@ class BoardProfile(Part):
     """Debian's packages of kernel, firmware and boot loader."""
     modules: tuple[str, ...] = ()
     kernel_arguments: tuple[str, ...] = ()
+    boot_config: tuple[Annotated[str, Field(pattern=r"^[^\s#][^\n\r]{0,97}$")], ...] = ()
+    """Lines for config.txt of a vendor's image: overlays of the ports that the profile has."""
     serial: tuple[SerialPort, ...] = ()
     gpio: tuple[GpioLine, ...] = ()
     bluetooth: Literal["none", "uart", "usb", "virtual"] = "none"

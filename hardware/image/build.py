@@ -57,7 +57,7 @@ def build(board: BoardProfile, release: str, shop: Workshop, told: Told) -> Buil
     if missing := tools.missing():
         message = f"programs are missing that a build needs, of {', '.join(missing)}"
         raise BuildFailed(message, remedy=f"As root: apt-get install {' '.join(missing)}")
-    step = _Steps(told)
+    step = Steps(told)
     step("wheels")
     house = shop.cache / f"wheels-{board.arch}"
     spec = ImageSpec(board, release, shop.epoch_s, wheels.fetch(tools, shop.tree, board.arch, house))
@@ -83,13 +83,16 @@ def build(board: BoardProfile, release: str, shop: Workshop, told: Told) -> Buil
         return _keep(spec, made, image, components, shop.out)
 
 
-class _Steps:
-    def __init__(self, told: Told) -> None:
+class Steps:
+    """Tells each step as it begins, and how long the one before took."""
+
+    def __init__(self, told: Told, clock: Callable[[], float] = time.monotonic) -> None:
         self._told = told
-        self._since = time.monotonic()
+        self._clock = clock
+        self._since = clock()
 
     def __call__(self, name: str) -> None:
-        now = time.monotonic()
+        now = self._clock()
         self._told(name, now - self._since)
         self._since = now
 

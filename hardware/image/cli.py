@@ -6,6 +6,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +16,8 @@ from typing import Annotated
 import typer
 
 from hardware.boards import board as board_of
-from hardware.errors import HardwareError
-from hardware.image.build import Workshop, build
-from twin.console import code_of, print_error
+from hardware.cli import told_errors
+from hardware.image.build import Told, Workshop, build
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -35,18 +36,9 @@ def build_image(
     Example: sudo edgetwin hardware build qemu-x86-64 --out images
     """
     began = time.monotonic()
-
-    def told(step: str, _took_s: float) -> None:
-        if not as_json:
-            sys.stderr.write(f"{time.monotonic() - began:6.1f} s  {step}\n")
-            sys.stderr.flush()
-
-    try:
-        shop = Workshop(TREE, cache.absolute(), out.absolute(), _epoch_s())
+    with told_errors(), steps_shown(quiet=as_json) as told:
+        shop = Workshop(TREE, cache.absolute(), out.absolute(), epoch_s())
         made = build(board_of(board), version("edgetwin"), shop, told)
-    except HardwareError as error:
-        print_error(error)
-        raise typer.Exit(code_of(error)) from None
     if as_json:
         typer.echo(json.dumps({name: str(path) for name, path in asdict(made).items()}))
         return
@@ -56,7 +48,21 @@ def build_image(
     typer.echo(f"SBOM      {made.sbom}")
 
 
-def _epoch_s() -> int:
+@contextmanager
+def steps_shown(*, quiet: bool) -> Iterator[Told]:
+    """Show each step as it begins."""
+    began = time.monotonic()
+
+    def told(step: str, _took_s: float) -> None:
+        if not quiet:
+            sys.stderr.write(f"{time.monotonic() - began:6.1f} s  {step}\n")
+            sys.stderr.flush()
+
+    yield told
+
+
+def epoch_s() -> int:
+    """The one time that all files of a build bear: $SOURCE_DATE_EPOCH, or that of the program's newest file."""
     said = os.environ.get("SOURCE_DATE_EPOCH", "")
     if said.isdecimal():
         return int(said)

@@ -8,9 +8,9 @@ from typing import Final
 
 from hardware.board import BoardProfile, PartitionRole, SerialPort
 from hardware.image.spec import ImageSpec
+from hardware.image.units import STATE, USER, hub_unit, provision_unit
 
-USER: Final = "edgetwin"
-STATE: Final = "/var/lib/edgetwin"
+PROGRAM: Final = "/usr/local/bin/edgetwin"
 PROVISIONING: Final = "/boot/esp/edgetwin-provision.yaml"
 WATCHDOG_S: Final = 15
 JOURNAL: Final = "16M"
@@ -31,14 +31,11 @@ def system_files(spec: ImageSpec) -> Iterator[SystemFile]:
     yield SystemFile("etc/hostname", "edgetwin\n")
     yield SystemFile("etc/hosts", "127.0.0.1 localhost edgetwin\n::1 localhost\n")
     yield SystemFile("etc/edgetwin-release", f"BOARD={spec.board.update_string}\nRELEASE={spec.release}\n")
-    yield SystemFile(
-        "etc/systemd/journald.conf.d/edgetwin.conf", _section("Journal", Storage="volatile", RuntimeMaxUse=JOURNAL)
-    )
+    yield from board_files(spec.board)
     yield SystemFile("etc/systemd/network/80-edgetwin.network", "[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n")
-    yield SystemFile("etc/nftables.conf", _NFTABLES, 0o755)
-    yield SystemFile("etc/udev/rules.d/70-edgetwin.rules", _GPIO + "".join(_rule(one) for one in spec.board.serial))
-    yield SystemFile("etc/systemd/system/edgetwin.service", _HUB)
-    yield SystemFile("etc/systemd/system/edgetwin-provision.service", _PROVISION)
+    yield SystemFile("etc/nftables.conf", NFTABLES, 0o755)
+    yield SystemFile("etc/systemd/system/edgetwin.service", hub_unit(PROGRAM))
+    yield SystemFile("etc/systemd/system/edgetwin-provision.service", provision_unit(PROGRAM, PROVISIONING))
     yield SystemFile("etc/initramfs-tools/hooks/edgetwin", _HOOK, 0o755)
     yield SystemFile("etc/initramfs-tools/scripts/init-bottom/edgetwin", _init_bottom(spec), 0o755)
     yield SystemFile("etc/initramfs-tools/conf.d/edgetwin", "MODULES=most\nCOMPRESS=zstd\nRESUME=none\n")
@@ -47,9 +44,17 @@ def system_files(spec: ImageSpec) -> Iterator[SystemFile]:
     if spec.board.modules:
         # In the initramfs: later nobody loads watchdogs, for Debian has them on its list of what is not loaded.
         yield SystemFile("etc/initramfs-tools/modules", "".join(f"{name}\n" for name in spec.board.modules))
-    if spec.board.watchdog is not None:
-        time_s = min(spec.board.watchdog.max_s, WATCHDOG_S)
-        text = _section("Manager", RuntimeWatchdogSec=str(time_s), WatchdogDevice=spec.board.watchdog.device)
+
+
+def board_files(board: BoardProfile) -> Iterator[SystemFile]:
+    """What any system on this board gets: names of ports, the watchdog, a journal that does not wear its storage."""
+    yield SystemFile(
+        "etc/systemd/journald.conf.d/edgetwin.conf", _section("Journal", Storage="volatile", RuntimeMaxUse=JOURNAL)
+    )
+    yield SystemFile("etc/udev/rules.d/70-edgetwin.rules", _GPIO + "".join(_rule(one) for one in board.serial))
+    if board.watchdog is not None:
+        time_s = min(board.watchdog.max_s, WATCHDOG_S)
+        text = _section("Manager", RuntimeWatchdogSec=str(time_s), WatchdogDevice=board.watchdog.device)
         yield SystemFile("etc/systemd/system.conf.d/edgetwin.conf", text)
 
 
@@ -132,7 +137,7 @@ def _rule(port: SerialPort) -> str:
 
 _GPIO: Final = f'SUBSYSTEM=="gpio", KERNEL=="gpiochip*", GROUP="{USER}", MODE="0660"\n'
 """Without it GPIO chips are root's alone."""
-_NFTABLES: Final = """#!/usr/sbin/nft -f
+NFTABLES: Final = """#!/usr/sbin/nft -f
 # Closed: nothing is let in but answers. Open what is needed in /etc/nftables.d/*.nft.
 table inet edgetwin_filter
 delete table inet edgetwin_filter
@@ -146,57 +151,6 @@ table inet edgetwin_filter {
   }
 }
 include "/etc/nftables.d/*.nft"
-"""
-
-_HUB: Final = f"""[Unit]
-Description=edgetwin gateway
-After=local-fs.target edgetwin-provision.service
-RequiresMountsFor={STATE}
-
-[Service]
-User={USER}
-SupplementaryGroups=dialout
-Environment=EDGETWIN_STATE={STATE}
-ExecStart=/usr/local/bin/edgetwin run
-Restart=always
-RestartSec=1
-KillMode=process
-NoNewPrivileges=yes
-ProtectSystem=strict
-ProtectHome=yes
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectControlGroups=yes
-PrivateTmp=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-ReadWritePaths={STATE}
-AmbientCapabilities=
-CapabilityBoundingSet=
-
-[Install]
-WantedBy=multi-user.target
-"""
-
-_PROVISION: Final = f"""[Unit]
-Description=edgetwin provisioning
-ConditionPathExists={PROVISIONING}
-After=local-fs.target systemd-networkd.service
-RequiresMountsFor={STATE} /boot/esp
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-Environment=EDGETWIN_STATE={STATE}
-WorkingDirectory=/
-ExecStart=/usr/local/bin/edgetwin hardware provision {PROVISIONING}
-ExecStartPost=/bin/chown -R {USER}: {STATE} /etc/edgetwin
-ExecStopPost=/bin/chown -R {USER}: {STATE} /etc/edgetwin
-Restart=on-failure
-RestartSec=5
-
-[Install]
-WantedBy=multi-user.target
 """
 
 _LAUNCHER: Final = """#!/usr/bin/python3 -sP

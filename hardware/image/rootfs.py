@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from hardware.image.files import USER, SystemFile
+from hardware.image.files import SystemFile
 from hardware.image.spec import SUITE, ImageSpec
 from hardware.image.tools import Tools
+from hardware.image.units import USER
 
 _LEFT_OUT: Final = ("doc", "man", "info", "locale", "lintian", "bug")
 _ENABLED: Final = (

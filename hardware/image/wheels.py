@@ -62,8 +62,11 @@ def wheels_of(wheelhouse: Path) -> list[Path]:
     return sorted(wheelhouse.rglob("*.whl"), key=lambda one: one.name)
 
 
-def lay_out(tools: Tools, wheelhouse: Path, arch: str, place: Path) -> None:
-    """Unpack all wheels into a folder, with bytecode that does not depend on times. Needs no network."""
+def lay_out(tools: Tools, wheelhouse: Path, arch: str, place: Path, runs_at: str = "/opt/edgetwin/lib") -> None:
+    """Unpack all wheels into a folder, with bytecode that does not depend on times. Needs no network.
+
+    ``runs_at`` is where the folder will be on the gateway.
+    """
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")
     found = wheels_of(wheelhouse)
     tools.run(*pip, "install", "--no-index", "--no-deps", "--no-compile", "--target", place, *_for(arch), *found)
@@ -80,7 +83,7 @@ def lay_out(tools: Tools, wheelhouse: Path, arch: str, place: Path) -> None:
             place,
             quiet=2,
             stripdir=str(place),
-            prependdir="/opt/edgetwin/lib",
+            prependdir=runs_at,
             invalidation_mode=mode,
             workers=os.cpu_count() or 1,
         )

@@ -1,0 +1,6 @@
+"""The gateway on a Debian that is there already: a package (.deb), and the same files for vendors' images.
+
+/opt/edgetwin/releases/VERSION   the program with all its libraries, as a virtual environment of Debian's Python
+/opt/edgetwin/current            the release that runs; switched in one step
+/etc/edgetwin, /var/lib/edgetwin settings and state, which outlive any release
+"""

@@ -1,0 +1,66 @@
+"""The units of systemd that every gateway has, of an image or of a Debian that was there. Pure."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Final
+
+USER: Final = "edgetwin"
+STATE: Final = "/var/lib/edgetwin"
+
+
+def hub_unit(program: str) -> str:
+    """The unit of the gateway. ``program``: the path of `edgetwin`."""
+    return f"""[Unit]
+Description=edgetwin gateway
+After=local-fs.target edgetwin-provision.service
+RequiresMountsFor={STATE}
+
+[Service]
+User={USER}
+SupplementaryGroups=dialout
+Environment=EDGETWIN_STATE={STATE}
+ExecStart={program} run
+Restart=always
+RestartSec=1
+KillMode=process
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectControlGroups=yes
+PrivateTmp=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+ReadWritePaths={STATE}
+AmbientCapabilities=
+CapabilityBoundingSet=
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def provision_unit(program: str, file: str) -> str:
+    """The unit that makes the machine a gateway, once somebody has put a provisioning file there."""
+    return f"""[Unit]
+Description=edgetwin provisioning
+ConditionPathExists={file}
+After=local-fs.target systemd-networkd.service
+RequiresMountsFor={STATE} {PurePosixPath(file).parent}
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+Environment=EDGETWIN_STATE={STATE}
+WorkingDirectory=/
+ExecStart={program} hardware provision {file}
+ExecStartPost=/bin/chown -R {USER}: {STATE} /etc/edgetwin
+ExecStopPost=/bin/chown -R {USER}: {STATE} /etc/edgetwin
+Restart=on-failure
+RestartSec=5
+
+[Install]
+WantedBy=multi-user.target
+"""
