@@ -14,6 +14,7 @@ from random import Random
 from typing import Final
 
 from cloudsync.api.server import Api
+from cloudsync.collector import relax
 from cloudsync.identity.directory import Directory
 from cloudsync.scheduler.keeper import scheduling
 from cloudsync.serving import WorkerOptions, serving
@@ -75,6 +76,7 @@ async def _serve(setup: WorkerSetup) -> None:
         ),
         scheduling(hub, store, sealer, options.name, known=directory.known, clock=clock),
     ):
+        relax()
         await ended.wait()
 
 

@@ -22,6 +22,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Final, NamedTuple, TypeAlias
 
 from twin.document import Slot, Tombstone
@@ -183,6 +184,15 @@ class DocumentDigests:
     """Key and uid of the twins that the edge makes without a document (kinds mapper and gateway)."""
     summary: str = ""
     """One hash over all states in place of them; where it differs the cloud asks for the states themselves."""
+
+
+class Shared(dict[str, Value]):
+    """The content of a document that many gateways get: its JSON is made once. It must not be changed."""
+
+    @cached_property
+    def text(self) -> str:
+        """It as it is kept, and as it goes over the line."""
+        return json.dumps(self, separators=(",", ":"), allow_nan=False)
 
 
 class DocumentRow(NamedTuple):

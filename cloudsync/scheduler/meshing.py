@@ -18,9 +18,9 @@ from cloudsync.placing import CARRIED, Carried, Placing
 from cloudsync.scheduler.catalog import Known
 from cloudsync.scheduler.interest import KINDS, Name, Needed, Web, needed_for, selectors, used_by, web_of
 from cloudsync.scheduler.offers import Offer, Standing, Way, selected, slices
-from cloudsync.store import CloudStore, Shared
+from cloudsync.store import CloudStore
 from cloudsync.store.workloads import PodReport
-from twin.exchange import DocumentRef
+from twin.exchange import DocumentRef, Shared
 from twin.model import DEFAULT_NAMESPACE, Kind, TwinKey, Value
 
 AT_ONCE: Final = 8

@@ -8,11 +8,9 @@ order of its ticks is the order of the commits, whichever worker writes. Reads n
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from cloudsync.store.workloads import WorkloadStore
@@ -29,7 +27,7 @@ from twin.exchange import (
     Standing,
 )
 from twin.history import HistoryPage, HistoryQuery
-from twin.model import Site, TwinKey, TwinSpec, Value
+from twin.model import Site, TwinKey, TwinSpec
 from twin.query.plan import Plan
 from twin.query.reader import Answer
 
@@ -46,15 +44,6 @@ __all__ = [
 
 Place = tuple[TwinKey, str]
 """Key and uid: one life of a twin."""
-
-
-class Shared(dict[str, Value]):
-    """The content of a document that many gateways get: its JSON is made once. It must not be changed."""
-
-    @cached_property
-    def text(self) -> str:
-        """It as it is kept."""
-        return json.dumps(self)
 
 
 @dataclass(slots=True)

@@ -275,6 +275,9 @@ class _Lane:
 
     def _each(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
         db, found = self._db, []
+        if "RETURNING" not in sql:
+            db.executemany(sql, rows)
+            return []
         for row in rows:
             found += db.execute(sql, row).fetchall()
         return found

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from cloudsync.store import AuditEntry, CommandState, GatewayState, Place, Shared, defining, joining, twin_rows
+from cloudsync.store import AuditEntry, CommandState, GatewayState, Place, defining, joining, twin_rows
 from cloudsync.store.cells import escaped, unescaped
 from cloudsync.store.database import Connection, Dialect, Record, listed, numbered
 from cloudsync.store.history_tables import Periods, add_readings
@@ -22,6 +22,7 @@ from twin.exchange import (
     Row,
     Run,
     SeriesReadings,
+    Shared,
 )
 from twin.model import Kind, Site, TwinKey, TwinSpec
 

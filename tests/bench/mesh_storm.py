@@ -12,6 +12,7 @@ from statistics import median
 from typing import Final
 
 from cloudsync.applying import Applying
+from cloudsync.collector import relax
 from cloudsync.hub import Hub
 from cloudsync.scheduler.keeper import scheduling
 from cloudsync.serving import WorkerOptions, serving
@@ -106,6 +107,7 @@ async def _storms(folder: Path, running: RunningBroker) -> list[tuple[float, flo
                 login = {"account": running.account.name, "password": running.account.password}
                 nodes.tell(json.dumps(asked | login))
                 cloud = _Cloud(hub, store, sealer)
+                relax()  # as a worker does
                 await cloud.storm(nodes, 0)  # until all are there and have them
                 return [await cloud.storm(nodes, version) for version in range(1, _ROUNDS + 1)]
 

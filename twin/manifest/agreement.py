@@ -73,5 +73,5 @@ def replaced(own: DocumentState, uid: str, generation: int, hash_: str) -> Docum
 def summary(states: Iterable[DocumentState]) -> str:
     """One hash over all that is known of documents, the same on both sites when they agree; order does not matter."""
     known = sorted((state for state in states if state.uid or state.gone), key=lambda state: state.ref)
-    lines = (json.dumps([*state[:4], sorted(state.gone)]) for state in known)
-    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+    text = json.dumps([[*state[:4], sorted(state.gone)] for state in known])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

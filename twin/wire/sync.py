@@ -9,6 +9,7 @@ that is none, and then each field.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -17,9 +18,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
 
 from twin.errors import EdgetwinError, InvalidMessage, TooLarge, shown
-from twin.exchange import SyncMessage
+from twin.exchange import Documents, Shared, SyncMessage
 from twin.wire.codec import first_problem
 from twin.wire.sync_shapes import SHAPES, body_of
 
@@ -30,6 +32,9 @@ COMPRESS_FROM: Final = 512
 _LEVEL: Final = 1
 _ZLIB: Final = 0x78
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_text: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False).encode
+_HERE: Final = "\0content"
+_HERE_TEXT: Final = _text(_HERE)
 _REMEDY: Final = "docs/wire.md shows each message; both sides must be of releases that know each other."
 
 
@@ -41,10 +46,7 @@ def encode(message: SyncMessage) -> bytes:
 def encode_json(message: SyncMessage) -> bytes:
     """The JSON of a message, not compressed. Raises as ``encode`` does."""
     try:
-        text = json.dumps(
-            body_of(message), separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
-        )
-        body = text.encode()
+        body = (_documents(message) if isinstance(message, Documents) else _text(body_of(message))).encode()
     except (ValueError, RecursionError) as error:
         reason = f"a {type(message).__name__} cannot be written: {error}"
         raise InvalidMessage(reason, remedy="A value in it is not JSON.") from None
@@ -52,6 +54,19 @@ def encode_json(message: SyncMessage) -> bytes:
         reason = f"a {type(message).__name__} has {len(body)} bytes, over the limit of {MAX_BYTES}"
         raise TooLarge(reason, remedy="Keep single values below 4 MiB.")
     return body
+
+
+def _documents(message: Documents) -> str:
+    """Documents, whose contents may have been written already for another gateway."""
+    tree = body_of(message)
+    shared = [row.raw.text for row in message.rows if isinstance(row.raw, Shared)]
+    for row, body in zip(message.rows, tree["rows"], strict=True):
+        if isinstance(row.raw, Shared):
+            body["raw"] = _HERE
+    first, *others = _text(tree).split(_HERE_TEXT)
+    if len(others) != len(shared):  # somebody else says so, too
+        return _text(body_of(message))
+    return first + "".join(part for pair in zip(shared, others, strict=True) for part in pair)
 
 
 def packed(body: bytes) -> bytes:
@@ -117,6 +132,10 @@ def _refuse_size(count: int, what: str) -> None:
 
 
 def _parsed(body: bytes, what: str) -> Any:
+    with contextlib.suppress(ValueError, RecursionError):  # all others are read with care
+        tree = from_json(body, allow_inf_nan=False)
+        if to_json(tree) == body:  # as our messages are: so no key stands twice, and nothing is lost or odd
+            return tree
     try:
         tree = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
         if _SURROGATE.search(body):

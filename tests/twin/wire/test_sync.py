@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import typing
 import zlib
 from pathlib import Path
@@ -218,3 +219,19 @@ def test_a_portion_ends_at_rows_or_bytes_and_is_never_empty():
     assert ex.portion([]) == []
     deleted = rows[0]._replace(slot=rows[0].slot._replace(value=DELETED))
     assert ex.portion([deleted]) == [deleted]
+
+
+@pytest.mark.parametrize("odd", ["\0content", "plain", "ü", 'a "b" \\'])
+def test_content_that_many_gateways_get_goes_over_the_line_as_any_other(odd):
+    raws = [{"kind": "Service", "metadata": {"name": odd, "labels": {odd: odd}}, "spec": {"n": [1, 1.5, None]}}, {}]
+    refs = [ex.DocumentRef("Service", "plant", f"s{number}") for number in range(3)]
+    states = [ex.DocumentState(ref, odd, 1, "h", frozenset()) for ref in refs]
+    plain = ex.Documents("n1.s1", tuple(map(ex.DocumentRow, states, [*raws, None])), (refs[0],))
+    shared = ex.Documents("n1.s1", tuple(map(ex.DocumentRow, states, [*map(ex.Shared, raws), None])), (refs[0],))
+    assert decode(encode(shared)) == decode(encode(plain)) == plain
+
+
+def test_content_that_json_does_not_have_is_refused_when_many_get_it_too():
+    state = ex.DocumentState(ex.DocumentRef("Service", "plant", "s"), "u", 1, "h", frozenset())
+    with pytest.raises(InvalidMessage):
+        encode(ex.Documents("n1.s1", (ex.DocumentRow(state, ex.Shared({"spec": math.nan})),)))
