@@ -98,6 +98,7 @@ CLOUD_COMMANDS: Final = {
 HARDWARE_COMMANDS: Final = {
     "boards": Entry("hardware.cli:boards", "List the boards that there are profiles for."),
     "build": Entry("hardware.image.cli:build_image", "Build the bootable image of a board."),
+    "bundle": Entry("hardware.image.bundle_cli:bundle", "Make the signed update of an image."),
     "deb": Entry("hardware.debian.cli:deb", "Make the Debian package of the gateway."),
     "disks": Entry("hardware.cli:disks", "List disks, and why each may be written or not."),
     "flash": Entry("hardware.flash.cli:flash", "Write an image to a disk, and prove it."),

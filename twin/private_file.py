@@ -18,7 +18,8 @@ def write_private(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+            Path(name).replace(path)
+            os.fsync(file.fileno())  # FAT: a new name is that of an empty file until the file itself is written again
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -46,7 +46,7 @@ class Workshop:
     epoch_s: int
 
 
-def build(board: BoardProfile, release: str, shop: Workshop, told: Told) -> Built:
+def build(board: BoardProfile, release: str, shop: Workshop, told: Told, keyring: str = "") -> Built:
     """Build an image. Raises BuildFailed; an image that was there before stands then."""
     _check(board)
     shop.out.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def build(board: BoardProfile, release: str, shop: Workshop, told: Told) -> Buil
     step = Steps(told)
     step("wheels")
     house = shop.cache / f"wheels-{board.arch}"
-    spec = ImageSpec(board, release, shop.epoch_s, wheels.fetch(tools, shop.tree, board.arch, house))
+    spec = ImageSpec(board, release, shop.epoch_s, wheels.fetch(tools, shop.tree, board.arch, house), keyring)
     step("packages")
     sources = sorted([*SOURCES.glob("*.sources"), *SOURCES.glob("*.list")])
     tar = rootfs.debian(tools, spec, shop.cache, sources)

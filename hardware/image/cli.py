@@ -1,4 +1,4 @@
-"""`edgetwin hardware build`: the image of a board, from the packages and wheels that it needs."""
+"""`edgetwin hardware build` and `bundle`: the image of a board, and its update for gateways with an earlier one."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import typer
 from hardware.boards import board as board_of
 from hardware.cli import told_errors
 from hardware.image.build import Told, Workshop, build
+from hardware.image.bundle import certificates
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -27,6 +28,10 @@ def build_image(
     out: Annotated[Path, typer.Option("--out", help="Folder for the image and what belongs to it.")] = Path("images"),
     cache: Annotated[Path, typer.Option("--cache", help="Kept between builds; may be removed.")] = TREE
     / ".cache/images",
+    keyring: Annotated[
+        Path | None, typer.Option("--keyring", help="Certificates (PEM) of those whose updates it takes.")
+    ] = None,
+    release: Annotated[str, typer.Option("--release", help="Name of the release; the program's version.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Build the bootable image of a board, as root: equal inputs give equal bytes. `flash` writes it to a disk.
@@ -38,7 +43,7 @@ def build_image(
     began = time.monotonic()
     with told_errors(), steps_shown(quiet=as_json) as told:
         shop = Workshop(TREE, cache.absolute(), out.absolute(), epoch_s())
-        made = build(board_of(board), version("edgetwin"), shop, told)
+        made = build(board_of(board), release or version("edgetwin"), shop, told, certificates(keyring))
     if as_json:
         typer.echo(json.dumps({name: str(path) for name, path in asdict(made).items()}))
         return

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from hardware.board import BoardProfile, PartitionRole, SerialPort
+from hardware.board import BoardProfile, Boot, PartitionRole, SerialPort
+from hardware.image.rauc import rauc_files
 from hardware.image.spec import ImageSpec
 from hardware.image.units import STATE, USER, hub_unit, provision_unit
 
@@ -41,6 +42,8 @@ def system_files(spec: ImageSpec) -> Iterator[SystemFile]:
     yield SystemFile("etc/initramfs-tools/conf.d/edgetwin", "MODULES=most\nCOMPRESS=zstd\nRESUME=none\n")
     yield SystemFile("usr/local/bin/edgetwin", _LAUNCHER, 0o755)
     yield SystemFile("usr/lib/python3/dist-packages/edgetwin.pth", "/opt/edgetwin/lib\n")
+    if spec.board.boot is Boot.UEFI_GRUB:
+        yield from (SystemFile(*file) for file in rauc_files(spec))
     if spec.board.modules:
         # In the initramfs: later nobody loads watchdogs, for Debian has them on its list of what is not loaded.
         yield SystemFile("etc/initramfs-tools/modules", "".join(f"{name}\n" for name in spec.board.modules))
@@ -56,48 +59,6 @@ def board_files(board: BoardProfile) -> Iterator[SystemFile]:
         time_s = min(board.watchdog.max_s, WATCHDOG_S)
         text = _section("Manager", RuntimeWatchdogSec=str(time_s), WatchdogDevice=board.watchdog.device)
         yield SystemFile("etc/systemd/system.conf.d/edgetwin.conf", text)
-
-
-def grub_cfg(spec: ImageSpec) -> str:
-    """GRUB's choice of a slot: the first of ORDER that is OK and has tries left; if none has, the first again."""
-    arguments = " ".join(("ro", "quiet", *spec.board.kernel_arguments))
-    slots = {"A": "root-a", "B": "root-b"}
-    lines = ["load_env", "regexp --set=1:disk '^([^,]+),' \"$root\"", "set slot="]
-    for tries, then in (("0", "1"), ("1", "2"), ("2", "3")):
-        lines += [f'if [ "${{A_TRY}}" = "{tries}" ]; then set A_NEXT={then}; fi']
-        lines += [f'if [ "${{B_TRY}}" = "{tries}" ]; then set B_NEXT={then}; fi']
-    lines += ["for one in ${ORDER}; do", '  if [ -z "$slot" ]; then']
-    for name in slots:
-        test = f'[ "$one" = "{name}" -a "${{{name}_OK}}" = "1" -a -n "${{{name}_NEXT}}" ]'
-        lines += [f"    if {test}; then set slot={name}; set {name}_TRY=${{{name}_NEXT}}; fi"]
-    lines += ["  fi", "done"]
-    lines += [
-        "# All tries are spent: a gateway that boots nothing is worse than one that tries the newest again.",
-        'if [ -z "$slot" ]; then',
-    ]
-    lines += [
-        "  set A_TRY=0",
-        "  set B_TRY=0",
-        '  for one in ${ORDER}; do if [ -z "$slot" ]; then set slot=$one; fi; done',
-        "fi",
-    ]
-    lines += ["save_env A_TRY B_TRY"]
-    for name, part in slots.items():
-        number = [one.name for one in spec.board.partitions].index(part) + 1
-        root = f"root=PARTUUID={spec.uuid(part)}"
-        lines += [f'if [ "$slot" = "{name}" ]; then', f"  set root=(${{disk}},gpt{number})"]
-        lines += [f"  linux /vmlinuz {root} {arguments} rauc.slot={name}", "  initrd /initrd.img", "fi"]
-    return "\n".join([*lines, "boot", ""])
-
-
-GRUBENV: Final = "ORDER=A B\nA_OK=1\nA_TRY=0\nB_OK=0\nB_TRY=0\n"
-"""Of a new image: only A holds a system."""
-
-
-def grubenv_block() -> bytes:
-    """The environment block as GRUB keeps it: 1024 bytes, filled with #."""
-    head = b"# GRUB Environment Block\n" + GRUBENV.encode()
-    return head + b"#" * (1024 - len(head))
 
 
 def _fstab(spec: ImageSpec) -> str:

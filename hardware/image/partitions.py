@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from hardware import grubenv
 from hardware.board import Partition, PartitionRole
 from hardware.flash.blockmap import BLOCK_BYTES
-from hardware.image.files import grub_cfg, grubenv_block
+from hardware.image.grub import grub_cfg
 from hardware.image.spec import ImageSpec
 from hardware.image.tools import Tools
 
@@ -114,7 +115,7 @@ def make_boot(tools: Tools, spec: ImageSpec, modules: Path, size: int, work: Pat
     words = ("-O", target, "-d", modules / target, "-p", "/EFI/edgetwin", "-o", core)
     tools.run("grub-mkimage", *words, *_GRUB_MODULES)
     config.write_text(grub_cfg(spec))
-    env.write_bytes(grubenv_block())
+    env.write_bytes(grubenv.rendered(grubenv.NEW))
     with out.open("wb") as file:
         file.truncate(size)
     serial = f"{spec.uuid('boot').int & 0xFFFFFFFF:08x}"

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from hardware.image.files import SystemFile
-from hardware.image.spec import SUITE, ImageSpec
+from hardware.image.spec import SUITE, VARIANT, ImageSpec
 from hardware.image.tools import Tools
+from hardware.image.trim import trimmed
 from hardware.image.units import USER
 
 _LEFT_OUT: Final = ("doc", "man", "info", "locale", "lintian", "bug")
+_MERGED: Final = "/usr/share/mmdebstrap/hooks/merged-usr"
 _ENABLED: Final = (
     *("edgetwin.service", "edgetwin-provision.service", "nftables.service"),
     *("systemd-networkd.service", "systemd-timesyncd.service", "systemd-resolved.service"),
@@ -34,7 +36,7 @@ def debian(tools: Tools, spec: ImageSpec, cache: Path, sources: Iterable[Path]) 
         return kept
     making = kept.with_suffix(".making.tar")
     leave_out = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT]
-    words = ["--variant=minbase", "--mode=root", f"--architectures={spec.board.arch}"]
+    words = [f"--variant={VARIANT}", "--mode=root", f"--architectures={spec.board.arch}", f"--hook-dir={_MERGED}"]
     words += [f"--include={','.join(spec.packages)}", '--aptopt=APT::Install-Recommends "false"']
     # The initramfs is made once, with our own files in it; to make it twice takes minutes under emulation.
     tools.run("mmdebstrap", *words, *leave_out, SUITE, making, *sources, more={"INITRD": "No"})
@@ -85,6 +87,8 @@ def unpacked(tools: Tools, tar: Path, files: Iterable[SystemFile], place: Path) 
             tools.run(*chroot, "systemctl", "enable", "--quiet", unit)
     tools.run(*chroot, "systemctl", "mask", "--quiet", "mosquitto.service")  # the hub runs its own
     (kernel,) = sorted(one.name for one in (place / "lib/modules").iterdir())
+    trimmed(place, kernel)
+    tools.run(*chroot, "depmod", kernel)
     tools.run(*chroot, "update-initramfs", "-c", "-k", kernel)
     for name, target in (("vmlinuz", f"boot/vmlinuz-{kernel}"), ("initrd.img", f"boot/initrd.img-{kernel}")):
         (place / name).unlink(missing_ok=True)

@@ -11,6 +11,8 @@ from typing import Final
 from hardware.board import BoardProfile, Boot
 
 SUITE: Final = "bookworm"
+VARIANT: Final = "essential"
+"""No apt: the root is read-only, and a new system comes as a whole."""
 BASE: Final = (
     *("systemd", "systemd-sysv", "udev", "dbus", "kmod", "procps", "util-linux", "fdisk", "e2fsprogs", "dosfstools"),
     *(
@@ -24,9 +26,10 @@ BASE: Final = (
         "iproute2",
         "wpasupplicant",
     ),
-    *("ca-certificates", "tzdata"),
+    *("ca-certificates", "tzdata", "mount", "login", "passwd", "adduser"),
+    "usr-is-merged",  # instead of usrmerge, which brings all of Perl
 )
-_BOOT: Final = {Boot.UEFI_GRUB: ("grub-common",)}
+_BOOT: Final = {Boot.UEFI_GRUB: ("rauc", "rauc-service")}
 _NAMESPACE: Final = uuid.UUID("8a0d4a5e-5f0b-4d3c-9d0c-6d6a1f6f2f10")
 
 
@@ -39,6 +42,8 @@ class ImageSpec:
     epoch_s: int
     wheels: str
     """Hash of the lock file of the wheels, and of our own wheel."""
+    keyring: str = ""
+    """Certificates, PEM, of those whose updates are taken; empty: of nobody."""
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -55,7 +60,7 @@ class ImageSpec:
     @property
     def root_key(self) -> str:
         """Names the root file system before our own files: what of it is kept need not be made again."""
-        said = [SUITE, self.board.arch, self.packages, self.epoch_s]
+        said = [SUITE, VARIANT, self.board.arch, self.packages, self.epoch_s]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
     def uuid(self, what: str) -> uuid.UUID:

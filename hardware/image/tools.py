@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +22,11 @@ PACKAGES: Final = {
     "sfdisk": "fdisk",
     "grub-mkimage": "grub-common",
     "tar": "tar",
+    "rauc": "rauc",
+    "mksquashfs": "squashfs-tools",
 }
+IMAGE: Final = tuple(PACKAGES)[:-2]
+"""What the image itself needs; the rest is for bundles."""
 _PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 _MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 
@@ -48,9 +52,9 @@ class Tools:
             "E2FSPROGS_FAKE_TIME": str(epoch_s),
         }
 
-    def missing(self) -> list[str]:
-        """Debian's packages of programs that are not here."""
-        return sorted({package for name, package in PACKAGES.items() if shutil.which(name, path=_PATH) is None})
+    def missing(self, names: Iterable[str] = IMAGE) -> list[str]:
+        """Debian's packages of those programs that are not here."""
+        return sorted({PACKAGES[name] for name in names if shutil.which(name, path=_PATH) is None})
 
     def run(self, *command: str | Path, stdin: bytes | None = None, more: Mapping[str, str] | None = None) -> bytes:
         """Run a program and return what it prints. Raises BuildFailed with its last words."""

@@ -1,0 +1,62 @@
+"""What no gateway uses of Debian's kernel and packages: it makes each update smaller."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+_DRIVERS: Final = (
+    *("accel", "comedi", "crypto/qat", "gpu", "infiniband", "isdn", "media", "nvdimm", "staging", "target"),
+    *(f"block/{name}" for name in ("aoe", "drbd", "rnbd")),
+    *(
+        f"net/ethernet/{name}"
+        for name in ("brocade", "cavium", "chelsio", "cisco", "emulex", "fungible", "huawei", "mellanox", "netronome")
+    ),
+    *(f"net/ethernet/{name}" for name in ("pensando", "qlogic", "sfc", "broadcom/bnx2x")),
+    *(
+        f"scsi/{name}"
+        for name in ("aacraid", "aic7xxx", "be2iscsi", "bfa", "bnx2fc", "bnx2i", "csiostor", "elx", "fnic", "lpfc")
+    ),
+    *(f"scsi/{name}" for name in ("megaraid", "mpt3sas", "qedf", "qedi", "qla2xxx", "qla4xxx", "smartpqi", "snic")),
+)
+_FILE_SYSTEMS: Final = (
+    *("afs", "befs", "btrfs", "ceph", "coda", "dlm", "ecryptfs", "gfs2", "hfs", "hfsplus", "jfs", "jffs2", "minix"),
+    *("nfs", "nfsd", "nilfs2", "ntfs", "ntfs3", "ocfs2", "omfs", "orangefs", "qnx4", "qnx6", "reiserfs", "smb"),
+    *("sysv", "ubifs", "udf", "ufs", "xfs"),
+)
+_NETS: Final = (
+    *("appletalk", "atm", "ax25", "batman-adv", "ceph", "dccp", "netrom", "openvswitch", "rds", "rose", "sctp"),
+    *("smc", "sunrpc", "tipc", "x25"),
+)
+MODULES: Final = (
+    *(f"drivers/{name}" for name in _DRIVERS),
+    *(f"fs/{name}" for name in _FILE_SYSTEMS),
+    *(f"net/{name}" for name in _NETS),
+    "sound",
+    "arch/x86/kvm",
+    "virt",
+)
+"""Folders of kernel modules: for graphics, sound, television, virtual machines, and the storage of data centres."""
+FILES: Final = (
+    "usr/lib/udev/hwdb.d",  # hwdb.bin is made of it
+    "usr/share/zoneinfo/right",
+    *(f"usr/lib/{arch}-linux-gnu/{name}" for arch in ("x86_64", "aarch64") for name in ("gconv", "perl-base")),
+    "usr/share/i18n",
+    "usr/lib/python3.11/ensurepip",
+    "usr/lib/python3.11/idlelib",
+    "usr/lib/python3.11/lib2to3",
+    "usr/lib/python3.11/pydoc_data",
+)
+
+
+def trimmed(root: Path, kernel: str) -> None:
+    """Remove from a root file system what is named here, as far as it is there."""
+    for name in FILES:
+        shutil.rmtree(root / name, ignore_errors=True)
+    for one in (root / "usr/bin").glob("perl*"):  # no program of the gateway is written in it
+        one.unlink()
+    for name in MODULES:
+        shutil.rmtree(root / "lib/modules" / kernel / "kernel" / name, ignore_errors=True)
+    for one in (root / "boot").glob("System.map-*"):
+        one.unlink()
