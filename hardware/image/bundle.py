@@ -81,8 +81,8 @@ def make_bundle(image: Path, signer: Signer, out: Path, level: int = LEVEL) -> B
         words += [f"--mksquashfs-args=-comp zstd -Xcompression-level {level} -b 1M -no-progress"]
         words += [f"--intermediate={one}" for one in signer.between]
         tools.run("rauc", *words, content, made)
-        with made.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        with made.open("rb") as signed:
+            sha256 = hashlib.file_digest(signed, "sha256").hexdigest()
         made.replace(out)
     log.unlink(missing_ok=True)
     return Bundle(out, about.board, about.release, out.stat().st_size, sha256)

@@ -1,4 +1,4 @@
-"""What RAUC needs in an image: which slots there are, whose updates are taken, and how the boot loader is told. Pure."""
+"""What RAUC needs in an image: which slots there are, whose updates are taken, how the boot loader is told. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Updates of images: what RAUC itself says of good ones, foreign ones and damaged ones. Needs rauc and squashfs-tools."""
+"""Updates of images: what RAUC itself says of good, foreign and damaged ones. Needs rauc and squashfs-tools."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_rauc_takes_it_and_says_what_it_is_for(signed: Signed) -> None:
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout[done.stdout.index("{") :])
     assert (said["compatible"], said["version"]) == ("qemu-x86-64", "2.0.0")
-    assert [ROOT] == [one["filename"] for image in said["images"] for one in image.values()]
+    assert [one["filename"] for image in said["images"] for one in image.values()] == [ROOT]
 
 
 def test_what_is_in_it_is_the_root_of_the_image(signed: Signed, tmp_path: Path) -> None:
