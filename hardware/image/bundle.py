@@ -88,6 +88,21 @@ def make_bundle(image: Path, signer: Signer, out: Path, level: int = LEVEL) -> B
     return Bundle(out, about.board, about.release, out.stat().st_size, sha256)
 
 
+def certificates(keyring: Path | None) -> str:
+    """The text of a keyring. Raises BuildFailed for a file that is none: the gateway would take no update for ever."""
+    if keyring is None:
+        return ""
+    try:
+        text = keyring.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{keyring} cannot be read: {error}"
+        raise BuildFailed(message, remedy="Name a file with certificates, PEM.") from None
+    if "-----BEGIN CERTIFICATE-----" not in text or "PRIVATE KEY" in text:
+        message = f"{keyring} is no keyring: it must hold certificates, and no key"
+        raise BuildFailed(message, remedy="Name a file with certificates, PEM.")
+    return text
+
+
 def _manifest_of(image: Path) -> ImageManifest:
     path = image.with_name(f"{image.name}.manifest.json")
     try:

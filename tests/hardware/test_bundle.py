@@ -15,8 +15,7 @@ import pytest
 
 from hardware.boards import board
 from hardware.errors import BuildFailed
-from hardware.image.bundle import ROOT, Bundle, Signer, make_bundle, rauc_manifest
-from hardware.image.cli import _certificates
+from hardware.image.bundle import ROOT, Bundle, Signer, certificates, make_bundle, rauc_manifest
 from hardware.image.manifest import ImageManifest
 from hardware.image.partitions import MIB, image_bytes, placed
 from tests.tiers import needs
@@ -174,9 +173,9 @@ def test_without_image_or_key_nothing_is_made(signed: Signed, tmp_path: Path) ->
 
 
 def test_a_keyring_holds_certificates_and_no_key(signed: Signed) -> None:
-    assert "BEGIN CERTIFICATE" in _certificates(signed.signer.certificate)
+    assert "BEGIN CERTIFICATE" in certificates(signed.signer.certificate)
     with pytest.raises(BuildFailed, match="no keyring"):
-        _certificates(signed.signer.key)
+        certificates(signed.signer.key)
 
 
 def test_the_manifest_names_board_and_release() -> None:
