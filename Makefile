@@ -2,7 +2,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo scale-demo test test-vm check bench bench-long torture fuzz mutants lock clean setup setup-dev
+.PHONY: help demo scale-demo test test-vm docs check bench bench-long torture fuzz mutants lock clean setup setup-dev
 
 PYTHON := .venv/bin/python
 # Processes that share the tests out, file by file; most tests wait for other processes much of the time.
@@ -30,6 +30,10 @@ check: setup-dev ## format, lint, types, import layers and the fast tests, in le
 scale-demo: setup-dev ## two brokers behind HAProxy, PostgreSQL, two workers, simulated gateways; one broker is killed
 	@tools/haproxy.sh
 	@exec $(PYTHON) -m tests.bench.scale_demo
+
+docs: setup-dev ## the pages as a site that can be read without a server, into .cache/site
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet --strict
+	@echo "open .cache/site/index.html"
 
 test-vm: setup-dev ## build an image and boot it in qemu (root, some 3 minutes; mmdebstrap, qemu-system-x86, ovmf, mtools)
 	@$(PYTHON) -m pytest -q -rP -m vm tests/vm
