@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mappers.sdk.config import HostSettings
-from mappers.sdk.health import PROPERTIES, connection_twin
+from mappers.sdk.connection_twin import PROPERTIES, connection_twin
 from twin.document import live
 from twin.engine import TwinEngine
 from twin.model import Kind, Quality, TwinKey, TwinSpec

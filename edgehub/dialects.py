@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
-from edgehub.aws import AwsShadows
-from edgehub.kubeedge import KubeEdge
 from edgehub.settings import Settings
 from edgehub.twins import LocalTwins
 from twin.clock import Clock
@@ -14,18 +13,27 @@ from twin.engine import TwinEngine
 from twin.link import Link
 from twin.model import Kind, TwinSpec
 
+if TYPE_CHECKING:
+    from edgehub.aws import AwsShadows
+    from edgehub.kubeedge import KubeEdge
+
 
 class Dialects:
     """All dialects that the settings turn on."""
 
     def __init__(self, engine: TwinEngine, link: Link, clock: Clock, settings: Settings, twins: LocalTwins) -> None:
-        kubeedge = settings.dialects.kubeedge
         self._twins = twins
-        aws = settings.dialects.aws
-        self._aws = AwsShadows(engine, link, clock, aws, settings.gateway_name, twins.counters) if aws.enabled else None
-        self._kubeedge = (
-            KubeEdge(engine, link, clock, kubeedge, settings.gateway_name, twins.counters) if kubeedge.enabled else None
-        )
+        self._aws: AwsShadows | None = None
+        self._kubeedge: KubeEdge | None = None
+        aws, kubeedge = settings.dialects.aws, settings.dialects.kubeedge
+        if aws.enabled:
+            from edgehub.aws import AwsShadows  # memory that only gateways with this dialect should pay
+
+            self._aws = AwsShadows(engine, link, clock, aws, settings.gateway_name, twins.counters)
+        if kubeedge.enabled:
+            from edgehub.kubeedge import KubeEdge  # as above
+
+            self._kubeedge = KubeEdge(engine, link, clock, kubeedge, settings.gateway_name, twins.counters)
 
     def load(self) -> None:
         """Take what the dialects keep on disk, before the documents make the twins. Raises StoreError."""

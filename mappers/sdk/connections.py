@@ -11,6 +11,7 @@ from typing import Final, cast
 from mappers.sdk.binding import Binding, bind_connection, bind_devices
 from mappers.sdk.bus import AnyDriver
 from mappers.sdk.config import ConnectionSettings, HostSettings
+from mappers.sdk.connection_twin import SIMULATED
 from mappers.sdk.convert import bad
 from mappers.sdk.driver import ConnectionConfig, Mapper
 from mappers.sdk.errors import InvalidSettings
@@ -18,7 +19,7 @@ from mappers.sdk.health import ConnectionState, Health, HealthTwin, misconfigure
 from mappers.sdk.outbox import Outbox, TwinOutbox
 from mappers.sdk.registry import Registry
 from mappers.sdk.runner import MapperRunner
-from mappers.sdk.simulate import SUFFIX, halves, is_simulated, simulated, simulator
+from mappers.sdk.simulate import halves, is_simulated, simulated, simulator
 from twin.clock import Clock
 from twin.errors import EdgetwinError
 from twin.link import Link, Message
@@ -73,7 +74,7 @@ class Connections:
     async def _tell_health(self) -> None:
         while True:
             for name, served in self._served.items():
-                if is_simulated(served.settings) and name.removesuffix(SUFFIX) in self._served:
+                if is_simulated(served.settings) and name.removesuffix(SIMULATED) in self._served:
                     continue  # the half that is there is what the connection is
                 if name not in self._health:
                     self._health[name] = HealthTwin(self._outbox, name)

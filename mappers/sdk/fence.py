@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from mappers.sdk.config import HostSettings
-from mappers.sdk.health import connection_twin
+from mappers.sdk.connection_twin import connection_twin
 from twin.errors import EdgetwinError, LinkError
 from twin.link import Handler, Link, LinkState, Message, Refused, StateHandler, Unsubscribe
 from twin.model import TwinKey

@@ -7,37 +7,11 @@ from enum import StrEnum
 from typing import Final
 
 from mappers.sdk.bus import BusCounters
+from mappers.sdk.connection_twin import PROPERTIES, connection_twin
 from mappers.sdk.outbox import Outbox
-from mappers.sdk.simulate import SUFFIX
-from twin.errors import InvalidName
-from twin.model import Kind, PropertySpec, ReportPolicy, TwinKey, Value, ValueType
+from twin.model import Value
 
-COUNT_INTERVAL_MS: Final = 10_000
-"""Counts and latency change with every request; they are told this often at most."""
-
-_AT_ONCE: Final = {
-    "state": (ValueType.STRING, ""),
-    "mapper": (ValueType.STRING, ""),
-    "devices": (ValueType.INT, ""),
-    "devices_silent": (ValueType.INT, ""),
-}
-_COUNTED: Final = {
-    "requests": (ValueType.INT, ""),
-    "errors": (ValueType.INT, ""),
-    "connects": (ValueType.INT, ""),
-    "overruns": (ValueType.INT, ""),
-    "latency_ms": (ValueType.DOUBLE, "ms"),
-    "last_error": (ValueType.STRING, ""),
-    "last_error_at": (ValueType.INT, "ms"),
-}
 _MAX_ERROR_CHARS: Final = 500
-
-PROPERTIES: Final = tuple(
-    PropertySpec(name, type_, unit=unit, report=policy)
-    for named, policy in ((_AT_ONCE, ReportPolicy()), (_COUNTED, ReportPolicy(min_interval_ms=COUNT_INTERVAL_MS)))
-    for name, (type_, unit) in named.items()
-)
-"""All that the twin of a connection has."""
 
 
 class ConnectionState(StrEnum):
@@ -58,15 +32,6 @@ class Health:
     devices: int = 0
     devices_silent: int = 0
     counters: BusCounters = field(default_factory=BusCounters)
-
-
-def connection_twin(name: str) -> TwinKey | None:
-    """The twin of a connection; of one with simulated devices too. None for a name that no twin can have."""
-    namespace, _, own = name.removesuffix(SUFFIX).partition("/")
-    try:
-        return TwinKey.parse(f"{Kind.MAPPER}/{namespace}/{own}")
-    except InvalidName:
-        return None
 
 
 class HealthTwin:

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from mappers.sdk.binding import BoundDevice
 from mappers.sdk.config import ConnectionSettings
+from mappers.sdk.connection_twin import SIMULATED
 from mappers.sdk.convert import Scaling
 from mappers.sdk.driver import DeviceConfig, Point, PointConfig, Readings
 from mappers.sdk.signals import Signal, seed_of
 from twin.clock import Clock
 from twin.model import PropertySpec, TwinKey, Value
-
-SUFFIX: Final = " (simulated)"
-"""Ends the name of the simulated half of a connection."""
 
 
 class SimulatedDevice(DeviceConfig):
@@ -85,12 +82,12 @@ def halves(settings: ConnectionSettings) -> Iterator[ConnectionSettings]:
         real = tuple(device for device in settings.devices if not device.simulate)
         yield settings.model_copy(update={"devices": real})
     if simulated:
-        yield settings.model_copy(update={"name": settings.name + SUFFIX, "devices": simulated})
+        yield settings.model_copy(update={"name": settings.name + SIMULATED, "devices": simulated})
 
 
 def is_simulated(settings: ConnectionSettings) -> bool:
     """Whether it is the simulated half of a connection."""
-    return settings.name.endswith(SUFFIX)
+    return settings.name.endswith(SIMULATED)
 
 
 def simulated(bound: BoundDevice) -> BoundDevice:

@@ -1,20 +1,25 @@
-"""Paho's client, imported without dnspython: paho would load it where it is installed, and keep 7 MB of it in every
-process for a look-up of brokers that we never ask it for.
+"""Paho's client, imported without what it would load for services that we never ask of it, and keep in every process:
+dnspython (7 MB), to look up brokers, and urllib.request with all of HTTP (0.5 MB), for proxies beside PySocks.
 """
 
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 from typing import Final
 
 __all__ = ["DISCONNECT", "PUBACK", "PUBLISH", "Client", "MQTTv5"]
 
-_DNS: Final = sys.modules.get("dns")
-sys.modules["dns"] = None  # type: ignore[assignment]  # the documented way to have an import fail
+_WITHOUT: Final[dict[str, ModuleType | None]] = {
+    "dns": None,  # the documented way to have an import fail, which paho expects of these two
+    "socks": None,
+    "urllib.request": ModuleType("urllib.request"),
+}
+_THERE: Final = {name: sys.modules[name] for name in _WITHOUT if name in sys.modules}
+sys.modules.update(_WITHOUT)  # type: ignore[arg-type]  # None is taken, see above
 try:
     from paho.mqtt.client import DISCONNECT, PUBACK, PUBLISH, Client, MQTTv5
 finally:
-    if _DNS is None:
-        del sys.modules["dns"]
-    else:
-        sys.modules["dns"] = _DNS
+    for _name in _WITHOUT:
+        del sys.modules[_name]
+    sys.modules.update(_THERE)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from twin.api import Caller, Served
 from twin.errors import InvalidQuery, QueryAborted
 from twin.model import TwinKey
-from twin.query.plan import Plan
 from twin.query.reader import Answer, SqliteReader
 from twin.wire.api import QueryReply, QueryRequest, Verb
+
+if TYPE_CHECKING:
+    from twin.query.plan import Plan
 
 MAX_WAIT_S: Final = 5.0
 """For the queries that came before."""

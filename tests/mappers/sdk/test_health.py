@@ -8,8 +8,8 @@ import pytest
 
 from mappers.sdk import DeviceTimeout, NotConnected
 from mappers.sdk.config import HostSettings
+from mappers.sdk.connection_twin import COUNT_INTERVAL_MS, connection_twin
 from mappers.sdk.connections import Connections
-from mappers.sdk.health import COUNT_INTERVAL_MS, connection_twin
 from mappers.sdk.registry import Registry
 from twin.model import TwinKey
 from twin.wire import codec, topics
