@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 import time
@@ -16,7 +15,8 @@ from hardware.errors import BuildFailed
 from hardware.flash import blockmap
 from hardware.image import partitions, rootfs, wheels
 from hardware.image.files import system_files
-from hardware.image.manifest import Component, ImageManifest, TakesProvisioning, components_of, manifest_path, sbom
+from hardware.image.keep import Built, Made, keep
+from hardware.image.manifest import TakesProvisioning, components_of
 from hardware.image.spec import ImageSpec
 from hardware.image.tools import Tools, can_run
 from hardware.provision.file import FILE_NAME, VERSIONS
@@ -24,16 +24,6 @@ from hardware.provision.file import FILE_NAME, VERSIONS
 Told = Callable[[str, float], None]
 """What is being done now, and how long the step before took, in seconds."""
 SOURCES: Final = Path("/etc/apt/sources.list.d")
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """Where an image and what belongs to it lie."""
-
-    image: Path
-    map: Path
-    manifest: Path
-    sbom: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +70,7 @@ def build(board: BoardProfile, release: str, shop: Workshop, told: Told, keyring
         partitions.join(tools, spec, parts, image)
         step("block map")
         made = blockmap.scan(image)
-        return _keep(spec, made, image, components, shop.out)
+        return keep(spec, Made(image, made, _takes(board), components), shop.out)
 
 
 class Steps:
@@ -101,7 +91,11 @@ def _check(board: BoardProfile) -> None:
     if board.cannot_build:
         message = f"no image can be built for {board.name}: {board.cannot_build}"
         raise BuildFailed(message, remedy="Its profile can be used with an image that you make yourself.")
-    if board.image != "built" or board.boot is not Boot.UEFI_GRUB:
+    if board.image == "vendor":
+        message = f"the image of {board.name} is made of its vendor's"
+        remedy = f"Fetch that, then: edgetwin hardware build {board.name} --from-image VENDOR.img.xz"
+        raise BuildFailed(message, remedy=remedy)
+    if board.boot is not Boot.UEFI_GRUB:
         message = f"{board.name} is not built from packages yet, it boots by {board.boot}"
         raise BuildFailed(message, remedy="Boards that boot by uefi-grub are: see `edgetwin hardware boards`.")
     if not can_run(board.arch):
@@ -133,36 +127,6 @@ def _partitions(tools: Tools, spec: ImageSpec, root: Path, grub: Path, work: Pat
     return parts
 
 
-def _keep(spec: ImageSpec, made: blockmap.BlockMap, image: Path, components: tuple[Component, ...], out: Path) -> Built:
-    name = f"edgetwin-{spec.board.name}.img"
-    map_text = made.model_dump_json()
-    manifest = ImageManifest(
-        board=spec.board.name,
-        compatible=spec.board.update_string,
-        release=spec.release,
-        proven=spec.board.proven,
-        source_date_epoch=spec.epoch_s,
-        image=name,
-        bytes=made.image_bytes,
-        sha256=_sha256(image),
-        map_sha256=hashlib.sha256(map_text.encode()).hexdigest(),
-        wheels=spec.wheels,
-        provisioning=_takes(spec.board),
-        components=components,
-    )
-    built = Built(out / name, blockmap.map_path(out / name), manifest_path(out / name), out / f"{name}.sbom.json")
-    image.replace(built.image)
-    built.map.write_text(map_text)
-    built.manifest.write_text(manifest.model_dump_json(indent=1) + "\n")
-    built.sbom.write_text(sbom(spec, components))
-    return built
-
-
 def _takes(board: BoardProfile) -> TakesProvisioning:
     number = [one.role for one in board.partitions].index(PartitionRole.BOOT) + 1
     return TakesProvisioning(versions=VERSIONS, partition=number, file=FILE_NAME)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

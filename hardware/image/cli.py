@@ -19,12 +19,16 @@ from hardware.boards import board as board_of
 from hardware.cli import told_errors
 from hardware.image.build import Told, Workshop, build
 from hardware.image.bundle import certificates
+from hardware.vendor.adapt import adapt
 
 TREE = Path(__file__).resolve().parents[2]
 
 
 def build_image(
     board: Annotated[str, typer.Argument(help="A board of `edgetwin hardware boards`, or a profile: ./mine.yaml")],
+    from_image: Annotated[
+        Path | None, typer.Option("--from-image", help="The vendor's image, .img or .img.xz; needs no root.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the image and what belongs to it.")] = Path("images"),
     cache: Annotated[Path, typer.Option("--cache", help="Kept between builds; may be removed.")] = TREE
     / ".cache/images",
@@ -34,7 +38,9 @@ def build_image(
     release: Annotated[str, typer.Option("--release", help="Name of the release; the program's version.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Build the bootable image of a board, as root: equal inputs give equal bytes. `flash` writes it to a disk.
+    """Build the bootable image of a board: equal inputs give equal bytes. `flash` writes it to a disk.
+
+    As root from Debian's packages; or without, from the vendor's image of a board that has one.
 
     $SOURCE_DATE_EPOCH is the time that all files bear; without it, the time of the newest file of the program.
 
@@ -43,7 +49,11 @@ def build_image(
     began = time.monotonic()
     with told_errors(), steps_shown(quiet=as_json) as told:
         shop = Workshop(TREE, cache.absolute(), out.absolute(), epoch_s())
-        made = build(board_of(board), release or version("edgetwin"), shop, told, certificates(keyring))
+        name = release or version("edgetwin")
+        if from_image is not None:
+            made = adapt(board_of(board), from_image, name, shop, told)
+        else:
+            made = build(board_of(board), name, shop, told, certificates(keyring))
     if as_json:
         typer.echo(json.dumps({name: str(path) for name, path in asdict(made).items()}))
         return

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -62,6 +62,8 @@ class ImageManifest(BaseModel):
     wheels: str
     provisioning: TakesProvisioning | None = None
     """None: of an image that looks for none."""
+    base_sha256: str = ""
+    """Of the vendor's image that it was made of, as it was fetched."""
     components: tuple[Component, ...]
 
 
@@ -85,11 +87,19 @@ def read_manifest(image: Path) -> ImageManifest | None:
 
 def components_of(root: Path, wheels: Iterable[Path]) -> tuple[Component, ...]:
     """All packages that dpkg knows in a root file system, and all wheels."""
+    return components((root / "var/lib/dpkg/status").read_text(encoding="utf-8"), wheels)
+
+
+def components(status: str, wheels: Iterable[Path], debs: Iterable[Path] = ()) -> tuple[Component, ...]:
+    """All packages of dpkg's status file and all that are to be installed yet, and all wheels."""
     found = []
-    for block in (root / "var/lib/dpkg/status").read_text(encoding="utf-8").split("\n\n"):
+    for block in status.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line and not line.startswith(" "))
         if "Package" in fields and "Version" in fields:
             found.append(Component(kind="deb", name=fields["Package"], version=fields["Version"]))
+    for deb in debs:
+        name, version = deb.name.split("_")[:2]
+        found.append(Component(kind="deb", name=name, version=unquote(version)))
     for wheel in wheels:
         name, version = wheel.name.split("-")[:2]
         found.append(Component(kind="pypi", name=name.replace("_", "-").lower(), version=version))
