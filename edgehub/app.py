@@ -382,7 +382,9 @@ async def _open_engine(
     drain = SqliteDrain(folder.database)
     drain.open()
     stack.callback(drain.close)
-    engine = TwinEngine(opened.store, clock=clock, executor=executor)
+    engine = TwinEngine(
+        opened.store, clock=clock, executor=executor, commit_interval_s=settings.store.commit_interval_s
+    )
     engine.open()
     stack.push_async_callback(engine.close)
     copying = asyncio.create_task(keep_copies(opened.store, folder, executor), name="copies of the twins")

@@ -32,6 +32,7 @@ from twin.settings_file import Loaded, Section, SettingsFile
 
 PREFIX: Final = "EDGETWIN_"
 _LEAST_MS: Final = 500
+_LONGEST_COMMIT_MS: Final = 300_000
 _TOPIC_NAME: Final = re.compile(r"[^/+#\s\0]{1,128}(/[^/+#\s\0]{1,128})?")
 NOT_SETTINGS: Final = frozenset({"EDGETWIN_CONFIG", "EDGETWIN_STATE"})
 
@@ -169,6 +170,28 @@ class HistorySettings(Section):
         return Limits(self.max_bytes, parsed_duration_ms(self.max_age) or 0, self.min_free_bytes)
 
 
+class StoreSettings(Section):
+    """How twins are kept on disk."""
+
+    commit_interval: Annotated[
+        str, Field(description="how long reports may wait for their commit; 0s: not, 30s: less wear of an SD card")
+    ] = "0s"
+
+    @field_validator("commit_interval")
+    @classmethod
+    def _is_duration(cls, duration: str) -> str:
+        interval_ms = parsed_duration_ms(duration)
+        if interval_ms is None or interval_ms > _LONGEST_COMMIT_MS:
+            message = f"{duration!r} is no interval of commits; write 0s or 30s, at most 5m"
+            raise ValueError(message)
+        return duration
+
+    @property
+    def commit_interval_s(self) -> float:
+        """The interval as a number."""
+        return (parsed_duration_ms(self.commit_interval) or 0) / 1000
+
+
 class CloudSettings(Section):
     """How the gateway speaks with the cloud."""
 
@@ -261,6 +284,7 @@ class Settings(Section):
     gateway: GatewaySettings = GatewaySettings()
     broker: BrokerSettings = BrokerSettings()
     dialects: DialectSettings = DialectSettings()
+    store: StoreSettings = StoreSettings()
     history: HistorySettings = HistorySettings()
     cloud: CloudSettings = CloudSettings()
     pods: PodSettings = PodSettings()

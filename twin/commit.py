@@ -2,6 +2,8 @@
 
 change ──> open commit ──(nothing running)──> writing on a thread ──> told: stored, or failed
                ^ changes that arrive meanwhile wait here
+
+Where storage wears out, what may wait does so for an interval, or until something comes that may not.
 """
 
 from __future__ import annotations
@@ -10,11 +12,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
+from typing import Final
 
 from twin.errors import StoreError
 from twin.store import Batch, Store
 
 log = logging.getLogger(__name__)
+
+MAX_WAITING: Final = 10_000
+"""Readings that may wait in memory for the interval to be over."""
 
 
 class Commit:
@@ -75,6 +81,7 @@ class GroupCommit:
         *,
         before: Callable[[Commit], None],
         after: Callable[[Commit, StoreError | None], None],
+        interval_s: float = 0.0,
     ) -> None:
         self.open = Commit()
         self._store = store
@@ -83,10 +90,22 @@ class GroupCommit:
         self._after = after
         self._running: asyncio.Task[None] | None = None
         self._wanted = False
+        self._interval_s = interval_s
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start_soon(self, *, now: bool) -> None:
+        """See to it that the open commit is written within the interval; at once without one, or if it is large."""
+        if now or not self._interval_s or len(self.open.batch.readings) >= MAX_WAITING:
+            self.start()
+        elif self._timer is None and not self._wanted:
+            self._timer = asyncio.get_running_loop().call_later(self._interval_s, self.start)
 
     def start(self) -> None:
         """See to it that the open commit is written; cheap to call for every change."""
         self._wanted = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._running is None:
             self._running = asyncio.get_running_loop().create_task(self._run(), name="group commit")
 

@@ -48,14 +48,19 @@ class Reported:
 class TwinEngine:
     """All twins of one site, in memory and in one store."""
 
-    def __init__(self, store: Store, *, clock: Clock, executor: Executor, site: Site = Site.EDGE) -> None:
+    def __init__(
+        self, store: Store, *, clock: Clock, executor: Executor, site: Site = Site.EDGE, commit_interval_s: float = 0.0
+    ) -> None:
+        """``commit_interval_s``: how long reports may wait for their commit; all else is committed at once."""
         self._store = store
         self._clock = clock
         self.site = site
         self._residents = Residents()
         self._twins = self._residents.known
         self._by_id, self._ticker = self._residents.by_id, Ticker()
-        self._commits = GroupCommit(store, executor, before=self._seal, after=self._settle)
+        self._commits = GroupCommit(
+            store, executor, before=self._seal, after=self._settle, interval_s=commit_interval_s
+        )
         self.replica = Replica(self._residents, self._ticker, self._commits, store, clock, executor, site)
         """The same twins as the other site sees them."""
         self._watchers = Watchers(self._by_id)
@@ -203,7 +208,7 @@ class TwinEngine:
         if twin.kept:
             readings = kept_readings(twin, values, marks, times, after=first, at=at, by=by, ticker=self._ticker)
             commit.batch.readings.extend(readings)
-        self._commits.start()
+        self._commits.start_soon(now=twin.delta_touched)  # somebody waits for what they desire
         if refused is None:
             return Reported(commit)
         return Reported(commit, refusal(key, refused), len(refused) == len(values.keys() | marks.keys()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from hardware.provision.file import FILE_NAME, VERSIONS
 
 Told = Callable[[str, float], None]
 """What is being done now, and how long the step before took, in seconds."""
+_RELEASE: Final = re.compile(r"[0-9]+(\.[0-9]+){1,3}((a|b|rc)[0-9]+)?(\.post[0-9]+)?(\.dev[0-9]+)?")
+"""As Python's distributions are numbered, for the program in the image has this name too."""
 SOURCES: Final = Path("/etc/apt/sources.list.d")
 
 
@@ -39,6 +42,9 @@ class Workshop:
 def build(board: BoardProfile, release: str, shop: Workshop, told: Told, keyring: str = "") -> Built:
     """Build an image. Raises BuildFailed; an image that was there before stands then."""
     _check(board)
+    if _RELEASE.fullmatch(release) is None:
+        message = f"{release!r} is no name of a release"
+        raise BuildFailed(message, remedy="Write one such as 1.4.2 or 1.5.0rc1.")
     shop.out.mkdir(parents=True, exist_ok=True)
     shop.cache.mkdir(parents=True, exist_ok=True)
     log = shop.out / f"{board.name}.build.log"
@@ -60,6 +66,7 @@ def build(board: BoardProfile, release: str, shop: Workshop, told: Told, keyring
         step("root file system")
         rootfs.unpacked(tools, tar, system_files(spec), root)
         wheels.lay_out(tools, house, board.arch, root / "opt/edgetwin/lib")
+        wheels.name_release(root / "opt/edgetwin/lib", release)
         components = components_of(root, wheels.wheels_of(house))
         rootfs.at_one_time(root, shop.epoch_s)
         step("partitions")

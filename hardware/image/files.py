@@ -37,6 +37,7 @@ def system_files(spec: ImageSpec) -> Iterator[SystemFile]:
     yield SystemFile("etc/nftables.conf", NFTABLES, 0o755)
     yield SystemFile("etc/systemd/system/edgetwin.service", hub_unit(PROGRAM))
     yield SystemFile("etc/systemd/system/edgetwin-provision.service", provision_unit(PROGRAM, PROVISIONING))
+    yield SystemFile("etc/tmpfiles.d/edgetwin.conf", _TMPFILES)
     yield SystemFile("etc/initramfs-tools/hooks/edgetwin", _HOOK, 0o755)
     yield SystemFile("etc/initramfs-tools/scripts/init-bottom/edgetwin", _init_bottom(spec), 0o755)
     yield SystemFile("etc/initramfs-tools/conf.d/edgetwin", "MODULES=most\nCOMPRESS=zstd\nRESUME=none\n")
@@ -68,7 +69,7 @@ def _fstab(spec: ImageSpec) -> str:
         if one.role is PartitionRole.BOOT
     ]
     data = next(one for one in spec.board.partitions if one.role is PartitionRole.DATA)
-    rows.append(f"PARTUUID={spec.uuid(data.name)} /data ext4 noatime,nofail 0 2")
+    rows.append(f"PARTUUID={spec.uuid(data.name)} /data ext4 noatime,commit=30,nofail 0 2")
     rows += [
         f"tmpfs {place} tmpfs nosuid,nodev,size={size} 0 0"
         for place, size in (("/tmp", "64M"), ("/var/tmp", "32M"), ("/var/log", "16M"))
@@ -96,6 +97,10 @@ def _rule(port: SerialPort) -> str:
     return ", ".join(['SUBSYSTEM=="tty"', *matches, f'SYMLINK+="gateway/{port.name}"']) + "\n"
 
 
+_TMPFILES: Final = f"""d /run/edgetwin 0700 {USER} {USER}
+L+ {STATE}/run - - - - /run/edgetwin
+"""
+"""What the hub says of itself every few seconds is for now: in memory it wears no storage."""
 _GPIO: Final = f'SUBSYSTEM=="gpio", KERNEL=="gpiochip*", GROUP="{USER}", MODE="0660"\n'
 """Without it GPIO chips are root's alone."""
 NFTABLES: Final = """#!/usr/sbin/nft -f
@@ -154,7 +159,7 @@ else
     e2fsck -p "$part" >/dev/null
 fi
 mkdir -p /data
-if mount -t ext4 -o noatime "$part" /data; then
+if mount -t ext4 -o noatime,commit=30 "$part" /data; then
     mkdir -p /data/etc/upper /data/etc/work {" ".join(f"/data/{name}" for name in _kept(spec.board))}
     mount -t overlay -o lowerdir="$rootmnt/etc",upperdir=/data/etc/upper,workdir=/data/etc/work overlay "$rootmnt/etc"
     mount -n -o move /data "$rootmnt/data"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from hardware import grubenv
 from hardware.board import PartitionRole
 from hardware.image.grub import SLOTS
 from hardware.image.spec import ImageSpec
@@ -17,7 +18,7 @@ TOOL: Final = "usr/local/sbin/grub-editenv"
 
 def rauc_files(spec: ImageSpec) -> Iterator[tuple[str, str, int]]:
     """Path, text and mode of each file. Without a keyring there are no updates: no key is trusted by default."""
-    yield TOOL, _TOOL, 0o755
+    yield TOOL, grubenv.TOOL, 0o755
     if spec.keyring:
         yield "etc/rauc/system.conf", system_conf(spec), 0o644
         yield KEYRING, spec.keyring, 0o644
@@ -46,12 +47,3 @@ def system_conf(spec: ImageSpec) -> str:
         device = f"/dev/disk/by-partuuid/{spec.uuid(part)}"
         lines += ["", f"[slot.rootfs.{number}]", f"device={device}", "type=ext4", f"bootname={bootname}"]
     return "\n".join([*lines, ""])
-
-
-_TOOL: Final = """#!/usr/bin/python3 -sP
-import sys
-
-from hardware.grubenv import main
-
-sys.exit(main(sys.argv[1:]))
-"""

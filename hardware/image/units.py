@@ -33,7 +33,7 @@ ProtectControlGroups=yes
 PrivateTmp=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
-ReadWritePaths={STATE}
+ReadWritePaths={STATE} -/run/edgetwin
 AmbientCapabilities=
 CapabilityBoundingSet=
 
@@ -57,7 +57,9 @@ Environment=EDGETWIN_STATE={STATE}
 WorkingDirectory=/
 ExecStart={program} hardware provision {file}
 ExecStartPost=/bin/chown -R {USER}: {STATE} /etc/edgetwin
+ExecStartPost=-/bin/chown -R -H {USER}: {STATE}/run
 ExecStopPost=/bin/chown -R {USER}: {STATE} /etc/edgetwin
+ExecStopPost=-/bin/chown -R -H {USER}: {STATE}/run
 Restart=on-failure
 RestartSec=5
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import compileall
 import hashlib
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -87,6 +88,15 @@ def lay_out(tools: Tools, wheelhouse: Path, arch: str, place: Path, runs_at: str
             invalidation_mode=mode,
             workers=os.cpu_count() or 1,
         )
+
+
+def name_release(place: Path, release: str) -> None:
+    """Have the program laid out there say that it is this release: the name of an image is that of what runs in it."""
+    (found,) = place.glob("edgetwin-*.dist-info")
+    metadata = found / "METADATA"
+    text = re.sub(r"^Version: .*$", f"Version: {release}", metadata.read_text(), count=1, flags=re.MULTILINE)
+    metadata.write_text(text)
+    found.rename(place / f"edgetwin-{release}.dist-info")
 
 
 def _for(arch: str) -> list[str]:

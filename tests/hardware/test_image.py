@@ -16,7 +16,7 @@ import pytest
 from hardware.board import PartitionRole
 from hardware.boards import board, boards
 from hardware.errors import BuildFailed
-from hardware.grubenv import NEW, changed
+from hardware.grubenv import NEW
 from hardware.image.build import Workshop, build
 from hardware.image.files import system_files
 from hardware.image.grub import SLOTS, grub_cfg
@@ -24,6 +24,7 @@ from hardware.image.manifest import Component, components_of, sbom
 from hardware.image.partitions import MIB, image_bytes, placed, table_script
 from hardware.image.spec import ImageSpec
 from hardware.image.tools import can_run
+from tests.hardware.test_grubenv import Environment
 
 SPEC = ImageSpec(board("qemu-x86-64"), "1.0.0", 1_700_000_000, "0" * 64)
 needs_grub = pytest.mark.skipif(shutil.which("grub-script-check") is None, reason="needs grub-common")
@@ -77,16 +78,17 @@ def test_an_update_gets_three_tries_and_then_the_old_system_comes_back() -> None
     assert slots == ["B", "B", "B", "A"]
 
 
-def test_tries_of_a_slot_that_was_marked_good_do_not_count() -> None:
-    now = changed(NEW, {"A_OK": "1", "A_TRY": "0"})
+def test_tries_of_a_slot_that_was_marked_good_do_not_count(tmp_path: Path) -> None:
+    now = Environment(tmp_path, NEW).set("A_OK=1", "A_TRY=0")
     for _ in range(10):  # power cuts before it could say that it is well
         slot, now = chosen(now)
         assert (slot, now["A_TRY"]) == ("A", "0")
 
 
-def test_an_update_that_fails_leaves_the_sure_slot_for_ever() -> None:
-    now = changed(NEW, {"A_OK": "1", "A_TRY": "0"})
-    now = changed(changed(now, {"B_OK": "0", "B_TRY": "0"}), {"B_OK": "1", "B_TRY": "0", "ORDER": "B A"})
+def test_an_update_that_fails_leaves_the_sure_slot_for_ever(tmp_path: Path) -> None:
+    environment = Environment(tmp_path, NEW)
+    for pairs in (("A_OK=1", "A_TRY=0"), ("B_OK=0", "B_TRY=0"), ("B_OK=1", "B_TRY=0", "ORDER=B A")):
+        now = environment.set(*pairs)
     slots = []
     for _ in range(8):
         slot, now = chosen(now)

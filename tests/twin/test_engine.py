@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
+from tests.twin.conftest import ScriptedStore
 from twin.document import DELETED
+from twin.engine import TwinEngine
 from twin.errors import InvalidValue, StoreError, UnknownProperty, UnknownTwin, VersionMismatch
 from twin.model import Kind, Quality, Reason, Section, TwinKey
 from twin.reading import PropertyMark
@@ -719,3 +721,47 @@ async def test_a_waiter_may_change_twins_when_it_is_told(tank, key, report):
     commit.on_end(lambda _: report({"raw": 2}).commit.on_end(lambda _: done.set()))
     await asyncio.wait_for(done.wait(), 5)
     assert tank.on_disk()[1]["reported", "raw", "edge"].value == 2
+
+
+async def test_reports_may_wait_for_their_commit_and_what_is_desired_may_not(tmp_path, clock, executor, tank_spec, key):
+    store = ScriptedStore(tmp_path / "state.db")
+    engine = TwinEngine(store, clock=clock, executor=executor, commit_interval_s=3600)
+    engine.open()
+    try:
+        await engine.define(tank_spec()).stored()
+        store.writes.clear()
+        waiting = [engine.report(key, {"raw": value}, {}, at=value, by="modbus").commit for value in range(5)]
+        await turns()
+        assert not store.writes
+        assert not any(commit.ended for commit in waiting), "nothing is answered before its commit"
+        await engine.set_desired(key, {"valve": 7}, by="anna").stored()
+        assert len(store.writes) == 1, "what waited goes with it"
+        assert all(commit.ended for commit in waiting)
+        answer = engine.report(key, {"valve": 7}, {}, at=9, by="modbus").commit
+        await answer.stored()
+        assert len(store.writes) == 2, "somebody waits for what they desired"
+        engine.report(key, {"raw": 9}, {}, at=9, by="modbus")
+        await engine.settled()
+        assert len(store.writes) == 3, "a request commits what it is answered with"
+        engine.report(key, {"raw": 10}, {}, at=9, by="modbus")
+    finally:
+        await engine.close()
+        store.close()
+    assert len(store.writes) == 4, "nothing is lost by an end"
+
+
+async def test_reports_wait_no_longer_than_the_interval(tmp_path, clock, executor, tank_spec, key):
+    store = ScriptedStore(tmp_path / "state.db")
+    engine = TwinEngine(store, clock=clock, executor=executor, commit_interval_s=0.05)
+    engine.open()
+    try:
+        await engine.define(tank_spec()).stored()
+        await engine.report(key, {"raw": 1}, {}, at=1, by="modbus").commit.stored()
+        store.writes.clear()
+        commits = [engine.report(key, {"raw": value}, {}, at=value, by="modbus").commit for value in range(2, 9)]
+        async with asyncio.timeout(10):
+            await commits[-1].stored()
+        assert len(store.writes) == 1
+    finally:
+        await engine.close()
+        store.close()
