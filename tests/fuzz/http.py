@@ -6,8 +6,9 @@ from contextlib import suppress
 
 import h11
 
+from mesh.planes.http.bad_message import BadMessage
 from mesh.planes.http.body import ChunkReader
-from mesh.planes.http.head import BadMessage, Blocks, Framing, check_unfinished, read_request, read_response
+from mesh.planes.http.head import Blocks, Framing, check_unfinished, read_request, read_response
 from tests.mesh.http.smuggling import REFUSED
 
 _BLOCKS = Blocks()

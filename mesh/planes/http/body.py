@@ -11,7 +11,8 @@ import re
 from enum import Enum
 from typing import Final, Protocol
 
-from mesh.planes.http.head import MAX_HEAD_BYTES, BadMessage
+from mesh.planes.http.bad_message import BadMessage
+from mesh.planes.http.head import MAX_HEAD_BYTES
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
 _MAX_SIZE_LINE: Final = 256

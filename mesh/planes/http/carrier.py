@@ -63,7 +63,7 @@ class HttpCarrier:
         front = self._fronts.get(frontend.key)
         try:
             if front is None:
-                self._fronts[frontend.key] = Front(frontend, self._shared.pools, self._shared.rng)
+                self._fronts[frontend.key] = Front(frontend, self._shared.pools, self._shared.rng, self._shared.lines)
             else:
                 front.update(frontend)
         except ValueError as bad:

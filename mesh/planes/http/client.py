@@ -17,9 +17,10 @@ from enum import Enum
 from typing import Final, cast
 
 from mesh.planes.http.answers import answer
+from mesh.planes.http.bad_message import BadMessage
 from mesh.planes.http.body import BodyReader, ChunkReader, LengthReader
 from mesh.planes.http.exchange import Exchange
-from mesh.planes.http.head import MAX_HEAD_BYTES, BadMessage, Framing, check_unfinished
+from mesh.planes.http.head import MAX_HEAD_BYTES, Framing, check_unfinished
 from mesh.planes.http.rules import Front, Plan
 from mesh.planes.http.shared import Shared, Times
 from mesh.tally import Tally
@@ -112,6 +113,9 @@ class ClientConnection(asyncio.Protocol):
             if plan is not None:  # the usual request: its head is known, and it has no body
                 self._stage = _ANSWER
                 self._exchange.begin(plan)
+                return
+            if data.find(b"\r\n\r\n") + 4 == len(data) <= MAX_HEAD_BYTES and not data.startswith(b"\r"):
+                self._take_head(data)
                 return
         self._take(data)
 
@@ -263,6 +267,16 @@ class ClientConnection(asyncio.Protocol):
                 self.stop()
         elif stage is _TUNNEL:
             self._exchange.through(data)
+
+    def _take_head(self, raw: bytes) -> None:
+        """What came is one head, and nothing else."""
+        self._since_s = self._shared.now()
+        try:
+            plan = self.front.plan(raw)
+        except BadMessage as bad:
+            self._refuse(bad)
+        else:
+            self._begin(plan)
 
     def _read_heads(self) -> None:
         self._reading = True

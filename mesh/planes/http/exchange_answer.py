@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Final
 
+from mesh.planes.http.bad_message import BadMessage
 from mesh.planes.http.body import chunk, last_chunk
 from mesh.planes.http.exchange_state import ExchangeState
-from mesh.planes.http.head import BadMessage, Framing, ResponseHead
+from mesh.planes.http.head import Framing, ResponseHead
 from mesh.planes.http.origin import OriginConnection
 from mesh.planes.http.reply import chunks, ends_with_connection, reply_head
 from mesh.planes.http.stale import may_keep

@@ -2,49 +2,34 @@
 
     request-line | status-line CRLF  *(name ":" value CRLF)  CRLF
 
-One regular expression proves a whole head; only then is it cut apart, so that nothing is cut from what was not proven.
+Regular expressions prove each line; only then is it cut apart, so that nothing is cut from what was not proven.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Final
 
-from mesh.errors import MeshError
+from mesh.planes.http.bad_message import BadMessage
+from mesh.planes.http.fields import HOP_BY_HOP, Field, Lines
 
 MAX_HEAD_BYTES: Final = 16_384
-MAX_HEADERS: Final = 100
 _KNOWN: Final = 256
 _KNOWN_BYTES: Final = 1024
 
-_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_FIELDS: Final = rb"((?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n"
 _REQUEST_LINE: Final = re.compile(rb"([A-Z][A-Z0-9_-]{0,31}) ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])")
-_BLOCK: Final = re.compile(_FIELDS)
-_RESPONSE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?\r\n" + _FIELDS)
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?")
 _HOST: Final = re.compile(rb"(?:([A-Za-z0-9._~%!$&'()*+;=-]*)|(\[[0-9A-Fa-f:.]+\]))(?::(\d{0,5}))?")
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#@]+)(/[^?]*)?(\?.*)?", re.IGNORECASE)
 _LENGTH: Final = re.compile(rb"\d{1,18}")
 _LONE_LINE_END: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)(?!\Z)")
 
-_HOP_BY_HOP: Final = frozenset(
-    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te transfer-encoding "
-    b"upgrade".split()
-)
-_MEANT_FOR_US: Final = _HOP_BY_HOP | {b"host", b"content-length", b"expect", b"http2-settings"}
-"""What has to be looked at; other headers only travel on."""
+_NOT_ONWARD: Final = HOP_BY_HOP | {b"host", b"http2-settings", b"expect"}
 _NEVER_NAMED: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie"))
 """What nobody may have removed on the way by naming it in Connection."""
 _IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
-
-
-class BadMessage(MeshError):
-    """A message that is refused; ``status`` is what its sender is told."""
-
-    def __init__(self, message: str, *, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Framing(Enum):
@@ -54,17 +39,6 @@ class Framing(Enum):
     LENGTH = "Content-Length"
     CHUNKED = "chunked"
     UNTIL_CLOSE = "until the connection ends"
-
-
-class Field:
-    """One header: its name in lower case, its value, and the line that it is sent on as."""
-
-    __slots__ = ("line", "name", "value")
-
-    def __init__(self, raw_name: bytes, value: bytes) -> None:
-        self.name = raw_name.lower()
-        self.value = value
-        self.line = b"%b: %b\r\n" % (raw_name, value)
 
 
 class Block:
@@ -82,10 +56,13 @@ class Block:
         "needs_id",
         "onward",
         "upgrade",
+        "values",
     )
 
     def __init__(self) -> None:
         self.fields: tuple[Field, ...] = ()
+        self.values: Mapping[bytes, bytes] = {}
+        """Of those that travel on, by name; several of one name are joined."""
         self.authority: bytes | None = None
         self.host = ""
         self.framing = Framing.NONE
@@ -106,22 +83,8 @@ class RequestHead:
     """
 
     __slots__ = (
-        "authority",
-        "block",
-        "close",
-        "expects_continue",
-        "fields",
-        "framing",
-        "has_body",
-        "host",
-        "idempotent",
-        "length",
-        "method",
-        "minor",
-        "path",
-        "query",
-        "upgrade",
-    )
+        "authority", "block", "close", "has_body", "host", "idempotent", "method", "minor", "path", "query",
+    )  # fmt: skip
 
     def __init__(self, method: bytes, minor: bool, block: Block) -> None:
         self.method = method
@@ -130,19 +93,38 @@ class RequestHead:
         self.path = self.query = b""
         self.authority = block.authority or b""
         self.host = block.host
-        self.fields = block.fields
-        self.framing = block.framing
-        self.length = block.length
         self.has_body = block.has_body
         self.close = block.close
-        self.upgrade = block.upgrade
-        self.expects_continue = block.expects_continue
         self.idempotent = method in _IDEMPOTENT
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The headers that travel on."""
+        return self.block.fields
+
+    @property
+    def framing(self) -> Framing:
+        """How the end of its body is found."""
+        return self.block.framing
+
+    @property
+    def length(self) -> int:
+        """Bytes of its body, where that is how its end is found."""
+        return self.block.length
+
+    @property
+    def upgrade(self) -> bytes:
+        """The protocol that it asks for instead; empty: none."""
+        return self.block.upgrade
+
+    @property
+    def expects_continue(self) -> bool:
+        """Its body waits for a 100."""
+        return self.block.expects_continue
 
     def value(self, name: bytes) -> bytes | None:
         """All values of a header, joined as one; None: it is not there."""
-        found = [field.value for field in self.fields if field.name == name]
-        return b", ".join(found) if found else None
+        return self.block.values.get(name)
 
 
 class ResponseHead:
@@ -173,26 +155,27 @@ class ResponseHead:
 class Blocks:
     """Headers that were read lately, by their very bytes: clients send the same ones with one path after another."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_lines")
 
-    def __init__(self) -> None:
+    def __init__(self, lines: Lines | None = None) -> None:
         self._known: dict[bytes, Block] = {}
+        self._lines = lines or Lines()
 
-    def read(self, lines: bytes) -> Block:
+    def read(self, text: bytes) -> Block:
         """Read the headers of an HTTP/1.1 request. Raises BadMessage."""
-        block = self._known.get(lines)
+        block = self._known.get(text)
         if block is None:
-            block = read_block(lines, minor=True)
-            if len(lines) <= _KNOWN_BYTES:
+            block = _read_block(self._lines.read(text), minor=True)
+            if len(text) <= _KNOWN_BYTES:
                 if len(self._known) >= _KNOWN:
                     self._known.clear()
-                self._known[lines] = block
+                self._known[text] = block
         return block
 
 
 def read_request(head: bytes, blocks: Blocks | None = None) -> RequestHead:
     """Read a whole head, up to and with its empty line. Raises BadMessage."""
-    line, _, lines = head.partition(b"\r\n")
+    line, _, text = head.partition(b"\r\n")
     found = _REQUEST_LINE.fullmatch(line)
     if found is None:
         raise _why_not(line)
@@ -201,7 +184,7 @@ def read_request(head: bytes, blocks: Blocks | None = None) -> RequestHead:
     if method == b"CONNECT":
         msg = "No tunnels are made here"
         raise BadMessage(msg, status=405)
-    block = blocks.read(lines) if minor and blocks is not None else read_block(lines, minor=minor)
+    block = blocks.read(text) if minor and blocks is not None else _read_block(Lines().read(text), minor=minor)
     request = RequestHead(method, minor, block)
     if target[:1] == b"/":
         request.path, mark, query = target.partition(b"?")
@@ -211,42 +194,18 @@ def read_request(head: bytes, blocks: Blocks | None = None) -> RequestHead:
     return request
 
 
-def read_block(lines: bytes, *, minor: bool) -> Block:
-    """Read the headers of a request, up to and with the empty line. Raises BadMessage."""
-    if not _BLOCK.fullmatch(lines):
-        msg = "A header is malformed: a space before the colon, a folded line or a forbidden character"
-        raise BadMessage(msg)
-    block = Block()
-    fields, ours = _fields(lines[:-2])
-    hosts = ours.get(b"host", [])
-    if len(hosts) > 1 or (not hosts and minor):
-        msg = "HTTP/1.1 wants exactly one Host"
-        raise BadMessage(msg)
-    if hosts:
-        block.authority, block.host = hosts[0], _host_name(hosts[0])
-    block.framing, block.length = _framing(ours, minor, Framing.NONE)
-    block.has_body = block.framing is Framing.CHUNKED or block.length > 0
-    options = _options(ours)
-    block.close = b"close" in options or (not minor and b"keep-alive" not in options)
-    block.upgrade = _upgrade(ours, options) if minor else b""
-    block.expects_continue = _expects_continue(ours) and minor
-    dropped = _HOP_BY_HOP | options | {b"host", b"http2-settings"}
-    if not block.expects_continue:
-        dropped |= {b"expect"}
-    block.fields = tuple([field for field in fields if field.name not in dropped])
-    return block
-
-
-def read_response(head: bytes) -> ResponseHead:
+def read_response(head: bytes, lines: Lines | None = None) -> ResponseHead:
     """Read a whole head, up to and with its empty line. Raises BadMessage."""
-    found = _RESPONSE.fullmatch(head)
+    line, _, text = head.partition(b"\r\n")
+    found = _STATUS_LINE.fullmatch(line)
     if found is None:
         msg = "The endpoint's answer is no HTTP/1.1"
         raise BadMessage(msg, status=502)
-    minor, status, lines = found.groups()
+    minor, status = found.groups()
     response = ResponseHead(int(status), minor == b"1")
     try:
-        fields, ours = _fields(lines)
+        fields = (lines or Lines()).read(text)
+        ours = _meant_for_us(fields)
         response.framing, response.length = _framing(ours, response.minor, Framing.UNTIL_CLOSE)
         options = _options(ours)
     except BadMessage as bad:
@@ -256,12 +215,11 @@ def read_response(head: bytes) -> ResponseHead:
         response.framing, response.length = Framing.NONE, 0
     response.close = b"close" in options or (not response.minor and b"keep-alive" not in options)
     response.upgrade = _upgrade(ours, options)
-    dropped = _HOP_BY_HOP | options
+    dropped = HOP_BY_HOP | options
     if response.status < 200 or response.status == 204:
         dropped |= {b"content-length"}
     response.fields = tuple([field for field in fields if field.name not in dropped])
-    first = b"HTTP/1.1" + head[8 : head.index(b"\r\n") + 2]
-    response.onward = first + b"".join([field.line for field in response.fields])
+    response.onward = b"HTTP/1.1%b\r\n" % line[8:] + b"".join([field.line for field in response.fields])
     known = response.framing is Framing.LENGTH or response.framing is Framing.NONE
     response.simple = response.status >= 200 and known and not response.close
     response.same = response.onward + b"\r\n" == head
@@ -287,20 +245,43 @@ def _why_not(line: bytes) -> BadMessage:
     return BadMessage("The first line is no request")
 
 
-def _fields(lines: bytes) -> tuple[list[Field], dict[bytes, list[bytes]]]:
-    """Return all headers, and the values of those that are meant for us."""
-    fields = []
+def _read_block(fields: list[Field], *, minor: bool) -> Block:
+    block = Block()
+    ours = _meant_for_us(fields)
+    hosts = ours.get(b"host", [])
+    if len(hosts) > 1 or (not hosts and minor):
+        msg = "HTTP/1.1 wants exactly one Host"
+        raise BadMessage(msg)
+    if hosts:
+        block.authority, block.host = hosts[0], _host_name(hosts[0])
+    block.framing, block.length = _framing(ours, minor, Framing.NONE)
+    block.has_body = block.framing is Framing.CHUNKED or block.length > 0
+    options = _options(ours)
+    block.close = b"close" in options or (not minor and b"keep-alive" not in options)
+    block.upgrade = _upgrade(ours, options) if minor else b""
+    block.expects_continue = _expects_continue(ours) and minor
+    dropped = _NOT_ONWARD | options if options else _NOT_ONWARD
+    if block.expects_continue:
+        dropped -= {b"expect"}
+    block.fields = tuple([field for field in fields if field.name not in dropped])
+    block.values = _values(block.fields)
+    return block
+
+
+def _meant_for_us(fields: Iterable[Field]) -> dict[bytes, list[bytes]]:
     ours: dict[bytes, list[bytes]] = {}
-    for line in lines.split(b"\r\n")[:-1]:
-        name, _, value = line.partition(b":")
-        field = Field(name, value.strip(b" \t"))
-        fields.append(field)
-        if field.name in _MEANT_FOR_US:
+    for field in fields:
+        if field.ours:
             ours.setdefault(field.name, []).append(field.value)
-    if len(fields) > MAX_HEADERS:
-        msg = f"More than {MAX_HEADERS} headers"
-        raise BadMessage(msg, status=431)
-    return fields, ours
+    return ours
+
+
+def _values(fields: Iterable[Field]) -> Mapping[bytes, bytes]:
+    values: dict[bytes, bytes] = {}
+    for field in fields:
+        before = values.get(field.name)
+        values[field.name] = field.value if before is None else b"%b, %b" % (before, field.value)
+    return values
 
 
 def _take_other_target(request: RequestHead, target: bytes) -> None:

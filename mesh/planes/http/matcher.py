@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 from urllib.parse import unquote_plus
 
@@ -33,36 +33,57 @@ class _Candidate(Generic[R]):
     order: int
     found: Found[R]
     method: bytes
-    tests: tuple[Callable[[RequestHead], bool], ...]
+    test: Callable[[RequestHead], bool] | None
 
 
-@dataclass(slots=True)
 class _Host(Generic[R]):
-    """All that may be for one host name, by path."""
+    """All that may be for one host name, by path: each known path has what its shorter prefixes have, in order."""
 
-    exact: dict[str, list[_Candidate[R]]] = field(default_factory=dict)
-    prefixes: dict[str, list[_Candidate[R]]] = field(default_factory=dict)
-    patterns: list[tuple[re.Pattern[str], _Candidate[R]]] = field(default_factory=list)
+    __slots__ = ("_exact", "_longest", "_patterns", "_prefixes")
+
+    def __init__(self, candidates: Iterable[tuple[_Candidate[R], HttpMatch]]) -> None:
+        exact: dict[bytes, list[_Candidate[R]]] = {}
+        prefixes: dict[bytes, list[_Candidate[R]]] = {b"": []}
+        self._patterns: list[tuple[re.Pattern[str], _Candidate[R]]] = []
+        for candidate, match in candidates:
+            if match.path_type is MatchType.REGEX:
+                self._patterns.append((_pattern(match.path), candidate))
+            elif match.path_type is MatchType.EXACT:
+                exact.setdefault(match.path.encode(), []).append(candidate)
+            else:
+                prefixes.setdefault(match.path.rstrip("/").encode(), []).append(candidate)
+        self._prefixes: dict[bytes, list[_Candidate[R]]] = {}
+        self._longest = 0
+        for prefix in sorted(prefixes, key=len):
+            shorter = self._under(prefix) if prefix else []
+            self._prefixes[prefix] = _in_order(shorter, prefixes[prefix])
+            self._longest = len(prefix)
+        self._exact = {path: _in_order(self._under(path), some) for path, some in exact.items()}
 
     def find(self, head: RequestHead) -> Found[R] | None:
-        path = head.path.decode("ascii")
-        candidates = self.exact.get(path)
-        prefixes = self.prefixes
-        if prefixes:
-            candidates = _with(candidates, prefixes.get(""))
-            end = path.find("/", 1)
-            while end > 0:
-                candidates = _with(candidates, prefixes.get(path[:end]))
-                end = path.find("/", end + 1)
-            candidates = _with(candidates, prefixes.get(path))
-        for pattern, candidate in self.patterns:
-            if pattern.fullmatch(path):
-                candidates = _with(candidates, [candidate])
+        path = head.path
+        candidates = self._exact.get(path) or self._under(path)
+        if self._patterns:
+            text = path.decode("ascii")
+            holding = [candidate for pattern, candidate in self._patterns if pattern.fullmatch(text)]
+            candidates = _in_order(candidates, holding)
         method = head.method
-        for candidate in candidates or ():
-            if (not candidate.method or candidate.method == method) and all(test(head) for test in candidate.tests):
+        for candidate in candidates:
+            if (not candidate.method or candidate.method == method) and (not candidate.test or candidate.test(head)):
                 return candidate.found
         return None
+
+    def _under(self, path: bytes) -> list[_Candidate[R]]:
+        """Those of the longest prefix of whole path elements, which has those of the shorter ones."""
+        prefixes = self._prefixes
+        if (found := prefixes.get(path)) is not None:
+            return found
+        end = path.rfind(b"/", 0, self._longest + 1)
+        while end > 0:
+            if (found := prefixes.get(path[:end])) is not None:
+                return found
+            end = path.rfind(b"/", 0, end)
+        return prefixes[b""]
 
 
 class Matcher(Generic[R]):
@@ -100,10 +121,7 @@ def host_holds(patterns: Iterable[str], host: str) -> bool:
     return any(pattern == host or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in patterns)
 
 
-def _with(some: list[_Candidate[R]] | None, more: list[_Candidate[R]] | None) -> list[_Candidate[R]] | None:
-    """Both lists as one, in their order."""
-    if more is None or some is None:
-        return some if more is None else more
+def _in_order(some: list[_Candidate[R]], more: list[_Candidate[R]]) -> list[_Candidate[R]]:
     return sorted(some + more, key=_order)
 
 
@@ -113,21 +131,14 @@ def _order(candidate: _Candidate[R]) -> int:
 
 def _candidate(position: int, number: int, rule: R, match: HttpMatch) -> _Candidate[R]:
     tests = [_header_test(one) for one in match.headers] + [_query_test(one) for one in match.query]
-    return _Candidate(position * 1000 + number, Found(rule, match), match.method.encode("ascii"), tuple(tests))
+    test = (tests[0] if len(tests) == 1 else lambda head: all(one(head) for one in tests)) if tests else None
+    return _Candidate(position * 1000 + number, Found(rule, match), match.method.encode("ascii"), test)
 
 
 def _host(listed: Iterable[tuple[frozenset[str], _Candidate[R], HttpMatch]], name: str) -> _Host[R]:
-    host: _Host[R] = _Host()
-    for hosts, candidate, match in listed:
-        if hosts and not (name and host_holds(hosts, name)):
-            continue
-        if match.path_type is MatchType.REGEX:
-            host.patterns.append((_pattern(match.path), candidate))
-        elif match.path_type is MatchType.EXACT:
-            host.exact.setdefault(match.path, []).append(candidate)
-        else:
-            host.prefixes.setdefault(match.path.rstrip("/"), []).append(candidate)
-    return host
+    return _Host(
+        (candidate, match) for hosts, candidate, match in listed if not hosts or (name and host_holds(hosts, name))
+    )
 
 
 def _pattern(text: str) -> re.Pattern[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from mesh.planes.http import dial
-from mesh.planes.http.head import BadMessage, Framing, ResponseHead
+from mesh.planes.http.bad_message import BadMessage
+from mesh.planes.http.head import Framing, ResponseHead
 from mesh.planes.http.origin import OriginConnection
 from mesh.planes.http.rules import Backing, Plan, RuleState, mirrored
 from mesh.planes.http.shared import Shared

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from mesh.model.routes import Filter, HeaderModifier, HttpMatch, MatchType, PathModifier, Redirect, Rewrite
-from mesh.planes.http.head import Field, Framing, RequestHead, ResponseHead
+from mesh.planes.http.fields import FORWARDED, Field
+from mesh.planes.http.head import Framing, RequestHead, ResponseHead
 
-_FORWARDED: Final = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -50,7 +50,9 @@ def _lines(head: RequestHead, fields: Iterable[Field], host: bytes) -> tuple[byt
     needs_id = True
     for field in fields:
         name = field.name
-        if name in _FORWARDED:
+        if field.plain:
+            lines.append(field.line)
+        elif name in FORWARDED:
             before = forwarded.get(name)
             forwarded[name] = field.value if before is None else before + b", " + field.value
         elif name != b"host":

@@ -7,8 +7,10 @@ import select
 from enum import Enum
 from typing import Final, Protocol, cast
 
+from mesh.planes.http.bad_message import BadMessage
 from mesh.planes.http.body import BodyReader, ChunkReader, LengthReader, UntilCloseReader
-from mesh.planes.http.head import MAX_HEAD_BYTES, BadMessage, Framing, ResponseHead, read_response
+from mesh.planes.http.fields import Lines
+from mesh.planes.http.head import MAX_HEAD_BYTES, Framing, ResponseHead, read_response
 from mesh.planes.http.pool import Pool
 from mesh.upstream import Target
 
@@ -74,15 +76,16 @@ _OVER: Final = _Stage.OVER
 class Heads:
     """Heads that were read lately, by their very bytes: endpoints send the same ones again and again."""
 
-    __slots__ = ("get", "known")
+    __slots__ = ("_lines", "get", "known")
 
-    def __init__(self) -> None:
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
         self.known: dict[bytes, ResponseHead] = {}
         self.get = self.known.get
 
     def read(self, raw: bytes) -> ResponseHead:
         """Read a head that is not known. Raises BadMessage."""
-        head = read_response(raw)
+        head = read_response(raw, self._lines)
         if len(raw) <= _HEAD_BYTES:
             if len(self.known) >= _HEADS:
                 self.known.clear()

@@ -13,6 +13,7 @@ from mesh.model.programme import BackendGroup, BoundRule, Frontend
 from mesh.model.routes import Backend, Filter, HeaderModifier, HttpMatch, Mirror, Redirect
 from mesh.monitor import Share
 from mesh.planes.http.affinity import Affinity
+from mesh.planes.http.fields import Lines
 from mesh.planes.http.head import Blocks, RequestHead, read_request
 from mesh.planes.http.matcher import Matcher
 from mesh.planes.http.onward import Onward
@@ -168,12 +169,12 @@ class Plan:
 class Front:
     """A frontend whose rules may change under its open connections: they count for the next request."""
 
-    def __init__(self, frontend: Frontend, pools: Pools, rng: Random) -> None:
+    def __init__(self, frontend: Frontend, pools: Pools, rng: Random, lines: Lines) -> None:
         self._pools = pools
         self._rng = rng
         self._rules: dict[BoundRule, RuleState] = {}
         self.frontend = frontend
-        self._blocks = Blocks()
+        self._blocks = Blocks(lines)
         self._seen: set[int] = set()
         self.plans: dict[bytes, Plan] = {}
         """Of heads without a body, by their very bytes."""

@@ -9,6 +9,7 @@ from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
+from mesh.planes.http.fields import Lines
 from mesh.planes.http.origin import Heads
 from mesh.planes.http.pool import Pools
 from mesh.planes.http.stale import StaleAnswers
@@ -78,7 +79,8 @@ class Shared:
     dialer: Dialer | None = None
     offline: Callable[[], bool] = lambda: False
     stale: StaleAnswers = field(default_factory=StaleAnswers)
-    heads: Heads = field(default_factory=Heads)
+    lines: Lines = field(default_factory=Lines)
+    heads: Heads = field(init=False)
     clients: set[ClientConnection] = field(default_factory=set)
     under_way: set[ExchangeState] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -93,6 +95,7 @@ class Shared:
     _last_left: asyncio.Event | None = None
 
     def __post_init__(self) -> None:
+        self.heads = Heads(self.lines)
         self.id_prefix = b"%016x" % self.rng.getrandbits(64)
 
     def send(self, transport: asyncio.WriteTransport, wire: bytes) -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh.planes.http.bad_message import BadMessage
 from mesh.planes.http.body import ChunkReader, LengthReader, chunk, last_chunk
-from mesh.planes.http.head import BadMessage
 
 pytestmark = pytest.mark.fast
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mesh.planes.http.bad_message import BadMessage
 from mesh.planes.http.head import (
     MAX_HEAD_BYTES,
-    BadMessage,
     Blocks,
     Framing,
     check_unfinished,
