@@ -133,7 +133,9 @@ class PeerSettings(Section):
 class MeshSettings(Section):
     """The mesh of the gateway."""
 
-    enabled: Annotated[Enabled, Field(description="auto: while there is a Service or route; on; off")] = Enabled.AUTO
+    enabled: Annotated[Enabled, Field(description="auto: while there is a Service, a route or a peer; on; off")] = (
+        Enabled.AUTO
+    )
     plane: Annotated[PlaneChoice, Field(description="what carries the bytes: auto, userspace or nftables")] = (
         PlaneChoice.AUTO
     )

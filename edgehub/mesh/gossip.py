@@ -12,10 +12,11 @@ from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Final
 
+from edgehub.mesh.learnt import Shape
 from mesh.frames import Vote, Votes
 from mesh.judging import Heard, Known, Spot, judged
 from mesh.model.policies import StaleRule
-from mesh.model.services import Endpoint, Origin, PortKey, Service, ServiceKey, Transport
+from mesh.model.services import AppProtocol, Endpoint, Origin, PortKey, Service, ServiceKey, Transport
 from mesh.registry import Said
 from twin.errors import InvalidMessage
 from twin.model import NAME, checked_name
@@ -37,6 +38,7 @@ class _Peer:
     lost_ms: int | None
     """Since when it is not reached; None: it is."""
     endpoints: Mapping[PortKey, tuple[Endpoint, ...]] = field(default_factory=lambda: _NOTHING)
+    shapes: Mapping[PortKey, Shape] = field(default_factory=dict)
     said: tuple[str, int] = ("", -1)
     votes: MeshVotes | None = None
     voted: tuple[str, int] = ("", -1)
@@ -86,10 +88,11 @@ class Gossip:
             _key(offer.of): tuple(_endpoint(one, peer, message.zone, near=known.near) for one in offer.endpoints)
             for offer in message.offers
         }
+        shapes = {_key(one.of): Shape(one.name, AppProtocol(one.app), one.headless) for one in message.offers}
         known.said = message.run, message.number
-        if offered == known.endpoints:
+        if (offered, shapes) == (known.endpoints, known.shapes):
             return False
-        known.endpoints = MappingProxyType(offered)
+        known.endpoints, known.shapes = MappingProxyType(offered), shapes
         return True
 
     def _took_votes(self, peer: str, known: _Peer, payload: bytes, now_ms: int) -> bool:
@@ -110,6 +113,10 @@ class Gossip:
             Said(Origin.PEER, peer.endpoints, name, heard=peer.lost_ms is None)
             for name, peer in sorted(self._peers.items())
         ]
+
+    def shapes(self) -> dict[PortKey, Shape]:
+        """What the ports are like that peers offer; of two that differ the first by name counts."""
+        return {key: one for _, peer in sorted(self._peers.items(), reverse=True) for key, one in peer.shapes.items()}
 
     def heard(self) -> tuple[str, ...]:
         """Peers that are reached."""
@@ -152,13 +159,14 @@ class Gossip:
 
     # -- what is told ----------------------------------------------------------------------------------------------
 
-    def offer(self, endpoints: Mapping[PortKey, tuple[Endpoint, ...]], zone: str) -> MeshEndpoints | None:
+    def offer(
+        self,
+        endpoints: Mapping[PortKey, tuple[Endpoint, ...]],
+        zone: str,
+        shapes: Mapping[PortKey, Shape] = MappingProxyType({}),
+    ) -> MeshEndpoints | None:
         """What this gateway offers now; None: that has been told."""
-        offers = tuple(
-            MeshOffer(of=_port(key), endpoints=[_written(one) for one in ones])
-            for key, ones in sorted(endpoints.items())
-            if ones
-        )
+        offers = tuple(_offer(key, ones, shapes.get(key, Shape())) for key, ones in sorted(endpoints.items()) if ones)
         if (zone, offers) == self._offers:
             return None
         self._offers = zone, offers
@@ -219,6 +227,16 @@ def _key(of: MeshPort) -> PortKey:
 def _port(key: PortKey) -> MeshPort:
     return MeshPort(
         namespace=key.service.namespace, service=key.service.name, port=key.port, transport=key.transport.value
+    )
+
+
+def _offer(key: PortKey, endpoints: Iterable[Endpoint], shape: Shape) -> MeshOffer:
+    return MeshOffer(
+        of=_port(key),
+        name=shape.name,
+        app=shape.app.value,
+        headless=shape.headless,
+        endpoints=[_written(one) for one in endpoints],
     )
 
 

@@ -154,4 +154,6 @@ class Mesh:
         enabled = self._place.settings.enabled
         if enabled is not Enabled.AUTO:
             return enabled is Enabled.ON
-        return self._told_pods or any(ref.kind in _WANTED for ref in self._sources.view().stored)
+        if self._told_pods or self._place.settings.peers:
+            return True
+        return any(ref.kind in _WANTED for ref in self._sources.view().stored)

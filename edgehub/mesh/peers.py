@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import Final
 
 from edgehub.cloud_keys import CloudKeys
 from edgehub.mesh.gossip import Gossip
+from edgehub.mesh.learnt import Shape
 from edgehub.mesh_settings import PeerSettings
 from mesh.frames import Vote, Votes
 from mesh.model.services import Endpoint, PortKey, Service
@@ -80,6 +82,10 @@ class Peers:
         """What they offer."""
         return self._gossip.said()
 
+    def shapes(self) -> dict[PortKey, Shape]:
+        """What the ports are like that they offer."""
+        return self._gossip.shapes()
+
     def heard(self) -> tuple[str, ...]:
         """Those that are reached."""
         return self._gossip.heard()
@@ -96,9 +102,14 @@ class Peers:
         """Peers that are not reached."""
         return [f"gateway {name} on this network is not reached" for name in self._silent]
 
-    def offer(self, endpoints: Mapping[PortKey, tuple[Endpoint, ...]], zone: str) -> None:
+    def offer(
+        self,
+        endpoints: Mapping[PortKey, tuple[Endpoint, ...]],
+        zone: str,
+        shapes: Mapping[PortKey, Shape] = MappingProxyType({}),
+    ) -> None:
         """Tell what this gateway offers, if it is other than before."""
-        message = self._gossip.offer(endpoints, zone)
+        message = self._gossip.offer(endpoints, zone, shapes)
         if message is not None:
             self._publish(topics.mesh_endpoints(self._own), encode(message), True)
 

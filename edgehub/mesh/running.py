@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -193,24 +193,25 @@ class Running:
 
     def _build(self) -> None:
         """Bring the table up to date with all that is known, and send what is other."""
-        built = self._tables.built(self._peers.said() if self._peers is not None else (), cloud=self._cloud)
+        others, told = (self._peers.said(), self._peers.shapes()) if self._peers is not None else ((), {})
+        built = self._tables.built(others, told, cloud=self._cloud)
         self._carrier.follow(built.table)
         if self._peers is not None:
-            self._peers.offer(built.own, self._tables.here.zone)
+            self._peers.offer(built.own, self._tables.here.zone, built.shapes)
             self._peers.keep(built.table.services.values())
             self._vote()
         self._rules = built.rules
         self._carrier.tell(Alarms(rules=built.rules))
         self._carrier.tell(Callers(names=dict(built.callers)))
         self._carrier.tell(Tunnels(places=self._tables.tunnels))
-        self._notice()
+        self._notice(built.learnt)
 
-    def _notice(self) -> None:
+    def _notice(self, learnt: Set[ServiceKey]) -> None:
         """Tell the gateway's own twin what the cloud has to know, where it is other."""
         tunnel = self._place.settings.tunnel
         now_ms = self._clock.now_us() // 1000
         own: dict[str, Value] = {
-            "interest": list(self._interest.of(self._carrier.table, self._tables.by_cloud(), now_ms)),
+            "interest": list(self._interest.of(self._carrier.table, self._tables.by_cloud() | learnt, now_ms)),
             "address": self._tables.here.address,
             "tunnel": tunnel.advertise or tunnel.listen,
             "zone": self._tables.here.zone,

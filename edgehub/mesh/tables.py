@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from edgehub.kubeapi.home import own_address
 from edgehub.mesh import alarms, here
 from edgehub.mesh.addresses import Addresses
+from edgehub.mesh.learnt import Shape, learnt, shapes_of
 from edgehub.mesh.notes import NOTES, notes_of
 from edgehub.mesh.translate import Translation, translate
 from mesh.model.alarms import AlarmRule
@@ -41,6 +42,10 @@ class Built:
     callers: Mapping[str, str]
     """Whose addresses are whose."""
     rules: tuple[AlarmRule, ...]
+    shapes: Mapping[PortKey, Shape]
+    """What the ports are like of Services that have a document here."""
+    learnt: frozenset[ServiceKey]
+    """Services that have none."""
 
 
 class Tables:
@@ -63,8 +68,8 @@ class Tables:
         """Whether this gateway has another address than when the last table was built."""
         return own_address() != self.here.address
 
-    def built(self, others: Iterable[Said], *, cloud: bool) -> Built:
-        """With what other gateways said; ``cloud``: whether it is reached."""
+    def built(self, others: Iterable[Said], told: Mapping[PortKey, Shape], *, cloud: bool) -> Built:
+        """With what other gateways said, and how ports are that they told of; ``cloud``: whether it is reached."""
         view = self._sources.view()
         self._read(view)
         self.here = here.Place(self._place.gateway, own_address(), self._place.settings.zone)
@@ -72,7 +77,8 @@ class Tables:
         own = here.endpoints(view, offered, self.here)
         listed = self._translation.table
         said: Sequence[Said] = (Said(Origin.HERE, own), Said(Origin.CLOUD, heard=cloud), *others)
-        services = merged(listed.services.values(), said, self._place.gateway)
+        more = learnt(told, listed.services.keys(), self._addresses.of)
+        services = merged([*listed.services.values(), *more.values()], said, self._place.gateway)
         if self._addresses.forget(services):
             self._engine.note(NOTES, _ADDRESSES, self._addresses.note())
         return Built(
@@ -84,6 +90,8 @@ class Tables:
                 if one.address != self.here.address
             },
             alarms.rules_of(view),
+            shapes_of(listed.services.values()),
+            frozenset(more),
         )
 
     @property

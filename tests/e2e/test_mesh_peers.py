@@ -98,11 +98,13 @@ async def alarms(hub: Hub) -> str:
 async def test_gateways_without_a_cloud_use_each_other_drop_a_dead_one_and_take_it_back(lan):
     a, b, c = (lan[name] for name in NAMES)
     ports = free_ports(2)
-    await apply(a, service(), HEADLESS)  # it has no pod of its own
     for hub, name, port in ((b, "gw-b", ports[0]), (c, "gw-c", ports[1])):
         await apply(hub, service(), HEADLESS, web(hub, name, port))
     await answers(b, {"gw-b"})  # the nearest
+    told = await answers(a, {"gw-b", "gw-c"}, within_s=40)  # it has no document of it
+    await apply(a, service(), HEADLESS)  # nor a pod of its own
     address = await answers(a, {"gw-b", "gw-c"}, within_s=40)
+    assert address == told
     for hub in (a, b, c):
         await becomes(lambda one=hub: alive(one), 2, hub)
 

@@ -4,9 +4,22 @@
 from tests.mutants.mutant import Mutant
 
 GOSSIP = "edgehub.mesh.gossip"
+LEARNT = "edgehub.mesh.learnt"
 TOLD = ("tests/edgehub/mesh/test_gossip.py",)
+LEARNS = ("tests/edgehub/mesh/test_learnt.py",)
 
 PEER_MUTANTS = (
+    Mutant("peer_over_a_document", LEARNT, "if key.service not in known:", "if True:", LEARNS),
+    Mutant("peer_without_bound", LEARNT, "sorted(ports)[:MOST]", "sorted(ports)", LEARNS),
+    Mutant("peer_headless_for_one", LEARNT, "headless = all(", "headless = any(", LEARNS),
+    Mutant("peer_name_twice", LEARNT, '"" if shape.name in taken else shape.name', "shape.name", LEARNS),
+    Mutant(
+        "peer_shape_of_the_last",
+        GOSSIP,
+        "sorted(self._peers.items(), reverse=True)",
+        "sorted(self._peers.items())",
+        TOLD,
+    ),
     Mutant("peer_speaks_for_another", GOSSIP, "    if said != peer:\n", "    if False:\n", TOLD),
     Mutant("peer_offers_our_loopback", GOSSIP, "or (address.is_loopback and not near)", "or False", TOLD),
     Mutant("peer_names_any_service", GOSSIP, "        if NAME.fullmatch(name) is None:\n", "        if False:\n", TOLD),

@@ -43,9 +43,12 @@ class MeshEndpoint(Wire):
 
 
 class MeshOffer(Wire):
-    """A port with the endpoints behind it."""
+    """A port of a Service, for gateways that have no document of it, with the endpoints behind it."""
 
     of: MeshPort
+    name: Annotated[str, Field(max_length=63, pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$")] = ""
+    app: Literal["raw", "http", "tls"] = "raw"
+    headless: bool = False
     endpoints: Annotated[list[MeshEndpoint], Field(max_length=MOST_ENDPOINTS)]
 
 

@@ -1,16 +1,18 @@
 """What gateways on one network make of what they hear: who may speak for whom, which word is newer, who is gone."""
 
 import contextlib
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgehub.mesh.gossip import SILENT_MS, Gossip
+from edgehub.mesh.learnt import Shape
 from mesh.frames import Vote, Votes
 from mesh.judging import Heard, Known, judged
 from mesh.model.policies import StaleRule
-from mesh.model.services import Endpoint, Origin, PortKey, Service, ServiceKey, ServicePort, Transport
+from mesh.model.services import AppProtocol, Endpoint, Origin, PortKey, Service, ServiceKey, ServicePort, Transport
 from mesh.registry import Said, merged_service
 from twin.errors import EdgetwinError, InvalidMessage
 from twin.wire import topics
@@ -230,6 +232,26 @@ def test_what_is_offered_is_told_once_and_again_when_it_is_other():
     assert own.offer(dict(offered), "hall-1") is None
     assert own.offer({WEB: ()}, "hall-1").number == 2
     assert own.offered().offers == []
+
+
+def test_how_a_port_is_is_told_with_it():
+    own, heard = gossip("c", ("a",)), gossip()
+    offered = {WEB: (Endpoint("192.0.2.3", 8080, node="c"),)}
+    http = {WEB: Shape("http", AppProtocol.HTTP, headless=True)}
+    tell(heard, own.offer(offered, "", http))
+    assert heard.shapes() == http
+    assert tell(heard, own.offer(offered, "", {WEB: Shape("web")}))  # it is another
+    assert heard.shapes() == {WEB: Shape("web")}
+    # Of two that differ the first by name counts, every time.
+    tell(heard, offers("192.0.2.2", gateway="b"))
+    assert heard.shapes() == {WEB: Shape()}
+
+
+@pytest.mark.parametrize("name", ["Web", "a.b", "-a", "a" * 64, "a\n"])
+def test_a_port_that_is_called_what_no_port_may_be_is_refused(name):
+    text = encode(offers("192.0.2.3")).replace(b'"of":', f'"name":{json.dumps(name)},"of":'.encode())
+    with pytest.raises(EdgetwinError):
+        gossip().took("c", topics.mesh_endpoints("c"), text, 0)
 
 
 def test_what_was_found_is_told_until_the_endpoint_is_gone():
