@@ -98,7 +98,11 @@ CLOUD_COMMANDS: Final = {
 HARDWARE_COMMANDS: Final = {
     "boards": Entry("hardware.cli:boards", "List the boards that there are profiles for."),
     "build": Entry("hardware.image.cli:build_image", "Build the bootable image of a board."),
-    "bundle": Entry("hardware.image.bundle_cli:bundle", "Make the signed update of an image."),
+    "bundle": Entry(
+        "",
+        "Make and check signed bundles.",
+        {"image": Entry("hardware.image.bundle_cli:image_bundle", "Make the signed bundle of an image.")},
+    ),
     "deb": Entry("hardware.debian.cli:deb", "Make the Debian package of the gateway."),
     "disks": Entry("hardware.cli:disks", "List disks, and why each may be written or not."),
     "flash": Entry("hardware.flash.cli:flash", "Write an image to a disk, and prove it."),

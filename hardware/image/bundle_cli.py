@@ -1,4 +1,4 @@
-"""`edgetwin hardware bundle`: the signed update of an image."""
+"""`edgetwin hardware bundle image`: the signed update of an image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hardware.cli import told_errors
 from hardware.image.bundle import Signer, make_bundle
 
 
-def bundle(
+def image_bundle(
     image: Annotated[Path, typer.Argument(help="An image that `build` made; its manifest lies beside it.")],
     certificate: Annotated[Path, typer.Option("--cert", help="Certificate of who signs, PEM.")],
     key: Annotated[Path, typer.Option("--key", help="Its key, PEM.")],
@@ -26,7 +26,7 @@ def bundle(
 ) -> None:
     """Make the signed update of an image, for gateways whose image was built with --keyring.
 
-    Example: edgetwin hardware bundle images/edgetwin-x86-64.img --cert release.pem --key release.key
+    Example: edgetwin hardware bundle image images/edgetwin-x86-64.img --cert release.pem --key release.key
     """
     began = time.monotonic()
     with told_errors():

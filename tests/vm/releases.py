@@ -42,7 +42,9 @@ def bundle_of(image: Path, release: str, who: Signer, out: Path, *, broken: bool
         name_release(root / "opt/edgetwin/lib", release)
         if broken:
             program = root / PROGRAM
-            text = program.read_text().replace("main()\n", 'main() if "run" not in __import__("sys").argv else exit(1)\n')
+            text = program.read_text().replace(
+                "main()\n", 'main() if "run" not in __import__("sys").argv else exit(1)\n'
+            )
             program.write_text(text)
     made = make_bundle(copy, who, out, level=QUICK)
     copy.unlink()
@@ -79,9 +81,7 @@ def disk_of(bundles: list[Path], out: Path) -> Path:
 def _root_of(image: Path, folder: Path) -> Iterator[Path]:
     place = folder / "root"
     place.mkdir(exist_ok=True)
-    root = next(
-        one for one in placed(board("qemu-x86-64").partitions) if one.partition.role is PartitionRole.ROOT
-    )
+    root = next(one for one in placed(board("qemu-x86-64").partitions) if one.partition.role is PartitionRole.ROOT)
     options = f"loop,offset={root.offset},sizelimit={root.partition.size_bytes}"
     subprocess.run(["mount", "-t", "ext4", "-o", options, image, place], check=True, timeout=60)
     try:
