@@ -35,6 +35,7 @@ _STATUS: Final = (
 _STATUS_OF_CODE: Final = {
     "unauthorized": 401,
     "forbidden": 403,
+    "not_there": 404,
     "not_allowed": 403,
     "query_aborted": 503,
     "too_many": 429,
@@ -55,6 +56,12 @@ class Forbidden(EdgetwinError):
     """The role does not grant it."""
 
     code = "forbidden"
+
+
+class NotThere(EdgetwinError):
+    """There is nothing of that name."""
+
+    code = "not_there"
 
 
 class TooMany(EdgetwinError):

@@ -6,21 +6,19 @@ import asyncio
 import logging
 import ssl
 import sys
-import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
 from cloudsync.brokers import SERVERS
+from cloudsync.enrolled import Enrolled
 from cloudsync.identity.directory import Directory
 from cloudsync.identity.folder import GATEWAYS, CloudFolder
-from cloudsync.identity.model import AccountKind
 from cloudsync.identity.sql_store import identity_store
-from cloudsync.identity.store import IdentityStore
 from cloudsync.relay import Bounds, Relay
 from cloudsync.setup import RelaySetup, read_setup
 from mesh.tunnel.identity import RELAY_ALPN
-from twin.errors import EdgetwinError, StoreError
+from twin.errors import EdgetwinError
 from twin.parent import die_with_parent
 
 FAILED: Final = 5
@@ -40,45 +38,6 @@ def main() -> None:
     except (EdgetwinError, OSError) as error:
         sys.stderr.write(f"ERROR relay: {error}\n")
         sys.exit(FAILED)
-
-
-class Enrolled:
-    """Admits enrolled gateways with certificates that are not revoked. While the store does not answer, what was known
-    stands.
-    """
-
-    def __init__(self, directory: Directory, store: IdentityStore) -> None:
-        self._directory = directory
-        self._store = store
-        self._revoked: frozenset[int] = frozenset()
-        self._revision = -1
-
-    def admits(self, gateway: str, serial: int) -> bool:
-        """Whether it may use the relay."""
-        return self._directory.gateway(gateway) and serial not in self._revoked
-
-    async def refresh(self) -> bool:
-        """Read the revoked certificates if anything has changed; whether it has. Raises StoreError."""
-        revision = self._directory.revision
-        if revision == self._revision:
-            return False
-        revoked = await self._store.revoked(AccountKind.GATEWAY, int(time.time() * 1000))
-        self._revoked = frozenset(int(one.serial, 16) for one in revoked)
-        self._revision = revision
-        return True
-
-    async def follow(self, relay: Relay) -> None:
-        """End the connections of those who are revoked, until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            try:
-                async with asyncio.timeout(TIMEOUT_S):
-                    changed = await self.refresh()
-            except (StoreError, TimeoutError) as error:
-                log.debug("revocations are not followed: %s", error)
-                continue
-            if changed:
-                relay.look()
 
 
 class Contexts:
@@ -117,7 +76,7 @@ async def _serve(setup: RelaySetup) -> None:
         await relay.open(setup.host, setup.port)
         stack.push_async_callback(relay.close)
         log.info("gateways meet at %s:%d", setup.host, setup.port)
-        await enrolled.follow(relay)
+        await enrolled.follow(relay.look)
 
 
 if __name__ == "__main__":

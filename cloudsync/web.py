@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import secrets
+import ssl
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -16,17 +17,22 @@ import uvicorn
 from fastapi import FastAPI
 
 from cloudsync.brokers import SERVERS
+from cloudsync.bundle_routes import bundle_router
+from cloudsync.bundles import BundleFolder
 from cloudsync.clients import Clients
+from cloudsync.enrolled import Enrolled
 from cloudsync.http_errors import tell_errors
 from cloudsync.identity.admin_routes import admin_router
 from cloudsync.identity.audit import audit_log
 from cloudsync.identity.bearer import Bearer
+from cloudsync.identity.directory import Directory
 from cloudsync.identity.folder import GATEWAYS, USERS, CloudFolder
 from cloudsync.identity.rate import RateLimit
 from cloudsync.identity.routes import router
 from cloudsync.identity.service import Identities
 from cloudsync.identity.sql_store import identity_store
 from cloudsync.mosquitto_conf import CIPHERS
+from cloudsync.peer_certificate import ShowsCertificate
 from cloudsync.rest import refuse_clearly, rest_router
 from cloudsync.setup import WebSetup, read_setup
 from twin.clock import SystemClock
@@ -75,6 +81,11 @@ async def _serve(setup: WebSetup) -> None:
         bearer = Bearer(store, RateLimit(UNKNOWN_PER_MINUTE, time.monotonic))
         app.include_router(rest_router(clients.of, bearer))
         app.include_router(admin_router(identities, store, bearer))
+        directory = await stack.enter_async_context(Directory.at(setup.store_url))
+        enrolled = Enrolled(directory, store)
+        await enrolled.refresh()
+        stack.callback(asyncio.create_task(enrolled.follow(), name="revocations").cancel)
+        app.include_router(bundle_router(BundleFolder(folder.bundles), enrolled))
         app.include_router(router(identities, RateLimit(setup.joins_per_minute, time.monotonic), gateways.certificate))
         await server(app, setup.host, setup.port, folder).serve()
 
@@ -95,7 +106,10 @@ def server(app: FastAPI, host: str, port: int, folder: CloudFolder) -> uvicorn.S
         port=port,
         ssl_certfile=folder.certificate(SERVERS),
         ssl_keyfile=folder.key(SERVERS),
+        ssl_ca_certs=folder.certificate(GATEWAYS),
+        ssl_cert_reqs=ssl.CERT_OPTIONAL,  # gateways show theirs for bundles, people have none
         ssl_ciphers=CIPHERS,
+        http=ShowsCertificate,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -16,6 +16,7 @@ from typing import Final
 from cloudsync.api.server import Api
 from cloudsync.collector import relax
 from cloudsync.identity.directory import Directory
+from cloudsync.rollout.keeper import rolling_out
 from cloudsync.scheduler.keeper import scheduling
 from cloudsync.serving import WorkerOptions, serving
 from cloudsync.setup import WorkerSetup, read_setup
@@ -75,6 +76,7 @@ async def _serve(setup: WorkerSetup) -> None:
             sealer=sealer,
         ),
         scheduling(hub, store, sealer, options.name, known=directory.known, clock=clock),
+        rolling_out(hub, store, options.name, known=directory.known, clock=clock),
     ):
         relax()
         await ended.wait()

@@ -65,6 +65,26 @@ CLOUD_COMMANDS: Final = {
     "pods": Entry("cloudsync.ask.workloads:pods", "Show the cloud's pods, where they are and how."),
     "deployments": Entry("cloudsync.ask.workloads:deployments", "Show the cloud's Deployments."),
     "audit": Entry("cloudsync.ask.admin:audit", "Show who changed what."),
+    "rollout": Entry(
+        "",
+        "Bring a release to gateways, wave by wave.",
+        {
+            "start": Entry("cloudsync.rollout.cli:start", "Begin a rollout, or show who would be in which wave."),
+            "status": Entry("cloudsync.rollout.cli:status", "Show how rollouts are."),
+            "pause": Entry("cloudsync.rollout.cli:pause", "Order no further gateway to have it, for now."),
+            "resume": Entry("cloudsync.rollout.cli:resume", "Go on."),
+            "abort": Entry("cloudsync.rollout.cli:abort", "End it; take back what no gateway has begun."),
+        },
+    ),
+    "bundle": Entry(
+        "",
+        "Add, list and remove bundles of releases, for rollouts.",
+        {
+            "add": Entry("cloudsync.bundle_cli:add", "Check a bundle and keep it for gateways."),
+            "list": Entry("cloudsync.bundle_cli:list_", "List bundles."),
+            "remove": Entry("cloudsync.bundle_cli:remove", "Remove a bundle."),
+        },
+    ),
     "token": Entry(
         "",
         "Make, list and revoke join tokens for gateways.",

@@ -30,6 +30,8 @@ MAX_BUNDLE_BYTES: Final = 8 * 1024**3
 _VERSION: Final = r"^[A-Za-z0-9][A-Za-z0-9.+_~-]{0,63}$"
 _ORDER: Final = r"^[A-Za-z0-9._-]{0,64}$"
 
+Version = Annotated[str, Field(pattern=_VERSION)]
+
 W = TypeVar("W", bound=Wire)
 
 
@@ -59,7 +61,7 @@ class ReleaseState(StrEnum):
 class Release(Wire):
     """A release that a gateway shall run, and where its bundle is."""
 
-    version: Annotated[str, Field(pattern=_VERSION)]
+    version: Version
     url: Annotated[str, Field(pattern="^https://[^/]", max_length=2000, description="of the bundle")]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="of the bundle")]
     size: Annotated[int, Field(ge=1, le=MAX_BUNDLE_BYTES, description="of the bundle, in bytes")]

@@ -45,6 +45,11 @@ class CloudFolder:
         return self.path / "secrets.key"
 
     @property
+    def bundles(self) -> Path:
+        """Bundles of releases that the web server has for gateways, by their hash."""
+        return self.path / "bundles"
+
+    @property
     def run(self) -> Path:
         """What is true only while the cloud runs."""
         return self.path / "run"

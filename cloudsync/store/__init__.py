@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from cloudsync.store.rollouts import RolloutStore
 from cloudsync.store.workloads import WorkloadStore
 from twin.document import TwinDocument
 from twin.exchange import (
@@ -237,6 +238,8 @@ class CloudStore(Protocol):
 
     workloads: WorkloadStore
     """What the cloud itself is to have run, and where."""
+    rollouts: RolloutStore
+    """Bundles of releases, and their way to gateways."""
 
     async def open(self) -> None:
         """Connect and bring the schema up to date. Raises StoreTooNew for one of a later release."""

@@ -11,6 +11,8 @@ from cloudsync.store.answer import answer
 from cloudsync.store.cells import escaped, unescaped
 from cloudsync.store.database import Connection, Database, listed
 from cloudsync.store.history_tables import Periods
+from cloudsync.store.rollout_sql import SqlRollouts
+from cloudsync.store.rollouts import RolloutStore
 from cloudsync.store.schema import migrate
 from cloudsync.store.state_row import STATE, from_row
 from cloudsync.store.transaction import COMMAND, SqlTransaction, command_of, write_audit
@@ -37,6 +39,7 @@ class SqlStore:
         self._what = what
         self._query_max_s = query_max_s
         self.workloads: WorkloadStore = SqlWorkloads(database)
+        self.rollouts: RolloutStore = SqlRollouts(database)
 
     async def open(self) -> None:
         """Connect and bring the schema up to date. Raises StoreError, StoreTooNew."""

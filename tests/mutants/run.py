@@ -24,6 +24,7 @@ from tests.mutants.mesh_hub import HUB_MUTANTS
 from tests.mutants.mesh_rules import MESH_MUTANTS
 from tests.mutants.mutant import Mutant
 from tests.mutants.peer_rules import PEER_MUTANTS
+from tests.mutants.rollout_rules import ROLLOUT_MUTANTS
 from tests.mutants.rules import MUTANTS
 from tests.mutants.scheduler_rules import SCHEDULER_MUTANTS
 
@@ -34,6 +35,7 @@ ALL = (
     *IDENTITY_MUTANTS,
     *KUBE_MUTANTS,
     *SCHEDULER_MUTANTS,
+    *ROLLOUT_MUTANTS,
     *MESH_MUTANTS,
     *CORE_MUTANTS,
     *DNS_MUTANTS,

@@ -184,7 +184,7 @@ async def test_a_database_of_the_release_before_gets_the_new_tables_and_keeps_wh
         tx.state.tick = 7
     await made.close()
     with sqlite3.connect(path) as old:  # what 0001 left
-        for table in ("workload_state", "workload", "placement", "lease"):
+        for table in ("workload_state", "workload", "placement", "lease", "bundle", "rollout"):
             old.execute(f"DROP TABLE {table}")
         old.execute("ALTER TABLE gateway DROP COLUMN agreed")
         old.execute("UPDATE cloud_schema SET version = 1")

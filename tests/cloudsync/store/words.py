@@ -24,7 +24,7 @@ def desired(value, tick, *, site=Site.CLOUD, key=TANK, uid="u1", name="valve", *
 TABLES = (
     "run", "gateway", "twin", "spec", "label", "shape", "shape_property", "ended", "reported", "desired", "document",
     "note", "command", "audit", "series", "gap",
-    "workload", "placement", "lease",
+    "workload", "placement", "lease", "bundle", "rollout",
 )  # fmt: skip
 
 
