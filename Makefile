@@ -2,7 +2,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo scale-demo test test-vm docs check bench bench-long torture fuzz mutants lock clean setup setup-dev
+.PHONY: help demo scale-demo test test-vm test-vm-io docs check bench bench-long torture fuzz mutants lock clean setup setup-dev
 
 PYTHON := .venv/bin/python
 # Processes that share the tests out, file by file; most tests wait for other processes much of the time.
@@ -18,14 +18,14 @@ demo: setup ## set everything up and start a gateway with a demo plant (SECONDS=
 
 test: setup-dev ## every test but the long fault tests
 	@tools/peers.sh
-	@$(PYTHON) -m pytest -q --durations=5 -m "not torture and not vm" -n $(TESTERS) --dist loadfile
+	@$(PYTHON) -m pytest -q --durations=5 -m "not torture and not vm and not vm_io" -n $(TESTERS) --dist loadfile
 
 check: setup-dev ## format, lint, types, import layers and the fast tests, in less than a minute
 	@.venv/bin/ruff format --check --quiet . || { echo "error: run .venv/bin/ruff format ." >&2; exit 1; }
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/lint-imports --no-logo >.cache/layers.log 2>&1 || { cat .cache/layers.log >&2; exit 1; }
-	@$(PYTHON) -m pytest -q -m 'fast and not torture and not vm'
+	@$(PYTHON) -m pytest -q -m 'fast and not torture and not vm and not vm_io'
 
 scale-demo: setup-dev ## two brokers behind HAProxy, PostgreSQL, two workers, simulated gateways; one broker is killed
 	@tools/haproxy.sh
@@ -37,6 +37,9 @@ docs: setup-dev ## the pages as a site that can be read without a server, into .
 
 test-vm: setup-dev ## build an image and boot it in qemu (root, some 3 minutes; mmdebstrap, qemu-system-x86, ovmf, mtools)
 	@$(PYTHON) -m pytest -q -rP -m vm tests/vm
+
+test-vm-io: setup-dev ## virtual machines with GPIO, serial ports, Bluetooth, watchdog (root; also qemu-system-arm, qemu-efi-aarch64, qemu-user-static)
+	@$(PYTHON) -m pytest -q -rP -m vm_io tests/vm
 
 bench: setup-dev ## measure the figures into docs/benchmarks.md (ONLY=name for one)
 	@tools/peers.sh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterable
@@ -34,7 +35,7 @@ def debian(tools: Tools, spec: ImageSpec, cache: Path, sources: Iterable[Path]) 
     kept = cache / f"root-{spec.board.arch}-{spec.root_key}.tar"
     if kept.exists():
         return kept
-    making = kept.with_suffix(".making.tar")
+    making = kept.with_suffix(f".{os.getpid()}.making.tar")
     leave_out = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT]
     words = [f"--variant={VARIANT}", "--mode=root", f"--architectures={spec.board.arch}", f"--hook-dir={_MERGED}"]
     words += [f"--include={','.join(spec.packages)}", '--aptopt=APT::Install-Recommends "false"']
@@ -48,7 +49,7 @@ def loader(tools: Tools, spec: ImageSpec, cache: Path, sources: Iterable[Path], 
     """The modules of the board's GRUB, whose architecture may not be this machine's. Raises BuildFailed."""
     kept = cache / f"loader-{spec.board.arch}-{'-'.join(spec.loader_packages)}.tar"
     if not kept.exists():
-        making = kept.with_suffix(".making.tar")
+        making = kept.with_suffix(f".{os.getpid()}.making.tar")
         words = ["--variant=extract", "--mode=root", f"--architectures={spec.board.arch}"]
         tools.run("mmdebstrap", *words, f"--include={','.join(spec.loader_packages)}", SUITE, making, *sources)
         making.replace(kept)
@@ -89,7 +90,7 @@ def unpacked(tools: Tools, tar: Path, files: Iterable[SystemFile], place: Path) 
     (kernel,) = sorted(one.name for one in (place / "lib/modules").iterdir())
     trimmed(place, kernel)
     tools.run(*chroot, "depmod", kernel)
-    tools.run(*chroot, "update-initramfs", "-c", "-k", kernel)
+    _initramfs(tools, tar, place, kernel)
     for name, target in (("vmlinuz", f"boot/vmlinuz-{kernel}"), ("initrd.img", f"boot/initrd.img-{kernel}")):
         (place / name).unlink(missing_ok=True)
         (place / name).symlink_to(target)
@@ -97,6 +98,24 @@ def unpacked(tools: Tools, tar: Path, files: Iterable[SystemFile], place: Path) 
         backup.unlink()
     shutil.rmtree(place / "var/log", ignore_errors=True)
     (place / "var/log").mkdir()
+
+
+def _initramfs(tools: Tools, tar: Path, place: Path, kernel: str) -> None:
+    """Make the initramfs, or take the one that was made of the same: it takes long, and under emulation minutes."""
+    told = hashlib.sha256(tar.name.encode())
+    for name in ("etc/initramfs-tools", "etc/fstab", "etc/modprobe.d", f"lib/modules/{kernel}/modules.dep"):
+        for file in sorted([place / name, *(place / name).rglob("*")]):
+            if file.is_file():
+                told.update(f"{file.relative_to(place)} ".encode() + hashlib.sha256(file.read_bytes()).digest())
+    kept = tar.with_name(f"initrd-{told.hexdigest()[:16]}.img")
+    made = place / f"boot/initrd.img-{kernel}"
+    if kept.exists():
+        shutil.copyfile(kept, made)
+        return
+    tools.run("chroot", place, "update-initramfs", "-c", "-k", kernel)
+    making = kept.with_suffix(f".{os.getpid()}.making")
+    shutil.copyfile(made, making)
+    making.replace(kept)
 
 
 def at_one_time(place: Path, epoch_s: int) -> None:

@@ -66,7 +66,10 @@ def _network(said: Provisioning, machine: Machine) -> StepResult:
             machine.remove(path)
     except OSError as error:
         return _failed("network", error)
-    return _files("network", files, machine, ("networkctl", "reload"), changed=bool(old))
+    units = [f"wpa_supplicant@{one.name}.service" for one in said.network if one.wifi is not None and one.name]
+    # A radio may not be there yet: its unit waits for it, and we do not.
+    radios = [("systemctl", "enable", *units), ("systemctl", "restart", "--no-block", *units)] if units else []
+    return _files("network", files, machine, ("networkctl", "reload"), *radios, changed=bool(old))
 
 
 def _time(said: Provisioning, machine: Machine) -> StepResult:
@@ -121,7 +124,7 @@ async def _cloud(said: Provisioning, machine: Machine) -> StepResult:
 
 
 def _files(
-    step: str, files: Iterable[MachineFile], machine: Machine, tell: tuple[str, ...], *, changed: bool = False
+    step: str, files: Iterable[MachineFile], machine: Machine, *tell: tuple[str, ...], changed: bool = False
 ) -> StepResult:
     """Write those that are other, and tell the running system when there was one."""
     try:
@@ -133,7 +136,7 @@ def _files(
         return _failed(step, error)
     if not changed:
         return StepResult(step=step, state=State.UNCHANGED)
-    why = machine.run(*tell)
+    why = next(filter(None, [machine.run(*one) for one in tell]), "")
     return StepResult(step=step, state=State.APPLIED, detail=f"in force at the next start: {why}" if why else "")
 
 

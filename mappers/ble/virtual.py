@@ -22,7 +22,7 @@ from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
 from bleak.exc import BleakDeviceNotFoundError, BleakError, BleakGATTProtocolError
 from bumble.att import ATT_Error
 from bumble.controller import Controller
-from bumble.core import BaseBumbleError
+from bumble.core import BaseBumbleError, PhysicalTransport
 from bumble.device import Connection, Device
 from bumble.gatt_client import CharacteristicProxy
 from bumble.hci import (
@@ -51,6 +51,17 @@ class _Ether(LocalLink):
     def send_ll_control_pdu(self, sender_address: Address, receiver_address: Address, packet: ControlPdu) -> None:
         if self.find_le_controller(receiver_address) is not None:
             super().send_ll_control_pdu(sender_address, receiver_address, packet)
+
+    def send_acl_data(
+        self, sender_controller: Controller, destination_address: Address, transport: PhysicalTransport, data: bytes
+    ) -> None:
+        """Send from the address that the connection was made with: BlueZ scans with others all the while."""
+        connection = sender_controller.le_connections.get(destination_address)
+        receiver = self.find_le_controller(destination_address)
+        if connection is None or receiver is None:
+            super().send_acl_data(sender_controller, destination_address, transport, data)
+            return
+        asyncio.get_running_loop().call_soon(receiver.on_link_acl_data, connection.self_address, transport, data)
 
 
 class _Controller(Controller):

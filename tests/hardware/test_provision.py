@@ -109,6 +109,13 @@ async def test_everything_is_applied_once_and_a_second_run_changes_nothing() -> 
     assert (machine.files, machine.writes, machine.ran) == (held, writes, ran)
 
 
+async def test_a_wireless_network_has_its_supplicant_started_now_and_at_each_start() -> None:
+    machine = FakeMachine()
+    await apply(said(), machine)
+    assert ("systemctl", "enable", "wpa_supplicant@wlan0.service") in machine.ran
+    assert ("systemctl", "restart", "--no-block", "wpa_supplicant@wlan0.service") in machine.ran
+
+
 async def test_what_a_file_does_not_say_is_left_as_it_is() -> None:
     machine = FakeMachine()
     steps = await apply(Provisioning.model_validate({"version": 1, "gateway": {"name": "hall-7"}}), machine)
