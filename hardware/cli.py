@@ -10,10 +10,10 @@ from typing import Annotated, Final
 import typer
 
 from hardware.boards import boards as all_boards
-from hardware.errors import HardwareError
 from hardware.flash.disk import Disk, disks_here
 from hardware.flash.refusal import refusals, size_text
 from twin.console import code_of, print_error
+from twin.errors import EdgetwinError
 from twin.show.table import console, plain_table
 
 Json = Annotated[bool, typer.Option("--json", help="JSON, one value.")]
@@ -54,7 +54,7 @@ def told_errors() -> Iterator[None]:
     """Say on stderr what failed and leave with its exit code; Ctrl-C too."""
     try:
         yield
-    except HardwareError as error:
+    except EdgetwinError as error:
         print_error(error)
         raise typer.Exit(code_of(error)) from None
     except KeyboardInterrupt:

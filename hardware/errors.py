@@ -11,6 +11,7 @@ HardwareError
 ├── BundleRefused     a bundle that this gateway does not take; nothing was changed
 ├── UpdateFailed      a release that could not be had, laid out or started; what ran before runs on
 │   └── UpdateBusy    another update is under way
+├── BootFailed        a board that did not start, or did not come to the cloud
 ├── BuildFailed       an image that could not be made; what was there before stands
 └── FlashFailed       the disk did not take the image; it is left without a partition table
     └── WrongReadBack     what was read back is not what was written
@@ -85,6 +86,12 @@ class UpdateBusy(UpdateFailed):
     """Another update is under way."""
 
     code = "update_busy"
+
+
+class BootFailed(HardwareError):
+    """A board that did not start, or did not come to the cloud."""
+
+    code = "boot_failed"
 
 
 class BuildFailed(HardwareError):

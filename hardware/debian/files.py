@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from hardware.debian.release import CURRENT, HOME, RELEASES
+from hardware.debian.release import CURRENT, HOME, PROVEN, RELEASES
 from hardware.image.files import SystemFile
 from hardware.image.units import STATE, USER, hub_unit
 
@@ -94,11 +94,17 @@ adduser --quiet --system --group --no-create-home --home {STATE} {USER}
 [ -d {STATE} ] || install -d -o {USER} -g {USER} -m 0700 {STATE}
 chown root:{USER} /etc/edgetwin
 chmod 0750 /etc/edgetwin
+switch() {{
+    ln -sfn "releases/{release}" "{HOME}/.$1.new"
+    mv -Tf "{HOME}/.$1.new" "{HOME}/$1"
+}}
 running=$(basename "$(readlink -f {CURRENT} || true)" | sed -E '{_AS_DEBIAN}')
 if [ ! -x {CURRENT}/bin/edgetwin ] || dpkg --compare-versions "{debian_version(release)}" gt "$running"; then
-    ln -sfn "releases/{release}" {HOME}/.current.new
-    mv -Tf {HOME}/.current.new {CURRENT}
+    switch current
+    switch proven
 fi
+# An update that is being tried must have something to go back to.
+[ -x {PROVEN}/bin/edgetwin ] || switch proven
 deb-systemd-helper unmask {UNIT} >/dev/null || true
 if deb-systemd-helper --quiet was-enabled {UNIT}; then
     deb-systemd-helper enable {UNIT} >/dev/null || true
@@ -124,7 +130,7 @@ _POSTRM: Final = f"""#!/bin/sh
 set -e
 case "$1" in
     remove)
-        rm -f {CURRENT} {HOME}/.current.new
+        rm -f {CURRENT} {PROVEN} {HOME}/previous {HOME}/.*.new
         rm -rf {RELEASES}
         rmdir --ignore-fail-on-non-empty {HOME} 2>/dev/null || true
         ;;

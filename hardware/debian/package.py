@@ -14,7 +14,7 @@ from hardware.debian import release as releases
 from hardware.debian.files import NAME, control_files, debian_version, package_files
 from hardware.errors import BuildFailed
 from hardware.image import rootfs, wheels
-from hardware.image.build import Steps, Told, Workshop
+from hardware.image.build import Steps, Told, Workshop, check_release
 from hardware.image.files import SystemFile
 from hardware.image.tools import Tools
 
@@ -25,6 +25,7 @@ _LEVEL: Final = "12"
 
 def make(arch: str, release: str, shop: Workshop, told: Told, clock: Callable[[], float] = time.monotonic) -> Path:
     """Make a package. Raises BuildFailed; a package that was there before stands then."""
+    check_release(release)
     shop.out.mkdir(parents=True, exist_ok=True)
     shop.cache.mkdir(parents=True, exist_ok=True)
     log = shop.out / f"{NAME}-{arch}.build.log"

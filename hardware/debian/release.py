@@ -13,6 +13,8 @@ from hardware.image.tools import Tools
 HOME: Final = "/opt/edgetwin"
 RELEASES: Final = f"{HOME}/releases"
 CURRENT: Final = f"{HOME}/current"
+PROVEN: Final = f"{HOME}/proven"
+"""The release to which an update goes back; while it is another than the current one, that is on trial."""
 PYTHON_OF_DEBIAN: Final = f"/usr/bin/python{wheels.PYTHON}"
 LIBRARIES: Final = f"lib/python{wheels.PYTHON}/site-packages"
 

@@ -16,7 +16,7 @@ from hardware.errors import BuildFailed
 from hardware.flash import blockmap
 from hardware.image import partitions, rootfs, wheels
 from hardware.image.files import system_files
-from hardware.image.keep import Built, Made, keep
+from hardware.image.keep import Built, Made, keep, kept
 from hardware.image.manifest import TakesProvisioning, components_of
 from hardware.image.spec import ImageSpec
 from hardware.image.tools import Tools, can_run
@@ -39,12 +39,17 @@ class Workshop:
     epoch_s: int
 
 
-def build(board: BoardProfile, release: str, shop: Workshop, told: Told, keyring: str = "") -> Built:
-    """Build an image. Raises BuildFailed; an image that was there before stands then."""
+def build(
+    board: BoardProfile, release: str, shop: Workshop, told: Told, keyring: str = "", *, reuse: bool = False
+) -> Built:
+    """Build an image. Raises BuildFailed; an image that was there before stands then.
+
+    ``reuse``: an image that is there and was made of the same is taken, which needs no root.
+    """
     _check(board)
-    if _RELEASE.fullmatch(release) is None:
-        message = f"{release!r} is no name of a release"
-        raise BuildFailed(message, remedy="Write one such as 1.4.2 or 1.5.0rc1.")
+    check_release(release)
+    if not reuse:
+        _check_root()
     shop.out.mkdir(parents=True, exist_ok=True)
     shop.cache.mkdir(parents=True, exist_ok=True)
     log = shop.out / f"{board.name}.build.log"
@@ -57,6 +62,10 @@ def build(board: BoardProfile, release: str, shop: Workshop, told: Told, keyring
     step("wheels")
     house = shop.cache / f"wheels-{board.arch}"
     spec = ImageSpec(board, release, shop.epoch_s, wheels.fetch(tools, shop.tree, board.arch, house), keyring)
+    if reuse:
+        if there := kept(spec, shop.out):
+            return there
+        _check_root()
     step("packages")
     sources = sorted([*SOURCES.glob("*.sources"), *SOURCES.glob("*.list")])
     tar = rootfs.debian(tools, spec, shop.cache, sources)
@@ -78,6 +87,13 @@ def build(board: BoardProfile, release: str, shop: Workshop, told: Told, keyring
         step("block map")
         made = blockmap.scan(image)
         return keep(spec, Made(image, made, _takes(board), components), shop.out)
+
+
+def check_release(release: str) -> None:
+    """Raise BuildFailed if that is no name of a release: it names files and folders, and releases have an order."""
+    if _RELEASE.fullmatch(release) is None:
+        message = f"{release!r} is no name of a release"
+        raise BuildFailed(message, remedy="Write one such as 1.4.2 or 1.5.0rc1.")
 
 
 class Steps:
@@ -109,6 +125,9 @@ def _check(board: BoardProfile) -> None:
         message = f"programs of {board.arch} cannot be run here, and a build runs those of the board's packages"
         remedy = "As root: apt-get install qemu-user-static arch-test; in a container, do so on its host."
         raise BuildFailed(message, remedy=remedy)
+
+
+def _check_root() -> None:
     if os.geteuid() != 0:
         message = "the files of an image belong to several users, which only root can make"
         raise BuildFailed(message, remedy="Run the command as root, or with sudo.")

@@ -62,6 +62,8 @@ class ImageManifest(BaseModel):
     wheels: str
     provisioning: TakesProvisioning | None = None
     """None: of an image that looks for none."""
+    inputs: str = ""
+    """Names all that it was made of."""
     base_sha256: str = ""
     """Of the vendor's image that it was made of, as it was fetched."""
     components: tuple[Component, ...]

@@ -63,6 +63,12 @@ class ImageSpec:
         said = [SUITE, VARIANT, self.board.arch, self.packages, self.epoch_s]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
+    def inputs(self, base_sha256: str = "") -> str:
+        """Names all that an image is made of: one of the same name need not be made again."""
+        board = self.board.model_dump_json()
+        said = [board, self.release, self.wheels, self.keyring, self.root_key, base_sha256]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
     def uuid(self, what: str) -> uuid.UUID:
         """An id of a disk, partition or file system that is the same in each build."""
         return uuid.uuid5(_NAMESPACE, f"{self.board.name} {what}")

@@ -13,13 +13,13 @@ from typing import BinaryIO, Final
 from hardware.board import BoardProfile
 from hardware.debian.files import UNITS
 from hardware.debian.package import put, stage
-from hardware.debian.release import CURRENT
+from hardware.debian.release import CURRENT, PROVEN
 from hardware.errors import BuildFailed, InvalidImage
 from hardware.flash import blockmap
 from hardware.flash.blockmap import BLOCK_BYTES
 from hardware.image import wheels
-from hardware.image.build import SOURCES, Steps, Told, Workshop
-from hardware.image.keep import Built, Made, keep, sha256_of
+from hardware.image.build import SOURCES, Steps, Told, Workshop, check_release
+from hardware.image.keep import Built, Made, keep, kept, sha256_of
 from hardware.image.manifest import TakesProvisioning, components
 from hardware.image.spec import ImageSpec
 from hardware.image.tools import Tools
@@ -43,12 +43,23 @@ _SPARE_FILES: Final = 1000
 
 
 def adapt(
-    board: BoardProfile, source: Path, release: str, shop: Workshop, told: Told, fetch: Fetch = wheels.fetch
+    board: BoardProfile,
+    source: Path,
+    release: str,
+    shop: Workshop,
+    told: Told,
+    fetch: Fetch = wheels.fetch,
+    *,
+    reuse: bool = False,
 ) -> Built:
-    """Make the image of a gateway of a vendor's image. Raises BuildFailed or InvalidImage; an older result stands."""
+    """Make the image of a gateway of a vendor's image. Raises BuildFailed or InvalidImage; an older result stands.
+
+    ``reuse``: an image that is there and was made of the same is taken.
+    """
     if board.image != "vendor":
         message = f"{board.name} is built from packages, not from a vendor's image"
         raise BuildFailed(message, remedy=f"Leave --from-image out: edgetwin hardware build {board.name}")
+    check_release(release)
     shop.out.mkdir(parents=True, exist_ok=True)
     shop.cache.mkdir(parents=True, exist_ok=True)
     log = shop.out / f"{board.name}.build.log"
@@ -58,6 +69,12 @@ def adapt(
         message = f"programs are missing that work on file systems, of {', '.join(missing)}"
         raise BuildFailed(message, remedy=f"As root: apt-get install {' '.join(missing)}")
     step = Steps(told, time.monotonic)
+    step("wheels")
+    house = shop.cache / f"wheels-{board.arch}"
+    spec = ImageSpec(board, release, shop.epoch_s, fetch(tools, shop.tree, board.arch, house))
+    base = _sha256_of(source)
+    if reuse and (there := kept(spec, shop.out, base)):
+        return there
     with tempfile.TemporaryDirectory(prefix=".build-", dir=shop.out) as folder:
         work = Path(folder)
         step("unpack")
@@ -68,9 +85,6 @@ def adapt(
         _copy(image, root.offset, root.length, part)
         fs = RootFs(tools, part)
         fs.check()
-        step("wheels")
-        house = shop.cache / f"wheels-{board.arch}"
-        spec = ImageSpec(board, release, shop.epoch_s, fetch(tools, shop.tree, board.arch, house))
         step("packages")
         status = _needed(fs, "/var/lib/dpkg/status")
         debs = _packages(tools, status, board, shop)
@@ -90,8 +104,16 @@ def adapt(
         step("block map")
         takes = TakesProvisioning(versions=VERSIONS, partition=boot.number, file=FILE_NAME)
         parts = components(status, wheels.wheels_of(house), debs)
-        made = Made(image, blockmap.scan(image), takes, parts, sha256_of(source))
+        made = Made(image, blockmap.scan(image), takes, parts, base)
         return keep(spec, made, shop.out)
+
+
+def _sha256_of(source: Path) -> str:
+    try:
+        return sha256_of(source)
+    except OSError as error:
+        message = f"the image {source} cannot be read: {error.strerror or error}"
+        raise InvalidImage(message, remedy="Name the vendor's image, as it was fetched.") from None
 
 
 def _layout(image: Path) -> tuple[Extent, Extent]:
@@ -139,7 +161,8 @@ def _placed(tree: Path) -> Iterator[Placed]:
 
 def _links(release: str) -> Iterator[Placed]:
     """What the package's own script does at its installation: the release that runs, services that start."""
-    yield Placed(CURRENT, target=f"releases/{release}")
+    for link in (CURRENT, PROVEN):
+        yield Placed(link, target=f"releases/{release}")
     yield Placed("/etc/systemd/system/multi-user.target.wants")
     for unit in vendor.ENABLED:
         yield Placed(f"/etc/systemd/system/multi-user.target.wants/{unit}", target=f"/{UNITS}/{unit}")

@@ -101,7 +101,8 @@ def test_a_package_is_installed_works_is_upgraded_removed_and_purged(debian: Deb
     state = debian.root / "var/lib/edgetwin"
     uid = int(debian.run("id", "-u", "edgetwin"))
     assert (state.stat().st_uid, state.stat().st_mode & 0o777) == (uid, 0o700)
-    assert (debian.root / "opt/edgetwin/current").readlink() == Path("releases/1.0.0")
+    for link in ("current", "proven"):
+        assert (debian.root / "opt/edgetwin" / link).readlink() == Path("releases/1.0.0")
     assert debian.there("etc/systemd/system/multi-user.target.wants/edgetwin.service")
     assert "(up)" in debian.run("sh", "-c", HUB_RUNS)
     assert debian.there(STATE)
@@ -109,7 +110,8 @@ def test_a_package_is_installed_works_is_upgraded_removed_and_purged(debian: Deb
     settings = debian.root / "etc/edgetwin/edgetwin.yaml"
     settings.write_text("log: {level: debug}\n")
     debian.install(new)
-    assert (debian.root / "opt/edgetwin/current").readlink() == Path("releases/1.1.0")
+    for link in ("current", "proven"):
+        assert (debian.root / "opt/edgetwin" / link).readlink() == Path("releases/1.1.0")
     assert not debian.there("opt/edgetwin/releases/1.0.0")
     assert settings.read_text() == "log: {level: debug}\n"
     assert debian.there(STATE)
@@ -121,6 +123,7 @@ def test_a_package_is_installed_works_is_upgraded_removed_and_purged(debian: Deb
     link.symlink_to("releases/2.0.0")
     debian.install(new)
     assert link.readlink() == Path("releases/2.0.0"), "an update's newer release was taken back"
+    assert (debian.root / "opt/edgetwin/proven").readlink() == Path("releases/1.1.0"), "its trial was ended"
 
     debian.run("dpkg", "--remove", "edgetwin")
     assert not debian.there("opt/edgetwin")
