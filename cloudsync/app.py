@@ -217,6 +217,8 @@ class Cloud:
             servers=self._settings.servers,
             identity=self._settings.identity,
             joins_per_minute=self._settings.web.joins_per_minute,
+            dashboard=self._settings.web.dashboard,
+            dashboard_hosts=(*hosts_to_serve(self._settings), *self._settings.web.hosts),
         )
         return self._child("web", "cloudsync.web", setup)
 

@@ -135,10 +135,19 @@ class AuditSettings(Section):
 
 
 class WebSettings(Section):
-    """The HTTPS server: joining, renewal, REST."""
+    """The HTTPS server: joining, renewal, REST, the dashboard."""
 
     listen: Annotated[str, Field(description="host:port; empty: none here")] = "0.0.0.0:8443"
     joins_per_minute: Annotated[int, Field(ge=1, le=100_000, description="from one address")] = 30
+    dashboard: Annotated[bool, Field(description="serve the page of the fleet")] = True
+    hosts: Annotated[
+        tuple[str, ...], Field(description="further names under which browsers may reach the page, as a list")
+    ] = ()
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _is_json_in_the_environment(cls, hosts: object) -> object:
+        return json.loads(hosts) if isinstance(hosts, str) else hosts
 
     @field_validator("listen")
     @classmethod

@@ -101,6 +101,9 @@ class WebSetup(ChildSetup):
     servers: Servers
     identity: IdentitySettings = IdentitySettings()
     joins_per_minute: int = 30
+    dashboard: bool = True
+    dashboard_hosts: tuple[str, ...] = ()
+    """Names under which browsers reach it."""
 
 
 class RelaySetup(ChildSetup):

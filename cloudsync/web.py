@@ -1,4 +1,4 @@
-"""The web process: ``python -m cloudsync.web``. HTTPS for joining and renewal; told what to do on standard input."""
+"""The web process: ``python -m cloudsync.web``. HTTPS for joining, REST and the dashboard; told what to do on stdin."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
@@ -20,6 +21,7 @@ from cloudsync.brokers import SERVERS
 from cloudsync.bundle_routes import bundle_router
 from cloudsync.bundles import BundleFolder
 from cloudsync.clients import Clients
+from cloudsync.dashboard import add_page, fleet_page
 from cloudsync.enrolled import Enrolled
 from cloudsync.http_errors import tell_errors
 from cloudsync.identity.admin_routes import admin_router
@@ -87,6 +89,11 @@ async def _serve(setup: WebSetup) -> None:
         stack.callback(asyncio.create_task(enrolled.follow(), name="revocations").cancel)
         app.include_router(bundle_router(BundleFolder(folder.bundles), enrolled))
         app.include_router(router(identities, RateLimit(setup.joins_per_minute, time.monotonic), gateways.certificate))
+        if setup.dashboard:
+            title = urlsplit(setup.servers.url).hostname or "cloud"
+            page = fleet_page(clients.of, store, title=title, names=setup.dashboard_hosts, sessions=folder.web_sessions)
+            stack.push_async_callback(page.close)
+            add_page(app, page)
         await server(app, setup.host, setup.port, folder).serve()
 
 

@@ -2,7 +2,7 @@
 # Sees that the real parts which the tests talk to are there: a C compiler, libmodbus, socat, stunnel, dbus-daemon,
 # kubectl, and node-opcua and modbus-serial where there is npm.
 # What only some need (libfiu and mkfs.xfs: the fault tests; podman and busybox: its pods; nft, wrk and the like: the
-# mesh) is installed where that is possible; without it they are skipped.
+# mesh; chromium: the dashboard) is installed where that is possible; without it they are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/system.sh
@@ -42,6 +42,7 @@ wanted() {
     done
     [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || echo netavark
     [ -x /bin/busybox ] || echo busybox-static
+    command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo chromium
     for program in nft:nftables wrk:wrk iperf3:iperf3 dnsperf:dnsperf dnsmasq:dnsmasq-base dig:bind9-dnsutils \
         conntrack:conntrack ip:iproute2; do
         PATH=$PATH:/usr/sbin command -v "${program%:*}" >/dev/null || echo "${program#*:}"

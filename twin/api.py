@@ -149,10 +149,11 @@ def send_reply(link: Link, caller: Caller, answer: BaseModel | EdgetwinError, *,
     """Send one reply to a caller. Raises LinkError only if it is ``strict``: else a time-out tells the caller."""
     if isinstance(answer, EdgetwinError):
         reply = Reply(error=ErrorBody(code=answer.code, message=answer.message, remedy=answer.remedy))
+        payload = encode(reply)
     else:
-        reply = Reply(result=answer.model_dump(mode="json", exclude_defaults=True))
+        payload = b'{"result":%b}' % encode(answer)  # a Reply, without turning the answer into a dict first
     try:
-        link.publish(caller.response_topic, encode(reply), qos=1, correlation=caller.correlation)
+        link.publish(caller.response_topic, payload, qos=1, correlation=caller.correlation)
     except (LinkError, InvalidName) as error:
         if strict:
             raise

@@ -50,6 +50,11 @@ class CloudFolder:
         return self.path / "bundles"
 
     @property
+    def web_sessions(self) -> Path:
+        """Who is logged in to the dashboard."""
+        return self.path / "web-sessions.json"
+
+    @property
     def run(self) -> Path:
         """What is true only while the cloud runs."""
         return self.path / "run"

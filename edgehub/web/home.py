@@ -75,6 +75,8 @@ class Web:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._runner is not None:
+                await supervisor.remove(self._runner)
             if self._socket is not None:
                 asyncio.get_running_loop().remove_reader(self._socket)
                 self._socket.close()

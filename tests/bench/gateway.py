@@ -12,7 +12,8 @@ from typing import Final
 
 from tests.bench import modbus_plant, plant
 from tests.bench.figure import Figure, Scale
-from tests.bench.rig import EDGETWIN, api, child, free_port, hub, hub_environment, modbus_server, pss_mb
+from tests.bench.open_page import Dashboard
+from tests.bench.rig import EDGETWIN, Hub, api, child, free_port, hub, hub_environment, modbus_server, pss_mb
 from twin.wire.api import DocumentSource
 
 _DEVICES: Final = 100
@@ -20,6 +21,7 @@ _KILLS: Final = 5
 _WAIT_S: Final = 20.0
 _POINTS: Final = 10
 _SETTLE_S: Final = 15.0
+_LOOK_S: Final = 8.0
 _LONG_SETTLE_S: Final = 60.0
 
 
@@ -70,6 +72,7 @@ async def memory(scale: Scale) -> list[Figure]:
         rate = (status.updates - before) / settle_s
         mapper = next(one.pid for one in status.children if one.name == "mapper")
         hub_mb, mapper_mb = pss_mb(running.pid), pss_mb(mapper)
+        looked_at_mb = await _looked_at(running, mapper)
         others = [one.name for one in status.children if one.name not in ("mapper", "mosquitto")]
     assert not others, f"processes that are not counted: {others}"
     wanted = _DEVICES * (_POINTS - 1)
@@ -79,11 +82,25 @@ async def memory(scale: Scale) -> list[Figure]:
         f" {_POINTS - 1} change, after {settle_s:g} s; broker not counted."
         " PSS shares library pages with the bench's own Python: on a gateway with nothing else it is some MB more"
     )
+    looked_at = "the same with a page of the dashboard open, and the process that serves it"
     return [
+        Figure("gateway.memory.dashboard", looked_at_mb, "MB", looked_at, reach=110, at_most=True),
         Figure("gateway.memory.hub", hub_mb, "MB", "PSS of the hub, same run", reach=80, at_most=True),
         Figure("gateway.memory.mapper", mapper_mb, "MB", "PSS of the mapper host, same run", reach=80, at_most=True),
         Figure("gateway.memory", hub_mb + mapper_mb, "MB", says, reach=80, at_most=True),
     ]
+
+
+async def _looked_at(running: Hub, mapper: int) -> float:
+    """Memory of all three while somebody looks."""
+    dashboard = await Dashboard.of(running)
+    await dashboard.login()
+    async with dashboard.read() as read:
+        await asyncio.sleep(_LOOK_S)
+        pid = next(one.pid for one in (await running.client.status()).children if one.name == "dashboard")
+        found = sum(map(pss_mb, (running.pid, mapper, pid)))
+    assert read.events > _LOOK_S, f"the page was told {read.events} times only"
+    return found
 
 
 def _twin() -> str:

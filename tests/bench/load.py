@@ -24,7 +24,7 @@ _SILENCE_S: Final = 10.0
 
 @dataclass(frozen=True)
 class Order:
-    """What to send. ``rate`` is reports a second, 0 for as many as the window lets through."""
+    """What to send. ``rate`` is reports a second, 0 for all that the window lets through; ``values`` of each report."""
 
     topic: str
     acks: str
@@ -33,6 +33,7 @@ class Order:
     warm_s: float = 2.0
     measure_s: float = 10.0
     rate: float = 0.0
+    values: int = 10
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Load:
             elif pause_ms > 1:
                 sys.exit(f"no ack in {_SILENCE_S:g} s, {len(self.in_flight)} reports in flight")
         return Outcome(
-            updates=len(self.waits_s) * 10,
+            updates=len(self.waits_s) * self.order.values,
             refused=self.refused,
             seconds=now_s - warm_until_s,
             p50_ms=median(self.waits_s) * 1000,
@@ -107,7 +108,7 @@ class Load:
         self.sent += 1
         self.next_id += 1
         self.in_flight[self.next_id] = time.perf_counter()
-        self.client.publish(topic, payload(device, turn, self.next_id, time.time_ns() // 1_000_000))
+        self.client.publish(topic, payload(device, turn, self.next_id, time.time_ns() // 1_000_000, self.order.values))
 
 
 def main() -> None:

@@ -32,9 +32,10 @@ def values(device: int, turn: int) -> dict[str, Value]:
     }
 
 
-def payload(device: int, turn: int, report_id: int, at_ms: int) -> bytes:
-    """A report as it goes over the wire."""
-    return json.dumps({"id": report_id, "at": at_ms, "values": values(device, turn)}, separators=(",", ":")).encode()
+def payload(device: int, turn: int, report_id: int, at_ms: int, count: int = 10) -> bytes:
+    """A report of the first ``count`` values as it goes over the wire."""
+    some = dict(list(values(device, turn).items())[:count])
+    return json.dumps({"id": report_id, "at": at_ms, "values": some}, separators=(",", ":")).encode()
 
 
 def name(device: int) -> str:

@@ -22,7 +22,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from twin.errors import EdgetwinError, InvalidMessage, LinkError, NotAllowed, Refused, UnknownTwin
+from twin.errors import (
+    EdgetwinError,
+    InvalidMessage,
+    InvalidName,
+    LinkError,
+    NotAllowed,
+    Refused,
+    StoreError,
+    UnknownTwin,
+)
 from twin.model import TwinKey
 from twin.page import static
 from twin.page.board import Boards
@@ -41,6 +50,15 @@ MAX_STREAMS: Final = 60
 BODY_S: Final = 10.0
 MAX_LOG_LINES: Final = 1000
 _COOKIE: Final = "edgetwin"
+_STATUSES: Final = (
+    (InvalidMessage, 400),
+    (InvalidName, 400),
+    (UnknownTwin, 404),
+    (NotAllowed, 403),
+    (Refused, 422),
+    (LinkError, 503),
+    (StoreError, 503),
+)
 _TYPES: Final = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -77,6 +95,8 @@ class Page:
         self.streams = 0
         """Pages that are open."""
         self.app: Final[ASGIApp] = Guard(self._made(), names)
+        self.paths: Final = (*(path for path, _ in _static()), "/page/{rest:path}")
+        """Where it answers, for an application that it is a part of."""
 
     async def close(self) -> None:
         """Follow nothing any more."""
@@ -174,7 +194,7 @@ class Page:
         if self.streams >= MAX_STREAMS:
             return refusal(503, "too_many", f"{MAX_STREAMS} pages are open", "Close some.")
         asked = dict(parse_qsl(request.url.query, keep_blank_values=True, max_num_fields=10))
-        gateway, wants = asked.pop("gateway", ""), asked.pop("parts", "")
+        gateway, wants, quiet = (asked.pop(name, "") for name in ("gateway", "parts", "quiet"))
         wish = Wish.model_validate(asked)
         holder = self._sessions.holder(self._token(request))
         token = self._token(request)
@@ -183,7 +203,7 @@ class Page:
             held = self._sessions.holder(token)
             return held is not None and held == holder and await self._gatekeeper.visitor(held) is not None
 
-        board = self._boards.of(visitor.name, gateway, partial(self._site.client, visitor))
+        board = None if quiet else self._boards.of(visitor.name, gateway, partial(self._site.client, visitor))
         shared = self._parts.setdefault(
             visitor.name,
             {
@@ -259,8 +279,7 @@ def _answering(then: Callable[[Request], Awaitable[Response]]) -> Callable[[Requ
 
 
 def _status(error: EdgetwinError) -> int:
-    kinds = ((InvalidMessage, 400), (UnknownTwin, 404), (NotAllowed, 403), (Refused, 422), (LinkError, 503))
-    return next((status for kind, status in kinds if isinstance(error, kind)), 500)
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
 
 
 async def _nothing(_: Request, error: Exception) -> Response:

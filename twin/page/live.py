@@ -11,6 +11,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from typing import Final
 
@@ -38,7 +39,7 @@ class Live:
     """One open page."""
 
     def __init__(
-        self, board: Board, wish: Wish, parts: dict[str, Part], may_stay: Callable[[], Awaitable[bool]]
+        self, board: Board | None, wish: Wish, parts: dict[str, Part], may_stay: Callable[[], Awaitable[bool]]
     ) -> None:
         self._board = board
         self._wish = wish
@@ -50,25 +51,34 @@ class Live:
         self._news = asyncio.Event()
 
     async def events(self) -> AsyncIterator[bytes]:
-        """All events, until the visitor may stay no more."""
-        listed_s = asked_s = -LISTING_S - STATUS_S
-        async with self._board.looking(self._on_change):
-            while not self._board.ended:
+        """All events, until the visitor may stay no more, or the board has ended."""
+        async with AsyncExitStack() as stack:
+            if self._board is not None:
+                await stack.enter_async_context(self._board.looking(self._on_change))
+            listed_s = asked_s = -LISTING_S - STATUS_S
+            while self._board is None or not self._board.ended:
                 now_s = time.monotonic()
-                if self._stale and now_s - listed_s >= LISTING_S and (self._board.ready or self._board.trouble):
+                if self._board is not None and self._stale and now_s - listed_s >= LISTING_S:
                     listed_s = now_s
-                    for event in self._listed():
+                    for event in self._listed(self._board):
                         yield event
-                if (told := self._told()) is not None:
+                if self._board is not None and (told := self._told(self._board)) is not None:
                     yield told
                 if now_s - asked_s >= STATUS_S:
                     asked_s = now_s
-                    if not await self._may_stay():
+                    if not await self._stays():
                         yield _event("logout", b"{}")
                         return
                     for name, part in self._parts.items():
                         yield await _part(name, part)
                 await self._pause(asked_s + STATUS_S - time.monotonic())
+
+    async def _stays(self) -> bool:
+        """Whether the visitor may stay; if nobody can say so just now, it may until somebody can."""
+        try:
+            return await self._may_stay()
+        except EdgetwinError:
+            return True
 
     def _on_change(self, names: Iterable[str]) -> None:
         self._stale = True
@@ -85,17 +95,19 @@ class Live:
             pass
         self._news.clear()
 
-    def _listed(self) -> Iterable[bytes]:
+    def _listed(self, board: Board) -> Iterable[bytes]:
+        if not (board.ready or board.trouble):
+            return
         self._stale = False
-        now = listing(self._board.twins, self._wish)
+        now = listing(board.twins, self._wish)
         before, self._shown = self._shown, now
         self._changed.update(name for name in now.names if name not in before.names)
-        if now != before or self._board.trouble or not before.names:
-            said = {**asdict(now), "trouble": self._board.trouble}
+        if now != before or board.trouble or not before.names:
+            said = {**asdict(now), "trouble": board.trouble}
             yield _event("listing", json.dumps(said).encode())
 
-    def _told(self) -> bytes | None:
-        twins = self._board.twins
+    def _told(self, board: Board) -> bytes | None:
+        twins = board.twins
         changed = [name for name in self._shown.names if name in self._changed]
         self._changed.clear()
         if not changed:

@@ -125,12 +125,13 @@ function frame() {
     attr(look, "aria-label", THEMES[chosen]);
   });
   const links = (me.fleet ? FLEET_PLACES : PLACES).map(([name, words]) => [name, h("a", { class: "place", href: link(name) }, words)]);
+  const chosen = h("span", { class: "muted" });
   const toast = h("div", { class: "toast", role: "status", "aria-live": "polite" });
   root.replaceChildren(
     h(
       "header",
       { class: "top" },
-      h("a", { class: "brand", href: "#/" }, h("img", { src: "/icon.svg", alt: "", width: 26, height: 26 }), h("span", {}, me.place)),
+      h("a", { class: "brand", href: "#/" }, h("img", { src: "/icon.svg", alt: "", width: 26, height: 26 }), h("span", {}, me.place), chosen),
       h("nav", { class: "places", "aria-label": "Views" }, links.map(([, one]) => one)),
       h("div", { class: "right" }, alarms, sync, look, h("button", { class: "quiet", onclick: logout }, "Log out")),
     ),
@@ -138,7 +139,7 @@ function frame() {
     main,
     toast,
   );
-  return { main, sync, alarms, lost, links, toast };
+  return { main, sync, alarms, lost, links, toast, chosen };
 }
 
 async function logout() {
@@ -188,7 +189,10 @@ function show() {
   if (!me) return;
   closeView();
   const where = here();
+  const gateway = where.params.get("gateway") || "";
+  say(shell.chosen, gateway && `/ ${gateway}`);
   for (const [name, one] of shell.links) {
+    one.hidden = me.fleet && name !== "fleet" && !gateway; // twins are those of a gateway that was chosen
     attr(one, "aria-current", name === where.name || (name === "devices" && where.name === "twin") ? "page" : null);
     attr(one, "href", link(name));
   }

@@ -106,7 +106,7 @@ export class Chart {
       const words = long
         ? date.toLocaleDateString([], { day: "numeric", month: "short" })
         : date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: this.until - this.since < 300000 ? "2-digit" : undefined, hourCycle: "h23" });
-      made.push(s("text", { class: "axis", x: x(at), y: tall - 8, "text-anchor": "middle" }, words));
+      if (x(at) < width - 24) made.push(s("text", { class: "axis", x: x(at), y: tall - 8, "text-anchor": "middle" }, words));
     }
     for (const gap of this.gaps) {
       const [from, to] = [Math.max(x(gap.since), box.left), Math.min(x(gap.until), width - box.right)];
@@ -140,7 +140,8 @@ export class Chart {
     let lastY = 0;
     const bad = [];
     const pauses = points.slice(1).map((point, n) => point.at - points[n].at).sort((a, b) => a - b);
-    const long = Math.max(5000, 4 * (pauses[pauses.length >> 1] || 0)); // nothing was reported: the value stood
+    const usual = pauses.length < 8 ? 0 : pauses[pauses.length >> 1];
+    const long = Math.max(5000, 4 * usual); // nothing was reported: the value stood
     let lastAt = 0;
     const close = () => {
       if (open) area += `L${lastX.toFixed(1)},${base}Z`;

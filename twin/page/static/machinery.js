@@ -55,7 +55,7 @@ export function mappers({ main }) {
   const processes = new Rows(hosts, childRow);
   return {
     title: "Mappers",
-    params: { kind: "mapper" },
+    params: { quiet: 1 },
     status(said) {
       rows.show(said.connections || [], (one) => one.name);
       processes.show(said.children || [], (one) => one.name);

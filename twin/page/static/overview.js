@@ -123,14 +123,14 @@ export function childRow(first) {
   };
 }
 
-export function fleet({ main, me }) {
+export function fleet({ main }) {
   const body = h("tbody");
   const online = tile("Online");
   const away = tile("Away");
   const owed = tile("Waiting for gateways");
   const problem = h("p", { class: "problem", role: "alert" });
   main.replaceChildren(
-    h("div", { class: "headline" }, h("h1", {}, me.place)),
+    h("div", { class: "headline" }, h("h1", {}, "Fleet")),
     h("div", { class: "tiles" }, online.element, away.element, owed.element),
     problem,
     h(
@@ -158,7 +158,7 @@ export function fleet({ main, me }) {
   });
   return {
     title: "Fleet",
-    params: { kind: "gateway", twin: "gateway/default/none" },
+    params: { quiet: 1 },
     status(said) {
       say(problem, said.trouble ? sentence(said.trouble) : said.after ? "These are the first of more." : "");
       const all = said.gateways || [];
