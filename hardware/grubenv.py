@@ -40,10 +40,14 @@ set -eu
 file=$1
 verb=$2
 shift 2
+first=
+if [ ! -f "$file" ]; then  # the boot partition is not there: to guess would call a system good that nobody looked at
+    echo "error: $file is not there" >&2
+    exit 1
+fi
 
 listed() {{
-    first=
-    [ -r "$file" ] && IFS= read -r first <"$file" || true
+    IFS= read -r first <"$file" || true
     if [ "$first" = "{HEAD.strip()}" ]; then
         while IFS= read -r line; do
             case $line in \\#*) ;; *=*) echo "$line" ;; esac

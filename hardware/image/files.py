@@ -64,12 +64,12 @@ def board_files(board: BoardProfile) -> Iterator[SystemFile]:
 
 def _fstab(spec: ImageSpec) -> str:
     rows = [
-        f"PARTUUID={spec.uuid(one.name)} /boot/esp vfat noatime,nofail,umask=0077 0 2"
+        f"PARTUUID={spec.uuid(one.name)} /boot/esp vfat noatime,nofail,umask=0077,{_SLOW} 0 2"
         for one in spec.board.partitions
         if one.role is PartitionRole.BOOT
     ]
     data = next(one for one in spec.board.partitions if one.role is PartitionRole.DATA)
-    rows.append(f"PARTUUID={spec.uuid(data.name)} /data ext4 noatime,commit=30,nofail 0 2")
+    rows.append(f"PARTUUID={spec.uuid(data.name)} /data ext4 noatime,commit=30,nofail,{_SLOW} 0 2")
     rows += [
         f"tmpfs {place} tmpfs nosuid,nodev,size={size} 0 0"
         for place, size in (("/tmp", "64M"), ("/var/tmp", "32M"), ("/var/log", "16M"))
@@ -97,9 +97,9 @@ def _rule(port: SerialPort) -> str:
     return ", ".join(['SUBSYSTEM=="tty"', *matches, f'SYMLINK+="gateway/{port.name}"']) + "\n"
 
 
-_TMPFILES: Final = f"""d /run/edgetwin 0700 {USER} {USER}
-L+ {STATE}/run - - - - /run/edgetwin
-"""
+_SLOW: Final = "x-systemd.device-timeout=10min"
+"""Without its boot partition a gateway does not know which slot is good: a slow machine is waited for."""
+_TMPFILES: Final = f"d /run/edgetwin 0700 {USER} {USER}\n"
 """What the hub says of itself every few seconds is for now: in memory it wears no storage."""
 _GPIO: Final = f'SUBSYSTEM=="gpio", KERNEL=="gpiochip*", GROUP="{USER}", MODE="0660"\n'
 """Without it GPIO chips are root's alone."""
@@ -166,7 +166,9 @@ else
 fi
 mkdir -p /data
 if mount -t ext4 -o noatime,commit=30 "$part" /data; then
+    [ -L /data/edgetwin/run ] || rm -rf /data/edgetwin/run
     mkdir -p /data/etc/upper /data/etc/work {" ".join(f"/data/{name}" for name in _kept(spec.board))}
+    ln -sfn /run/edgetwin /data/edgetwin/run
     mount -t overlay -o lowerdir="$rootmnt/etc",upperdir=/data/etc/upper,workdir=/data/etc/work overlay "$rootmnt/etc"
     mount -n -o move /data "$rootmnt/data"
 fi

@@ -20,6 +20,7 @@ RequiresMountsFor={STATE}
 User={USER}
 SupplementaryGroups=dialout
 Environment=EDGETWIN_STATE={STATE}
+ExecStartPre=+/bin/chown {USER}: {STATE}
 ExecStart={program} run
 Restart=always
 RestartSec=1

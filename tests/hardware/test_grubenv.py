@@ -90,8 +90,11 @@ def test_a_block_that_cannot_be_read_is_that_of_a_new_image_and_is_mended_by_the
     assert environment.set("B_OK=1", "B_TRY=0") == {**NEW, "B_OK": "1", "SURE": "B"}
 
 
-def test_a_file_that_is_not_there_is_made(tmp_path: Path) -> None:
-    assert Environment(tmp_path).set("A_OK=1", "A_TRY=0") == {**NEW, "SURE": "A"}
+def test_without_the_file_nothing_is_guessed(tmp_path: Path) -> None:
+    environment = Environment(tmp_path)
+    assert environment.run("list").returncode == 1
+    assert environment.run("set", "A_OK=1").returncode == 1
+    assert not environment.path.exists()
 
 
 def test_it_does_nothing_else(environment: Environment) -> None:
