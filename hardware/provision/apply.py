@@ -35,6 +35,11 @@ async def apply(said: Provisioning, machine: Machine) -> tuple[StepResult, ...]:
     )
 
 
+def only_comments(text: str) -> bool:
+    """Whether a file says nothing, as the settings that the Debian package brings: it may be replaced."""
+    return all(not line.strip() or line.lstrip().startswith("#") for line in text.splitlines())
+
+
 def without_secrets(content: bytes, said: Provisioning, steps: Iterable[StepResult]) -> bytes:
     """The file after its secrets have done their work: it lies on a partition that anyone can read."""
     good = {one.step for one in steps if one.state in (State.APPLIED, State.UNCHANGED)}
@@ -85,7 +90,7 @@ def _settings(said: Provisioning, machine: Machine) -> StepResult:
             there = machine.read(file.path)
         except (OSError, UnicodeDecodeError) as error:
             return _failed("settings", error)
-        if there and not there.startswith(OURS):
+        if there and not there.startswith(OURS) and not only_comments(there):
             detail = f"{file.path} was written by somebody; move it away, or put its keys under settings of the file"
             return StepResult(step="settings", state=State.FAILED, detail=detail)
     return _files("settings", files, machine, ("systemctl", "try-restart", "edgetwin"))

@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardware.debian.files import package_files
 from hardware.errors import InvalidProvisioning
 from hardware.provision.apply import apply, without_secrets
 from hardware.provision.file import USED, Provisioning, read_file
@@ -166,6 +167,15 @@ async def test_a_settings_file_of_somebody_is_left_alone() -> None:
     steps = await apply(said(), machine)
     assert states(steps)["settings"] == "failed"
     assert machine.files[path].text == "gateway: {name: mine}\n"
+
+
+async def test_settings_that_the_package_brought_say_nothing_and_are_replaced() -> None:
+    machine = FakeMachine()
+    (brought,) = [one for one in package_files("log:\n  level: info\n") if one.path.endswith("edgetwin.yaml")]
+    path = PurePosixPath("/", brought.path)
+    for mine, state in ((brought.text, "applied"), (f"{brought.text}log: {{level: info}}\n", "failed")):
+        machine.files[path] = MachineFile(path, mine)
+        assert states(await apply(said(), machine))["settings"] == state
 
 
 async def test_interfaces_that_are_said_no_more_go_and_those_of_others_stay() -> None:

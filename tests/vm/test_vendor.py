@@ -40,11 +40,11 @@ pytestmark = [
     pytest.mark.skipif(bool(X86_64.missing()), reason=X86_64.missing()),
 ]
 EPOCH_S = 1_700_000_000
-POWER_ON_S = 600.0
+POWER_ON_S = 1200.0
 CACHE = TREE / ".cache/images"
 MIB = 2**20
 CMDLINE = "console=ttyS0 root=PARTUUID=c0ffee00-02 rootfstype=ext4 rootwait panic=10\n"
-FSTAB = """PARTUUID=c0ffee00-01 /boot/firmware vfat defaults 0 2
+FSTAB = """PARTUUID=c0ffee00-01 /boot/firmware vfat defaults,x-systemd.device-timeout=15min 0 2
 PARTUUID=c0ffee00-02 / ext4 defaults,noatime 0 1
 """
 
@@ -102,7 +102,14 @@ async def test_a_vendors_image_that_was_adapted_and_flashed_is_in_the_cloud(tmp_
         disk,
         tmp_path,
         (cloud.gateways_port, cloud.web_port),
-        more=("-kernel", str(kernel), "-initrd", str(initrd), "-append", f"{line.strip()} console=ttyS0"),
+        more=(
+            "-kernel",
+            str(kernel),
+            "-initrd",
+            str(initrd),
+            "-append",
+            f"{line.strip()} console=ttyS0 systemd.default_timeout_start_sec=900",
+        ),
     )
     try:
         token = cloud.json("cloud", "token", "create", "--gateway", "gw-1")["token"]
