@@ -142,6 +142,7 @@ COMMANDS: Final = {
     "set": Entry("edgehub.commands.set:set_", "Write desired values and wait for the device."),
     "query": Entry("edgehub.commands.query:query", "Ask for twins with a query in SQL."),
     "watch": Entry("edgehub.commands.watch:watch", "Follow twins as they change."),
+    "top": Entry("edgehub.commands.top:top", "Show rates, the line to the cloud and what moves, live."),
     "explain": Entry("edgehub.commands.explain:explain", "Say why a property has the value it has."),
     "history": Entry("edgehub.commands.history:history", "Show the readings that were kept of a property."),
     "pods": Entry("edgehub.commands.pods:pods", "List the pods of the gateway."),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pty
 import re
+import select
 import shlex
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from edgehub.cli import application
 from mappers.sdk import NotConnected, Point, Reason, ValueType, WriteRefused
 
 BESIDE_THE_DEMO = (
-    *("get", "set", "explain", "history", "status", "watch", "diff", "account", "check-config", "query", "mesh"),
+    *("get", "set", "explain", "history", "status", "watch", "diff", "account", "check-config", "query", "mesh", "top"),
 )
 
 
@@ -43,7 +46,12 @@ def test_every_command_of_the_pages_runs_beside_the_demo(pages, demo):
 
 def test_the_columns_that_the_pages_show_are_those_of_the_table(pages, demo):
     (header, *rows) = demo.run("get", "plant/cooler").stdout.splitlines()
-    shown = [block.text for page in pages for block in page.blocks if "TWIN  " in block.text]
+    shown = [
+        block.text
+        for page in pages
+        for block in page.blocks
+        if "TWIN  " in block.text and "LAST MINUTE" not in block.text
+    ]
     assert len(shown) >= 2
     for text in shown:
         line = next(line for line in text.splitlines() if line.startswith("TWIN "))
@@ -126,6 +134,30 @@ def test_a_program_with_an_account_of_its_own_follows_the_tank(root, demo):
     assert (done.returncode, done.stdout) == (0, "the valve is at 35.0\n"), done.stderr
 
 
+def test_top_fills_a_terminal_and_q_gives_it_back(demo):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (30, 140))
+    before = termios.tcgetattr(theirs)
+    with subprocess.Popen(
+        [sys.executable, "-c", "from edgehub.cli import main; main()", "top", "--namespace", "plant"],
+        env={**os.environ, "EDGETWIN_STATE": str(demo.state), "TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        try:
+            seen = read_until(ours, b"plant/tank")
+            assert "values" in seen.decode()
+            os.write(ours, b"q")
+            read_until(ours, b"\x1b[?1049l")  # the screen of before
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
+
+
 async def test_the_file_mapper_reads_writes_and_says_what_is_wrong(root, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(root / "docs/examples")
     module = importlib.import_module("file_mapper")
@@ -152,6 +184,16 @@ async def test_the_file_mapper_reads_writes_and_says_what_is_wrong(root, tmp_pat
         await driver.write(module.FileDevice(folder="gone"), points[0], 1)
     with pytest.raises(NotConnected):
         await module.MAPPER.driver(module.FileConnection(root=tmp_path / "gone")).connect()
+
+
+def read_until(descriptor: int, words: bytes) -> bytes:
+    said = b""
+    deadline_s = time.monotonic() + 60
+    while words not in said:
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline_s - time.monotonic()))
+        assert ready, f"{words!r} did not come: {said!r}"
+        said += os.read(descriptor, 65536)
+    return said
 
 
 def is_safe(words: list[str]) -> bool:
