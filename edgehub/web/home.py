@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Coroutine
@@ -27,6 +28,7 @@ from twin.supervisor import Child, ChildRunner, Supervisor
 log = logging.getLogger(__name__)
 
 IDLE_S: Final = 300.0
+FIRST_S: Final = 15.0
 RETRY_S: Final = 5.0
 MORE_PORTS: Final = 50
 """Ports that are tried after the one of the settings, on loopback."""
@@ -44,6 +46,7 @@ class WebPlace:
     account: Account
     log_level: str = "info"
     idle_s: float = IDLE_S
+    first_s: float = FIRST_S
 
 
 class Web:
@@ -57,6 +60,7 @@ class Web:
         self._runner: ChildRunner | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm = ""
+        self._fingerprint = ""
         self.url = ""
         """Where it is; empty: nowhere."""
 
@@ -84,11 +88,11 @@ class Web:
     async def _open(self, supervisor: Supervisor) -> None:
         try:
             await asyncio.to_thread(self._folder.keep_login)
-            if self._settings.secure and not self._settings.certfile:
+            if self._settings.secure:
                 await asyncio.to_thread(self._keep_certificate)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            self._alarm = f"the dashboard is off: its login cannot be kept in {self._folder.path}: {error}"
-            log.error("%s; mend the disk and restart the hub", self._alarm)
+            self._alarm = f"the dashboard is off: its login or certificate in {self._folder.path} is not there: {error}"
+            log.error("%s; mend the disk, or web.certfile, and restart the hub", self._alarm)
             return
         if not self._listens(supervisor):
             self._keep(self._try(supervisor), "dashboard: port")
@@ -113,8 +117,8 @@ class Web:
         self.url = _url(self._settings, self._socket)
         self._wait(supervisor)
         log.info("the dashboard is at %s; `edgetwin web show` tells the login", self.url)
-        if self._settings.secure:
-            log.info("its certificate has the SHA-256 fingerprint %s", fingerprint(self._certfile()))
+        if self._fingerprint:
+            log.info("its certificate has the SHA-256 fingerprint %s", self._fingerprint)
         return True
 
     def _certfile(self) -> Path:
@@ -122,10 +126,12 @@ class Web:
 
     def _keep_certificate(self) -> None:
         """Blocks. Raises OSError, ValueError, SubprocessError."""
-        if not self._folder.certificate.exists():
+        if not self._certfile().exists() and not self._settings.certfile:
             command = [sys.executable, "-m", "edgehub.web.certificate", str(self._folder.certificate), *self._names()]
             subprocess.run(command, check=True, timeout=_MAKE_S, capture_output=True)
-        fingerprint(self._folder.certificate)
+        self._fingerprint = fingerprint(self._certfile())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self._certfile(), self._settings.keyfile or None)
 
     def _names(self) -> list[str]:
         host = self._settings.address[0]
@@ -180,6 +186,7 @@ class Web:
             certfile=certfile,
             keyfile=self._settings.keyfile or certfile,
             log_level=place.log_level,
+            first_s=place.first_s,
             idle_s=place.idle_s,
         )
         argv = (sys.executable, "-m", "edgehub.web.process")

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Final
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from edgehub.pods.container_log import end_of_log
 from edgehub.state import StateFolder
 from edgehub.web.folder import USER, WebFolder
 from edgehub.web.setup import PageSetup
@@ -55,6 +55,7 @@ def main() -> None:
         setup = PageSetup.model_validate_json(sys.stdin.buffer.read())
         die_with_parent(int(os.environ[PARENT_ENV]))
         logging.basicConfig(level=setup.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the hub says that it starts and ends
         asyncio.run(_serve(setup))
     except EdgetwinError as error:
         sys.stderr.write(f"ERROR dashboard: {error}\n")
@@ -77,7 +78,7 @@ async def _serve(setup: PageSetup) -> None:
         sessions = Sessions(lambda: time.time_ns() // 1_000_000, folder.sessions)
         page = Page(site, OneLogin(folder), sessions, names=setup.names, secure=bool(setup.certfile))
         server = uvicorn.Server(_config(page, setup))
-        idle = asyncio.create_task(_end_when_idle(server, setup.idle_s), name="idle")
+        idle = asyncio.create_task(_look_after(server, setup.first_s, setup.idle_s), name="idle")
         try:
             await server.serve(sockets=[socket.socket(fileno=setup.fd)])
         finally:
@@ -105,13 +106,21 @@ def _config(page: Page, setup: PageSetup) -> uvicorn.Config:
     )
 
 
-async def _end_when_idle(server: uvicorn.Server, idle_s: float) -> None:
-    seen_s = time.monotonic()
+async def _look_after(server: uvicorn.Server, first_s: float, idle_s: float) -> None:
+    """Close connections that ask nothing, and end when there are none for long enough."""
+    busy_s = time.monotonic()
+    silent: dict[object, float] = {}
     while not server.should_exit:
         await asyncio.sleep(min(LOOK_S, idle_s))
-        if server.server_state.connections:
-            seen_s = time.monotonic()
-        elif time.monotonic() - seen_s >= idle_s:
+        now_s = time.monotonic()
+        open_now = tuple(server.server_state.connections)
+        silent = {one: silent.get(one, now_s) for one in open_now if getattr(one, "cycle", None) is None}
+        for one, since_s in silent.items():
+            if now_s - since_s >= first_s and isinstance(one, H11Protocol):
+                one.transport.close()
+        if open_now:
+            busy_s = now_s
+        elif now_s - busy_s >= idle_s:
             server.should_exit = True
 
 
@@ -167,6 +176,8 @@ class GatewaySite:
 
     async def pod_log(self, pod: TwinBody, container: str, lines: int) -> str:
         """The end of what a container has said. Raises NoSuchContainer."""
+        from edgehub.pods.container_log import end_of_log  # memory that only who reads logs should pay
+
         return await asyncio.to_thread(end_of_log, self._state.pods, pod, container, lines)
 
 

@@ -23,5 +23,7 @@ class PageSetup(BaseModel):
     """Empty: without TLS."""
     keyfile: str = ""
     log_level: str = "info"
+    first_s: float
+    """Until a connection has asked something whole."""
     idle_s: float
     """It ends when nobody was connected for so long."""

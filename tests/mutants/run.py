@@ -23,6 +23,7 @@ from tests.mutants.mesh_documents import DOCUMENT_MUTANTS
 from tests.mutants.mesh_hub import HUB_MUTANTS
 from tests.mutants.mesh_rules import MESH_MUTANTS
 from tests.mutants.mutant import Mutant
+from tests.mutants.page_rules import PAGE_MUTANTS
 from tests.mutants.peer_rules import PEER_MUTANTS
 from tests.mutants.rollout_rules import ROLLOUT_MUTANTS
 from tests.mutants.rules import MUTANTS
@@ -43,6 +44,7 @@ ALL = (
     *PEER_MUTANTS,
     *HTTP_MUTANTS,
     *HUB_MUTANTS,
+    *PAGE_MUTANTS,
 )
 # A mutant that cannot run proves nothing of the tests.
 NOT_A_MUTANT = ("NameError", "AttributeError", "ImportError", "SyntaxError", "TypeError", "UnboundLocalError")

@@ -12,7 +12,8 @@ from twin.model import Quality
 from twin.wire.api import TwinBody
 
 PAGE: Final = 24
-"""Twins of one page."""
+"""Twins of one page, if nobody asks for more."""
+MOST: Final = 200
 
 Standing = Literal["good", "pending", "uncertain", "bad", "silent"]
 
@@ -27,6 +28,7 @@ class Wish(BaseModel):
     text: str = Field("", max_length=200)
     standing: Literal["", "pending", "bad"] = ""
     page: int = Field(0, ge=0, le=1_000_000)
+    size: int = Field(PAGE, ge=1, le=MOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,10 @@ def listing(twins: Mapping[str, TwinBody], wish: Wish) -> Listing:
     matching = sorted(
         name for name in of_kind if _fits(stands[name], wish.standing) and _says(twins[name], name, words)
     )
-    pages = max(1, -(-len(matching) // PAGE))
+    pages = max(1, -(-len(matching) // wish.size))
     page = min(wish.page, pages - 1)
     return Listing(
-        names=tuple(matching[page * PAGE : (page + 1) * PAGE]),
+        names=tuple(matching[page * wish.size : (page + 1) * wish.size]),
         matching=len(matching),
         pages=pages,
         page=page,

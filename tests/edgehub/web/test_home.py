@@ -34,8 +34,9 @@ async def running(tmp_path, free_port):
     async with contextlib.AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(Supervisor(clock=SystemClock(), rng=random.Random(1)))
 
-        async def start(listen="", *, idle_s=60.0, **settings):
-            place = WebPlace("gw-1", tmp_path, ("127.0.0.1", free_port()), Account("web", "p"), "info", idle_s)
+        async def start(listen="", *, idle_s=60.0, first_s=60.0, **settings):
+            broker = ("127.0.0.1", free_port())
+            place = WebPlace("gw-1", tmp_path, broker, Account("web", "p"), "info", idle_s, first_s)
             made = Web(WebSettings(listen=listen or f"127.0.0.1:{free_port()}", **settings), tmp_path / "web", place)
             await stack.enter_async_context(made.running(supervisor))
             made.supervisor = supervisor
@@ -147,6 +148,24 @@ async def test_elsewhere_a_port_that_is_taken_is_an_alarm_until_it_is_free(runni
         assert web.url == ""
     await until(lambda: not web.alarms())
     assert web.url.startswith("https://")
+
+
+async def test_a_connection_that_asks_nothing_is_closed(running):
+    web = await running(first_s=0.5)
+    assert (await get(web.url)).status_code == 200
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(web.url.rpartition(":")[2]))
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n")  # and never the end of it
+    async with asyncio.timeout(WAIT_S):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_certificate_that_is_none_is_an_alarm_and_no_more(running, tmp_path):
+    (tmp_path / "cert.pem").write_text("no certificate")
+    for certfile in (tmp_path / "cert.pem", tmp_path / "nothing.pem"):
+        web = await running(certfile=str(certfile), keyfile=str(certfile))
+        assert "dashboard is off" in web.alarms()[0]
+        assert web.url == ""
 
 
 async def test_a_login_that_cannot_be_kept_is_an_alarm_and_no_more(running, tmp_path):

@@ -36,7 +36,8 @@ export function here() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [name, ...rest] = path.split("/");
   const first = me && me.fleet ? "fleet" : "overview";
-  return { name: VIEWS[name] ? name : first, rest: rest.map(decodeURIComponent), params: new URLSearchParams(query) };
+  const known = VIEWS[name] && (me && me.fleet ? !["overview", "mappers"].includes(name) : name !== "fleet");
+  return { name: known ? name : first, rest: rest.map(decodeURIComponent), params: new URLSearchParams(query) };
 }
 
 export function link(name, params = {}) {

@@ -12,8 +12,9 @@ export function value(one, unit = "") {
   if (one === true) return "on";
   if (one === false) return "off";
   if (typeof one === "number") return withUnit(number(one), unit);
-  if (typeof one === "string") return withUnit(one === "" ? "“”" : one, unit);
-  return JSON.stringify(one);
+  if (typeof one === "string") return withUnit(one === "" ? "“”" : one.length > 200 ? `${one.slice(0, 200)} …` : one, unit);
+  const text = JSON.stringify(one);
+  return text.length > 200 ? `${text.slice(0, 200)} …` : text;
 }
 
 const withUnit = (text, unit) => (unit ? `${text} ${unit}` : text);

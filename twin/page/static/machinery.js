@@ -112,7 +112,7 @@ export function pods({ main, me }) {
   const twins = new Map();
   return {
     title: "Pods",
-    params: { kind: "pod" },
+    params: { kind: "pod", size: 200 },
     listing(one) {
       empty.hidden = Boolean(one.total);
       for (const name of twins.keys()) if (!one.names.includes(name)) twins.delete(name);

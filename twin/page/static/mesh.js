@@ -40,7 +40,7 @@ export function mesh({ main, me }) {
 
   return {
     title: "Mesh",
-    params: { kind: "route", parts: "mesh" },
+    params: { kind: "route", parts: "mesh", size: 200 },
     listing(one) {
       empty.hidden = Boolean(one.total);
       for (const name of twins.keys()) if (!one.names.includes(name)) twins.delete(name);
