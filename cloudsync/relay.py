@@ -18,10 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from mesh.tunnel.accepting import HANDSHAKE_S, Accepting
 from mesh.tunnel.frames import Answer, BadFrame, Called, Join
 from mesh.tunnel.line import Line
 
-HANDSHAKE_S: Final = 10.0
 JOIN_S: Final = 10.0
 ANSWER_S: Final = 5.0
 MAX_WAITING: Final = 8
@@ -78,48 +78,24 @@ class Relay:
         clock: Callable[[], float],
         bounds: Bounds = Bounds(),
     ) -> None:
-        self._context = context
         self._admission = admission
         self._clock = clock
         self._bounds = bounds
         self._accounts: dict[str, _Account] = {}
         self._guests: set[_Guest] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._accepting: asyncio.Task[None] | None = None
-        self._listener: socket.socket | None = None
+        self._accepting = Accepting("relay", context, self._welcome, prepare=keep_alive, backlog=_BACKLOG)
         self.carried_bytes = 0
 
     async def open(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises OSError."""
-        family, _, _, _, place = (
-            await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        )[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setblocking(False)
-            listener.bind(place)
-            listener.listen(_BACKLOG)
-        except OSError:
-            listener.close()
-            raise
-        self._listener = listener
-        self._accepting = asyncio.create_task(self._accept(listener), name="relay")
-        bound: int = listener.getsockname()[1]
-        return bound
+        return await self._accepting.open(host, port)
 
     async def close(self) -> None:
         """End every connection."""
         guests = list(self._guests)
-        tasks = [*self._tasks, *([self._accepting] if self._accepting else [])]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._accepting.close()
         if ends := [guest.line.on_gone for guest in guests if not guest.line.gone]:
             await asyncio.wait(ends, timeout=_PAUSE_S)
-        if self._listener is not None:
-            self._listener.close()
 
     def waiting(self, gateway: str) -> int:
         """Connections of a gateway that wait to be called."""
@@ -135,34 +111,9 @@ class Relay:
 
     # -- one connection ------------------------------------------------------------------------------------------------
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, _ = await loop.sock_accept(listener)
-            except OSError as problem:
-                log.warning("the relay cannot accept: %s", problem)
-                await asyncio.sleep(_PAUSE_S)
-                continue
-            task = loop.create_task(self._welcome(sock))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _welcome(self, sock: socket.socket) -> None:
-        line = Line()
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            keep_alive(sock)
-            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: line, sock, ssl=self._context(), ssl_handshake_timeout=HANDSHAKE_S
-            )
-        except (OSError, ssl.SSLError, ValueError) as problem:
-            log.info("a connection was refused: %s", problem)
-            sock.close()
-            return
-        except BaseException:
-            sock.close()
-            raise
+    async def _welcome(self, line: Line) -> None:
+        transport = line.transport
+        assert transport is not None
         transport.set_write_buffer_limits(high=_BUFFER_BYTES)
         gateway, serial = _holder(transport.get_extra_info("peercert"))
         if not self._admission.admits(gateway, serial):

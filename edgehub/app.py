@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Final
 
@@ -160,7 +161,7 @@ class Gateway:
             own_pods = Pods(place, documents.view, documents.sealer, opened[0], clock)
             pods = await stack.enter_async_context(own_pods.running())
             names = settings.dialects.names()
-            peers = peer_access(settings.mesh, keys, settings.gateway_name)
+            peers = partial(peer_access, settings.mesh, keys, settings.gateway_name)
             access = await stack.enter_async_context(
                 open_broker(settings.broker, folder, supervisor, clock, names, peers)
             )

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -89,13 +89,27 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         """Write the files and start the child. Raises BrokerError if it does not come up."""
-        plan = self._plan
-        listeners = {"broker.tls.listen": plan.tls, "broker.legacy.listen": plan.legacy, "mesh.peer_listen": plan.peers}
-        for setting, listener in listeners.items():
-            if listener is not None and not can_bind(listener.host, listener.port):
-                where = f"port {listener.port} on {listener.host}"
-                message = f"{setting}: {where} is taken, or the address is not of this host"
-                raise BrokerError(message, remedy="Choose another port, or end the program that listens there.")
+        _check_free(self._plan)
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def admit(self, peers: PeerAccess) -> None:
+        """Open the listener for peers. Mosquitto opens listeners at its start alone, so it is started anew.
+
+        Raises BrokerError for one that cannot be opened; then all is as it was.
+        """
+        plan = replace(self._plan, peers=_peer_plan(peers, self._folder))
+        _check_free(BrokerPlan(plan.port, plan.password_file, plan.acl_file, plan.user, peers=plan.peers))
+        self._plan, self._peers = plan, peers.accounts
+        if self._runner is not None:
+            await self._supervisor.remove(self._runner)
+        await self._start()
+
+    async def _start(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._write_accounts()
         conf = self._folder / "mosquitto.conf"
@@ -106,14 +120,9 @@ class Broker:
             async with asyncio.timeout(self._start_timeout_s):
                 await self._answering()
         except TimeoutError:
-            await self.__aexit__()
             message = f"{self._binary} did not answer on {self.host}:{self.port} within {self._start_timeout_s:.0f} s"
             remedy = f"Read the lines of edgehub.child.mosquitto in the log; its config is {conf}."
             raise BrokerError(message, remedy=remedy) from None
-        except BaseException:
-            await self.__aexit__()
-            raise
-        return self
 
     async def __aexit__(self, *_exc: object) -> None:
         """End the child and remove the files with secrets."""
@@ -151,6 +160,16 @@ class Broker:
             await accepts(self.host, self.port, self._hub) and not await accepts(self.host, self.port, stranger)
         ):
             await asyncio.sleep(0.02)
+
+
+def _check_free(plan: BrokerPlan) -> None:
+    """Raise BrokerError if a listener beside the own one cannot be opened."""
+    listeners = {"broker.tls.listen": plan.tls, "broker.legacy.listen": plan.legacy, "mesh.peer_listen": plan.peers}
+    for setting, listener in listeners.items():
+        if listener is not None and not can_bind(listener.host, listener.port):
+            where = f"port {listener.port} on {listener.host}"
+            message = f"{setting}: {where} is taken, or the address is not of this host"
+            raise BrokerError(message, remedy="Choose another port, or end the program that listens there.")
 
 
 def _tls_plan(tls: TlsSettings | None, folder: Path) -> TlsPlan | None:

@@ -24,7 +24,7 @@ from twin.broker_accounts import Account, full_access, new_password
 from twin.clock import Clock
 from twin.errors import EdgetwinError
 from twin.model import TwinKey
-from twin.mosquitto import CANDIDATES, choose_port, find_mosquitto
+from twin.mosquitto import CANDIDATES, BrokerError, choose_port, find_mosquitto
 from twin.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -80,11 +80,12 @@ async def open_broker(
     supervisor: Supervisor,
     clock: Clock,
     names: DialectNames,
-    peers: PeerAccess | None = None,
+    peers: Callable[[], PeerAccess | None] = lambda: None,
 ) -> AsyncIterator[BrokerAccess]:
     """Start the own broker, or take the named one. Raises BrokerError if there is none to start.
 
-    ``names`` says what devices are called on the dialects' topics, ``peers`` where other gateways are admitted.
+    ``names`` says what devices are called on the dialects' topics, ``peers`` where other gateways are admitted, once
+    there is a certificate for it.
     Raises InvalidSettings for bad TLS.
     """
     if settings.url:
@@ -92,7 +93,7 @@ async def open_broker(
             log.warning("broker.tls is not used: it is for the own Mosquitto, and broker.url names another broker")
         if settings.legacy.listen:
             log.warning("broker.legacy is not used: it is for the own Mosquitto, and broker.url names another broker")
-        if peers is not None:
+        if peers() is not None:
             log.warning(
                 "mesh.peer_listen is not used: it is for the own Mosquitto, and broker.url names another broker"
             )
@@ -107,6 +108,7 @@ async def open_broker(
     cli = accounts.client_account(accounts.CLI, new_password())
     web = accounts.client_account(accounts.WEB, new_password())
     mapper = accounts.mapper_account(accounts.MAPPER, new_password())
+    admitted = peers()
     broker = Broker(
         binary=mosquitto.path,
         folder=folder.run,
@@ -117,7 +119,7 @@ async def open_broker(
         supervisor=supervisor,
         tls=settings.tls,
         legacy=settings.legacy,
-        peers=peers,
+        peers=admitted,
         anonymous=[rule for key in settings.legacy.keys for rule in accounts.kubeedge_rules(key, names)],
     )
     plugins = PluginLogins()
@@ -127,12 +129,16 @@ async def open_broker(
 
     async with broker:
         plugins.on_change(set_accounts)
-        files = {folder.logins: set_accounts} | ({peers.pair: broker.reread} if peers is not None else {})
-        following = asyncio.create_task(_follow(files), name="files of the broker")
+        tasks = [
+            asyncio.create_task(_follow(folder.logins, set_accounts), name="logins of the broker"),
+            asyncio.create_task(_keep_peers(broker, peers, admitted), name="peers of the broker"),
+        ]
         try:
             yield BrokerAccess(broker.host, broker.port, hub, cli, web, mapper, plugins)
         finally:
-            following.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _programs(folder: StateFolder, names: DialectNames) -> list[Account]:
@@ -148,16 +154,37 @@ def _programs(folder: StateFolder, names: DialectNames) -> list[Account]:
     return [login.account(names) for login in logins if not login.name.startswith(accounts.PLUGIN_PREFIX)]
 
 
-async def _follow(files: Mapping[Path, Callable[[], None]]) -> None:
-    """Do what is to be done when a file changes: logins that the user makes and deletes, a renewed certificate."""
-    seen = {file: _changed_ns(file) for file in files}
+async def _follow(file: Path, then: Callable[[], None]) -> None:
+    """Do what is to be done when a file changes: logins that the user makes and deletes."""
+    seen = _changed_ns(file)
     while True:
         await asyncio.sleep(LOGINS_S)
-        for file, then in files.items():
-            changed = _changed_ns(file)
-            if changed != seen[file]:
-                seen[file] = changed
-                then()
+        if (changed := _changed_ns(file)) != seen:
+            seen = changed
+            then()
+
+
+async def _keep_peers(broker: Broker, peers: Callable[[], PeerAccess | None], admitted: PeerAccess | None) -> None:
+    """Admit peers as soon as the gateway has joined a cloud, and have its renewed certificates read."""
+    seen = _changed_ns(admitted.pair) if admitted is not None else 0
+    told = False
+    while True:
+        await asyncio.sleep(LOGINS_S)
+        found = admitted or peers()
+        if found is None or (changed := _changed_ns(found.pair)) == seen:
+            continue
+        if admitted is not None:
+            broker.reread()
+        else:
+            try:
+                await broker.admit(found)
+            except BrokerError as error:
+                log.log(logging.DEBUG if told else logging.ERROR, "other gateways are not admitted: %s", error)
+                told = True
+                continue
+            admitted = found
+            log.info("other gateways are admitted on %s:%d", found.host, found.port)
+        seen = changed
 
 
 def _changed_ns(path: Path) -> int:

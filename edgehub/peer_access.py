@@ -10,7 +10,7 @@ from edgehub.mesh_settings import Enabled, MeshSettings
 
 NO_KEYS = (
     "mesh.peers: gateways prove themselves with the certificate of their cloud, and this one has none: "
-    "join a cloud (`edgetwin join TOKEN`), then start the hub again"
+    "join a cloud (`edgetwin join TOKEN`); it is noticed within seconds"
 )
 
 

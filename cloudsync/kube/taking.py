@@ -20,10 +20,12 @@ _CONTENT: Final[Mapping[str, tuple[str, ...]]] = {
     "EndpointSlice": ("addressType", "endpoints", "ports"),
 }
 _OUTSIDE: Final = (
-    *("externalIPs", "externalName", "externalTrafficPolicy", "healthCheckNodePort", "allocateLoadBalancerNodePorts"),
+    *("externalIPs", "externalTrafficPolicy", "healthCheckNodePort", "allocateLoadBalancerNodePorts"),
     *("loadBalancerClass", "loadBalancerIP", "loadBalancerSourceRanges", "trafficDistribution"),
 )
 """What a Service says to those outside the cluster."""
+_NAMED: Final = ("type", "externalName", "ports")
+"""What counts of a Service that is another name for something."""
 
 
 def taken(one: KubeObject, cluster: str) -> Document:
@@ -39,8 +41,12 @@ def taken(one: KubeObject, cluster: str) -> Document:
 
 
 def _inside(service: KubeObject) -> Value:
-    """A Service as those inside the cluster see it: whatever its type, it has an address for them."""
+    """A Service as those inside the cluster see it: an address whatever its type, or the name of something else."""
     spec = {name: one for name, one in service.spec.items() if name not in _OUTSIDE}
+    if spec.get("type") == "ExternalName":  # Kubernetes keeps what it had before it became a name
+        spec = {name: one for name, one in spec.items() if name in _NAMED}
+    else:
+        spec.pop("externalName", None)
     if spec.get("type") in ("NodePort", "LoadBalancer"):
         spec["type"] = "ClusterIP"
     ports = spec.get("ports")

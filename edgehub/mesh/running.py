@@ -58,18 +58,7 @@ class Running:
         self._own: dict[str, Value] = {}
         self._doubted: set[ServiceKey] = set()
         """Services with an endpoint that some gateway voted against."""
-        self._peers: Peers | None = None
-        if place.settings.peers and not lacks_keys(place.settings, place.keys):
-            self._peers = Peers(
-                place.gateway,
-                os.urandom(8).hex(),
-                [one for one in place.settings.peers if one.name != place.gateway],
-                peer_link(place.gateway, place.keys, place.rng),
-                lambda topic, payload, retain: home.publish(topic, payload, retain),
-                self._peers_changed,
-                self._vote,
-                clock,
-            )
+        self._peers = self._known_peers()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stop_watching = engine.watch(self._on_twin)
@@ -118,6 +107,35 @@ class Running:
         """The local broker is there, and has forgotten what it was told before."""
         if self._peers is not None:
             self._peers.tell_again()
+
+    def _known_peers(self) -> Peers | None:
+        """Those of the settings; None if there are none, or there is no certificate for them yet."""
+        place = self._place
+        if not place.settings.peers or lacks_keys(place.settings, place.keys):
+            return None
+        return Peers(
+            place.gateway,
+            os.urandom(8).hex(),
+            [one for one in place.settings.peers if one.name != place.gateway],
+            peer_link(place.gateway, place.keys, place.rng),
+            lambda topic, payload, retain: self._home.publish(topic, payload, retain),
+            self._peers_changed,
+            self._vote,
+            self._clock,
+        )
+
+    async def _meet(self) -> None:
+        """Begin with the peers once the gateway has joined a cloud."""
+        peers = self._known_peers() if self._place.settings.peers else None
+        if peers is not None:
+            try:
+                await peers.open()
+            except BaseException:
+                await peers.close()
+                raise
+            self._peers = peers
+            peers.tell_again()
+            self._peers_changed()
 
     def _peers_changed(self) -> None:
         self._tell_who_is_reached()
@@ -184,6 +202,8 @@ class Running:
                 async with asyncio.timeout(TICK_S):
                     await self._changed.wait()
             try:
+                if self._peers is None:
+                    await self._meet()
                 if self._changed.is_set() or self._tables.has_moved():
                     self._changed.clear()
                     self._build()

@@ -11,13 +11,13 @@ from typing import Final
 
 from mesh.model.services import Endpoint, Origin
 from mesh.planes.listeners import BACKLOG
+from mesh.tunnel.accepting import HANDSHAKE_S, Accepting
 from mesh.tunnel.bridge import Bridge
 from mesh.tunnel.frames import Answer, Ask, BadFrame
 from mesh.tunnel.identity import Identity, NotTrusted
 from mesh.tunnel.line import Line
 from mesh.upstream import Upstreams
 
-HANDSHAKE_S: Final = 10.0
 ASK_S: Final = 120.0
 """A caller keeps lines ready that it has nothing to ask for yet."""
 CONNECT_S: Final = 5.0
@@ -36,77 +36,23 @@ class TunnelServer:
         self._identity = identity
         self._upstreams = upstreams
         self._node = node
-        self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
-        self._serving: set[asyncio.Task[None]] = set()
+        self._accepting = Accepting("tunnel", identity.serving, self.serve, backlog=BACKLOG, most=MAX_LINES)
         self._lines: set[Line] = set()
         self._ready: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self._serving)
+        return len(self._accepting)
 
     async def open(self, address: str, port: int) -> int:
         """Listen; returns the port. Raises OSError."""
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setblocking(False)
-            listener.bind((address, port))
-            listener.listen(BACKLOG)
-        except OSError:
-            listener.close()
-            raise
-        self._listener = listener
-        self._accepting = asyncio.create_task(self._accept(listener), name="tunnel")
-        bound: int = listener.getsockname()[1]
-        return bound
+        return await self._accepting.open(address, port)
 
     async def close(self) -> None:
         """End all lines."""
-        tasks = list(self._serving)
-        if self._accepting is not None:
-            tasks.append(self._accepting)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        if ends := [line.on_gone for line in self._lines if not line.gone]:
+        lines = list(self._lines)
+        await self._accepting.close()
+        if ends := [line.on_gone for line in lines if not line.gone]:
             await asyncio.wait(ends, timeout=_PAUSE_S)
-        if self._listener is not None:
-            self._listener.close()
-
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, _ = await loop.sock_accept(listener)
-            except OSError as problem:
-                log.warning("the tunnel cannot accept: %s", problem)
-                await asyncio.sleep(_PAUSE_S)
-                continue
-            if len(self._serving) >= MAX_LINES:
-                sock.close()
-                continue
-            task = loop.create_task(self._greet(sock))
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
-
-    async def _greet(self, sock: socket.socket) -> None:
-        line = Line()
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: line, sock, ssl=self._identity.serving(), ssl_handshake_timeout=HANDSHAKE_S
-            )
-        except (OSError, ssl.SSLError, ValueError) as problem:
-            log.info("a line of the tunnel was refused: %s", problem)
-            sock.close()
-            return
-        except BaseException:
-            sock.close()
-            raise
-        await self.serve(line)
 
     async def serve(self, line: Line) -> None:
         """See one line to its end; its handshake is over."""

@@ -21,8 +21,8 @@ from tests.edgehub.mesh.lan import authority, join
 NAMES = ("gw-a", "gw-b", "gw-c")
 
 
-def make(folder: Path, name: str, cloud, ports) -> Hub:
-    """A gateway that once joined a cloud which is not there any more."""
+def make(folder: Path, name: str, cloud, ports, *, joined: bool = True) -> Hub:
+    """A gateway that once joined a cloud which is not there any more, or has not yet."""
     others = [{"name": other, "host": "127.0.0.1", "port": ports[other]} for other in NAMES if other != name]
     broker, dns = free_ports(2)
     environment = {
@@ -38,7 +38,8 @@ def make(folder: Path, name: str, cloud, ports) -> Hub:
     }
     state = StateFolder(folder / name / "state")
     state.make()
-    join(state.keys, name, cloud)
+    if joined:
+        join(state.keys, name, cloud)
     return Hub(state, environment, log=folder / name / "hub.log")
 
 
@@ -125,3 +126,26 @@ async def test_gateways_without_a_cloud_use_each_other_drop_a_dead_one_and_take_
     for hub in (a, b, c):
         await becomes(lambda one=hub: alive(one), 2, hub)
     assert "gw-c" not in await alarms(a)
+
+
+async def test_gateways_that_join_while_their_hubs_run_find_each_other(tmp_path):
+    cloud, ports = authority(), dict(zip(NAMES, free_ports(3), strict=True))
+    a, b = (make(tmp_path, name, cloud, ports, joined=False) for name in NAMES[:2])
+    try:
+        for hub in (a, b):
+            hub.start()
+            await hub.ready()
+            await apply(hub, service())
+        await apply(b, web(b, "gw-b", free_ports(1)[0]))
+        await answers(b, {"gw-b"})
+        assert "this one has none" in await alarms(a)
+        for hub, name in ((a, "gw-a"), (b, "gw-b")):
+            join(hub.folder.keys, name, cloud)
+        await answers(a, {"gw-b"}, within_s=60)
+        assert "this one has none" not in await alarms(a)
+    finally:
+        for hub in (a, b):
+            if hub.running:
+                hub.stop()
+            with contextlib.suppress(ProcessLookupError):
+                cut_power(hub)

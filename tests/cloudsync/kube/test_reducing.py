@@ -166,8 +166,18 @@ def test_a_service_is_what_those_inside_the_cluster_see_of_it():
         "clusterIP": "10.96.0.7",
         "ports": [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}],
     }
+    left = obj("Service", "web", spec={**spec, "type": "ClusterIP", "externalName": "before.example.com"})
+    assert taken(left, CLUSTER).raw["spec"] == found.raw["spec"]
+
+
+def test_a_service_that_is_a_name_is_taken_as_one_without_what_it_was_before():
+    named = {"type": "ExternalName", "externalName": "example.com", "sessionAffinity": "None"}
+    before = {"selector": {"app": "far"}, "clusterIP": "10.96.0.9", "ports": [{"port": 80, "nodePort": 30080}]}
+    found = taken(obj("Service", "far", spec={**named, **before}), CLUSTER)
+    assert found.raw["spec"] == {"type": "ExternalName", "externalName": "example.com", "ports": [{"port": 80}]}
+    assert found.spec.external_name == "example.com"
     with pytest.raises(InvalidManifest):
-        taken(obj("Service", "far", spec={"type": "ExternalName", "externalName": "example.com"}), CLUSTER)
+        taken(obj("Service", "far", spec={"type": "ExternalName"}), CLUSTER)
 
 
 def test_endpoint_slices_and_config_come_as_they_are():
