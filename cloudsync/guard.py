@@ -17,7 +17,7 @@ from cloudsync.brokers import OwnBroker
 from cloudsync.identity.ca import DAY_MS
 from cloudsync.identity.directory import Directory
 from cloudsync.identity.errors import NotInitialised
-from cloudsync.identity.folder import GATEWAYS, USERS, CloudFolder
+from cloudsync.identity.folder import GATEWAYS, USERS, CloudFolder, list_file
 from cloudsync.identity.model import Account, AccountKind
 from cloudsync.identity.store import IdentityStore
 from twin.clock import Clock
@@ -65,11 +65,11 @@ class Guard:
         """The lists of revoked certificates as they are now, by authority. Raises StoreError, NotInitialised."""
         if not self._signs:
             found = await self._store.published()
-            missing = [name for name in _KINDS if _file(name) not in found]
+            missing = [name for name in _KINDS if list_file(name) not in found]
             if missing:
                 message = f"no list of revoked certificates of {' and '.join(missing)} was published yet"
                 raise NotInitialised(message, remedy="Start the cloud that has the CA first.")
-            return {name: found[_file(name)] for name in _KINDS}
+            return {name: found[list_file(name)] for name in _KINDS}
         now = self._clock.now_us() // 1000
         revoked = {name: await self._store.revoked(kind, now) for name, kind in _KINDS.items()}
         # Publishing raises the revision, which leads here again: what is the same is not signed anew.
@@ -80,8 +80,8 @@ class Guard:
                 for name, issued in revoked.items()
             }
             for name, text in made.items():
-                write_private(self._folder.ca / _file(name), text)
-            await self._store.publish([(_file(name), text) for name, text in made.items()])
+                write_private(self._folder.ca / list_file(name), text)
+            await self._store.publish([(list_file(name), text) for name, text in made.items()])
             self._said, self._lists = said, made
         return self._lists
 
@@ -121,7 +121,7 @@ class Guard:
         write_private(place / "gateways.acl", gateways_acl())
         write_private(place / "users.acl", users_acl(self._directory.accounts()))
         for name, text in lists.items():
-            write_private(place / _file(name), text)
+            write_private(place / list_file(name), text)
             write_private(place / f"{name}.pem", self._folder.certificate(name).read_text(encoding="ascii"))
 
     async def _renew(self) -> None:
@@ -148,7 +148,3 @@ class Guard:
                 for broker in self._brokers:
                     if broker.named == (account.kind is AccountKind.GATEWAY):
                         await broker.kick(account.name)
-
-
-def _file(authority: str) -> str:
-    return f"{authority}.crl"

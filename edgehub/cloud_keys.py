@@ -58,6 +58,11 @@ class CloudKeys:
         """The key that a certificate is being asked for; asked again with it if the answer was lost."""
         return self.folder / "next.key"
 
+    @property
+    def revoked(self) -> Path:
+        """The cloud's list of revoked gateways, for lines between gateways; not there before it was heard of."""
+        return self.folder / "revoked.pem"
+
     def connection(self) -> CloudConnection | None:
         """Where the cloud is; None: the gateway has joined none. Raises NotJoined for a file that cannot be used."""
         try:
@@ -109,6 +114,7 @@ class CloudKeys:
         place = CloudConnection(
             gateway=enrolled.gateway, host=token.host, port=token.port, enrol_url=token.url, ca_fingerprint=token.ca
         )
+        self.revoked.unlink(missing_ok=True)  # it may be another cloud's
         write_private(self.ca, enrolled.ca)
         self.keep_renewed(enrolled, key)
         write_private(self.place, place.model_dump_json(indent=2))  # last: with it the gateway has joined

@@ -21,7 +21,9 @@ from twin.wire.enrolment import (
     CA_PATH,
     JOIN_PATH,
     MAX_BYTES,
+    MAX_LIST_BYTES,
     RENEW_PATH,
+    REVOKED_PATH,
     Enrolled,
     JoinRequest,
     JoinToken,
@@ -40,6 +42,19 @@ async def join(token: JoinToken, gateway: str, keys: CloudKeys) -> Enrolled:
 async def renew(keys: CloudKeys) -> Enrolled:
     """Have a new key signed for the certificate in force, and keep both. Raises EdgetwinError; the old one stands."""
     return await asyncio.to_thread(_renew, keys)
+
+
+async def revoked(keys: CloudKeys) -> bytes:
+    """The cloud's list of revoked certificates of gateways, which is signed, but looked at by nobody yet.
+
+    Raises EdgetwinError.
+    """
+    return await asyncio.to_thread(_revoked, keys)
+
+
+def _revoked(keys: CloudKeys) -> bytes:
+    url, context = keys.joined().enrol_url, _known(keys.ca.read_text(encoding="ascii"))
+    return _exchange(url, "GET", REVOKED_PATH, b"", context, MAX_LIST_BYTES)
 
 
 def _join(token: JoinToken, gateway: str, keys: CloudKeys) -> Enrolled:
@@ -103,12 +118,18 @@ def _checked(answer: bytes, ca: str, gateway: str) -> Enrolled:
 
 
 def _ask(url: str, path: str, body: bytes, ca: str) -> bytes:
+    return _exchange(url, "POST", path, body, _known(ca))
+
+
+def _known(ca: str) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return _exchange(url, "POST", path, body, context)
+    return context
 
 
-def _exchange(url: str, method: str, path: str, body: bytes, context: ssl.SSLContext) -> bytes:
+def _exchange(
+    url: str, method: str, path: str, body: bytes, context: ssl.SSLContext, max_bytes: int = 2 * MAX_BYTES
+) -> bytes:
     """One request. Raises LinkError if nobody answers, and the cloud's own error if it says no."""
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
@@ -118,7 +139,7 @@ def _exchange(url: str, method: str, path: str, body: bytes, context: ssl.SSLCon
     try:
         connection.request(method, path, body or None, {"Content-Type": "application/json"} if body else {})
         response = connection.getresponse()
-        answer = response.read(2 * MAX_BYTES + 1)
+        answer = response.read(max_bytes + 1)
     except (OSError, http.client.HTTPException) as error:
         why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         message = f"no answer from the cloud at {url}: {why or type(error).__name__}"

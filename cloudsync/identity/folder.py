@@ -127,3 +127,8 @@ def state_folder(environment: Mapping[str, str]) -> Path:
         return Path("/var/lib/edgetwin-cloud")
     base = environment.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base) / "edgetwin-cloud"
+
+
+def list_file(authority: str) -> str:
+    """What the list of an authority's revoked certificates is called, in files and in the store."""
+    return f"{authority}.crl"

@@ -8,7 +8,16 @@ from cloudsync.http_errors import TooMany, body_of
 from cloudsync.identity.rate import RateLimit
 from cloudsync.identity.service import Identities
 from twin.wire.codec import decode
-from twin.wire.enrolment import CA_PATH, JOIN_PATH, MAX_BYTES, RENEW_PATH, Enrolled, JoinRequest, RenewRequest
+from twin.wire.enrolment import (
+    CA_PATH,
+    JOIN_PATH,
+    MAX_BYTES,
+    RENEW_PATH,
+    REVOKED_PATH,
+    Enrolled,
+    JoinRequest,
+    RenewRequest,
+)
 
 
 def router(identities: Identities, limit: RateLimit, ca: str) -> APIRouter:
@@ -30,6 +39,11 @@ def router(identities: Identities, limit: RateLimit, ca: str) -> APIRouter:
         where = _allowed(request, limit)
         asked = decode(RenewRequest, await body_of(request, MAX_BYTES), what="renewal", max_bytes=MAX_BYTES)
         return await identities.renew(asked, where=where)
+
+    @made.get(REVOKED_PATH, summary="The revoked certificates of gateways: a list that the CA has signed.")
+    async def revoked(request: Request) -> Response:
+        _allowed(request, limit)
+        return Response(await identities.revocations(), media_type="application/x-pem-file")
 
     return made
 

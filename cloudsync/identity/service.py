@@ -13,6 +13,8 @@ from typing import Final
 
 from cloudsync.identity.ca import DAY_MS, Authority, key_of, name_of, serial_of
 from cloudsync.identity.credentials import Credentials, Servers
+from cloudsync.identity.errors import NotInitialised
+from cloudsync.identity.folder import GATEWAYS, list_file
 from cloudsync.identity.model import Account, AccountKind, Token
 from cloudsync.identity.roles import Role
 from cloudsync.identity.secret import hashed, new_secret
@@ -139,6 +141,14 @@ class Identities:
     async def deny(self, name: str, what: str) -> None:
         """Note that somebody asked for what its role does not grant."""
         await self._tell(name, "identity", what, outcome="forbidden")
+
+    async def revocations(self) -> str:
+        """The gateways' revoked certificates, as the list was signed and published last. Raises NotInitialised."""
+        text = (await self._store.published()).get(list_file(GATEWAYS))
+        if text is None:
+            message = "no list of revoked certificates was published yet"
+            raise NotInitialised(message, remedy="It comes with the brokers of this cloud.")
+        return text
 
     async def _renewable(self, asked: RenewRequest, where: str) -> str:
         """The name of the gateway that may have a new certificate."""

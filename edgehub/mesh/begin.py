@@ -34,6 +34,7 @@ def settings_of(place: Place) -> Settings:
             certificate=str(keys.pair),
             key=str(keys.pair),
             authority=str(keys.ca),
+            revoked=str(keys.revoked),
             relay=said.relay,
         ),
     )

@@ -13,6 +13,7 @@ from typing import ClassVar
 from edgehub.applying import Applying
 from edgehub.cloud_keys import CloudKeys
 from edgehub.renewal import Renewal
+from edgehub.revocations import Revocations
 from edgehub.settings import Settings
 from edgehub.sync.history import HistoryStream
 from edgehub.sync.place import CloudFinder
@@ -83,6 +84,9 @@ class Cloud:
             asyncio.create_task(self.session.run(), name="cloud"),
             asyncio.create_task(self._renewal.keep(), name="renewal of the certificate"),
         ]
+        mesh = self._settings.mesh
+        if mesh.tunnel.listen or mesh.relay:
+            tasks.append(asyncio.create_task(Revocations(self._keys, rng).keep(), name="revoked gateways"))
         try:
             yield
         finally:

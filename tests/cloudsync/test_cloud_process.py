@@ -13,11 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from cloudsync.identity.credentials import Credentials
 from edgehub.cloud_keys import CloudKeys
 from edgehub.enrolment import join, renew
 from edgehub.renewal import LOOK_S, REFUSED_S, Renewal
+from edgehub.revocations import Revocations
 from tests.cloudsync.mqtt5 import Client, Refused, tls
 from tests.cloudsync.process import CANARY, CloudProcess, descendants
 from twin.certificates import fingerprint, life
@@ -179,6 +181,25 @@ async def test_the_hub_renews_in_good_time_and_the_new_certificate_is_good(cloud
     refused = Renewal(keys, ClockAhead(22.5), random.Random(1))
     assert await refused.step() == REFUSED_S
     assert "revoked" in refused.failure
+
+
+async def test_a_gateway_learns_which_others_are_revoked(cloud, tmp_path):
+    keys, stolen = await joined(cloud, tmp_path, "hall-20"), await joined(cloud, tmp_path / "x", "hall-21")
+    heard = Revocations(keys, random.Random(1))
+    assert await heard.step()
+    assert not await heard.step()
+    pair = stolen.pair.read_text()
+    serial = x509.load_pem_x509_certificate(pair[pair.index("-----BEGIN CERT") :].encode()).serial_number
+
+    def is_listed():
+        return x509.load_pem_x509_crl(keys.revoked.read_bytes()).get_revoked_certificate_by_serial_number(serial)
+
+    assert not is_listed()
+    cloud.run("cloud", "gateway", "revoke", "hall-21")
+    async with asyncio.timeout(20):
+        while not await heard.step():  # noqa: ASYNC110 the cloud's brokers learn of it first
+            await asyncio.sleep(0.1)
+    assert is_listed()
 
 
 async def test_a_link_of_ours_connects_with_the_keys_and_finds_a_renewed_certificate(cloud, tmp_path):

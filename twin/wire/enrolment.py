@@ -16,6 +16,9 @@ from twin.wire.messages import Wire
 CA_PATH: Final = "/identity/ca"
 JOIN_PATH: Final = "/identity/join"
 RENEW_PATH: Final = "/identity/renew"
+REVOKED_PATH: Final = "/identity/revoked"
+MAX_LIST_BYTES: Final = 1024 * 1024
+"""Of a list of revoked certificates: some ten thousand."""
 MAX_BYTES: Final = 16 * 1024
 """Of a request or an answer."""
 MAX_TOKEN: Final = 2048
