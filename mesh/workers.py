@@ -2,8 +2,8 @@
 
     first ──carry──> worker        worker ──counted──> first, which adds them up
 
-A worker that ends is started again, and told the whole programme. One that says nothing for long is ended: it hangs,
-and the kernel goes on to give it its share of the clients.
+What has a bound is carried by the first alone (sharing.py). A worker that ends is started again, and told the whole
+programme. One that says nothing for long is ended: it hangs, and the kernel goes on to give it clients.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from mesh.model.programme import Programme
 from mesh.model.services import Plane
 from mesh.news import says_something
 from mesh.settings import Settings
+from mesh.sharing import shared
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ class Workers:
         self._clock = clock
         self._settings = settings
         self._lines: dict[str, Line] = {}
+        self._carried = Programme()
+        """What those that have a line were told to carry."""
         self._due_s: dict[str, float] = {}
         """When each has to have said something."""
         live.on_frame = self._send
@@ -94,7 +97,8 @@ class Workers:
             line.send(encode(Begin(settings=self._settings)))
             for frame in self._live.said.values():
                 line.send(encode(frame))
-            line.send(encode(Carry(delta=difference(Programme(), self._live.carrying.programme))))
+            self._carried = shared(self._live.carrying.programme)
+            line.send(encode(Carry(delta=difference(Programme(), self._carried))))
             self._lines[name] = line
             await self._watch(name, child, over)
         finally:
@@ -121,6 +125,9 @@ class Workers:
 
     def _send(self, frame: Carry | Said) -> None:
         if self._lines:
+            if isinstance(frame, Carry):
+                before, self._carried = self._carried, shared(self._live.carrying.programme)
+                frame = Carry(delta=difference(before, self._carried))
             text = encode(frame)
             for line in self._lines.values():
                 line.send(text)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mesh.frames import Asked, Counted, Health, Refused, Whole
-from mesh.model.policies import HealthCheck, Policy
+from mesh.model.policies import HealthCheck, Policy, RateLimit, TokenBucket
 from mesh.model.services import Plane
 from mesh.model.table import TableChange
 from mesh.problems import Reason
@@ -201,6 +201,21 @@ async def test_workers_share_the_doors_and_their_counters_are_added_up(rig):
     again = await until(is_replaced)
     assert await owner.end() == 0
     assert not alive(again[0])
+
+
+async def test_a_limit_is_exact_whatever_the_number_of_workers(rig):
+    one = await rig.backend("one")
+    owner = await rig.owner(Settings(plane=Plane.USERSPACE, workers=2))
+    await owner.whole(table(rig.web(one.place)))
+    await until(rig.has_two_doors)
+    limit = Policy(rate_limit=RateLimit(TokenBucket(5, fill_interval_ms=3_600_000)))
+    await owner.whole(table(rig.web(one.place), policies={"web": limit}))
+
+    async def has_one_door():
+        return not await rig.has_two_doors()
+
+    await until(has_one_door)
+    assert [await greeting(ADDRESS, rig.port) for _ in range(20)].count("one") == 5
 
 
 async def test_a_worker_that_hangs_is_killed_and_replaced(rig):

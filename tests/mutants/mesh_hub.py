@@ -18,7 +18,20 @@ USED = ("tests/edgehub/mesh/test_interest.py",)
 SAID = ("tests/edgehub/mesh/test_state.py",)
 LOOKED = ("tests/edgehub/mesh/test_doctor.py",)
 
+SHARED = ("tests/mesh/test_sharing.py",)
+REVOKED = ("tests/edgehub/test_revocations.py",)
+KEPT = ("tests/mesh/nft/test_rules.py",)
+
 HUB_MUTANTS = (
+    # What several processes carry.
+    Mutant("limits_in_each_worker", "mesh.sharing", "policy.rate_limit is not None or", "False or", SHARED),
+    Mutant("bounds_of_routes_do_not_count", "mesh.sharing", "in bound.rule.backends)", "in ())", SHARED),
+    # Who is revoked.
+    Mutant("anybody_revokes", "edgehub.revocations", "if not signed:", "if False:", REVOKED),
+    Mutant("old_lists_count", "edgehub.revocations", "not before or number >", "not before or -number <", REVOKED),
+    # Who stays with an endpoint.
+    Mutant("clients_of_endpoints_that_went", "mesh.planes.nft.ruleset", "if one.set in kept_s)", ")", KEPT),
+    Mutant("clients_stay_longer", "mesh.planes.nft.ruleset", ", kept_s[one.set]))", ", 10**9))", KEPT),
     # What this gateway offers.
     Mutant("pods_of_other_gateways", OFFERS, "if spec.node_name in (None, node):", "if True:", OFFERED),
     Mutant("mappers_that_do_not_run", HERE, "spec.enabled and runs(stored.ref.name)", "spec.enabled", OFFERED),
