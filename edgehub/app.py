@@ -37,6 +37,7 @@ from edgehub.mesh.home import Place as MeshPlace
 from edgehub.mesh.home import Sources as MeshSources
 from edgehub.peer_access import peer_access
 from edgehub.pods.home import Place, Pods
+from edgehub.release import ReleaseLeaf
 from edgehub.settings import Settings
 from edgehub.state import CliAccess, StateFolder
 from edgehub.state_store import copier, keep_copies, open_state
@@ -46,6 +47,7 @@ from edgehub.system import system
 from edgehub.twins import LocalTwins
 from edgehub.web.home import Web, WebPlace
 from twin.api import ApiServer, Caller, Served, TwinVerbs
+from twin.client import TwinClient
 from twin.clock import Clock
 from twin.dialects.aws_names import device_of
 from twin.engine import TwinEngine
@@ -71,6 +73,7 @@ from twin.wire.messages import MapperState
 log = logging.getLogger(__name__)
 
 CONNECT_S: Final = 15.0
+ANSWER_S: Final = 5.0
 _OWN_TYPES: Final = {
     "version": ValueType.STRING,
     "broker": ValueType.STRING,
@@ -100,6 +103,7 @@ class Gateway:
         parts.mesh.on_own = self._report_own
         parts.mesh.publish = self._publish_of_mesh
         self._cloud = Cloud(settings, parts.keys, parts.engine, parts.drain, parts.executor, self._applying, clock)
+        self._release = ReleaseLeaf(folder, parts.engine, self._own_key(), self._report_own)
         self._version = version("edgetwin")
         broker = (parts.access.host, parts.access.port)
         place = WebPlace(settings.gateway_name, folder.path, broker, parts.access.web, settings.log.level)
@@ -178,6 +182,14 @@ class Gateway:
             await stack.enter_async_context(gateway.web.running(supervisor))
             yield gateway
 
+    async def answers(self) -> bool:
+        """Whether the hub answers itself through its broker."""
+        try:
+            await self._asking.get(str(self._own_key()))
+        except EdgetwinError:
+            return False
+        return True
+
     def status(self) -> StatusReply:
         """How the gateway is, as far as the hub knows without asking anyone."""
         devices = [key for key in self._engine if key.kind is Kind.DEVICE]
@@ -230,6 +242,10 @@ class Gateway:
         health = HealthFile(self._folder.health, self.status, lambda: self._clock.now_us() // 1000)
         loop = asyncio.get_running_loop()
         stack.callback(loop.create_task(health.keep(), name="health file").cancel)
+        stack.callback(loop.create_task(self._release.keep(), name="release").cancel)
+        login = self.access.hub
+        asking = TwinClient(self._link, account=login.name, client="hub", timeout_s=ANSWER_S)
+        self._asking = await stack.enter_async_context(asking)
         where = f"{self.access.host}:{self.access.port}"
         devices = sum(key.kind is Kind.DEVICE for key in self._engine)
         log.info("gateway %s is up, %d devices, broker on %s", self._settings.gateway_name, devices, where)
@@ -284,6 +300,7 @@ class Gateway:
             "broker": f"{self.access.host}:{self.access.port}",
             "started_at": self._started_at,
             **self._machine.reported(),
+            **self._release.reported(),
             "system": self._system,
             "pods": {"seen": self._parts.documents.seen_pods(), "there": self._parts.pods.there()},
             **self._cloud.reported(self._parts.documents.refused()),

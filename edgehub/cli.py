@@ -118,17 +118,36 @@ CLOUD_COMMANDS: Final = {
 HARDWARE_COMMANDS: Final = {
     "boards": Entry("hardware.cli:boards", "List the boards that there are profiles for."),
     "build": Entry("hardware.image.cli:build_image", "Build the bootable image of a board."),
-    "bundle": Entry(
-        "",
-        "Make and check signed bundles.",
-        {"image": Entry("hardware.image.bundle_cli:image_bundle", "Make the signed bundle of an image.")},
-    ),
     "deb": Entry("hardware.debian.cli:deb", "Make the Debian package of the gateway."),
     "disks": Entry("hardware.cli:disks", "List disks, and why each may be written or not."),
     "flash": Entry("hardware.flash.cli:flash", "Write an image to a disk, and prove it."),
     "doctor": Entry("hardware.doctor.cli:doctor", "Look at this machine as a gateway; say what is wrong."),
     "provision": Entry("hardware.provision.cli:provision", "Make this machine the gateway that a file says it is."),
     "run": Entry("hardware.run.cli:run", "Build, flash or boot, and wait for the gateway in the cloud."),
+    "update": Entry(
+        "",
+        "Install releases, tried before they stay; go back.",
+        {
+            "install": Entry("hardware.update.cli:install", "Install a bundle, and keep it if all works again."),
+            "status": Entry("hardware.update.cli:status", "Show what runs, and how far an update is."),
+            "rollback": Entry("hardware.update.cli:rollback", "Go back to the release from before."),
+            "agent": Entry("hardware.update.cli:agent", "Be the service that installs what the cloud wants."),
+        },
+    ),
+    "bundle": Entry(
+        "",
+        "Make and check signed bundles.",
+        {
+            "create": Entry("hardware.update.bundle_cli:create", "Make a signed bundle of the program."),
+            "image": Entry("hardware.image.bundle_cli:image_bundle", "Make the signed bundle of an image."),
+            "check": Entry("hardware.update.bundle_cli:check", "Check a bundle as a gateway does."),
+        },
+    ),
+    "keys": Entry(
+        "",
+        "Say who may make updates.",
+        {"create": Entry("hardware.update.keys_cli:create", "Make a CA for updates, and a key to sign with.")},
+    ),
 }
 
 
@@ -193,14 +212,22 @@ def _add(app: typer.Typer, commands: Mapping[str, Entry], words: Sequence[str]) 
             app.command(name, help=None if called else entry.line)(_body(entry) if called else _unloaded)
 
 
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
-) -> None:
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         from importlib.metadata import version as version_of
 
         typer.echo(f"edgetwin {version_of('edgetwin')}")
         raise typer.Exit
+
+
+def _options(
+    _version: Annotated[
+        bool,
+        # Eager: it is there without a command.
+        typer.Option("--version", help="Print the version and end.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """All that the command itself takes."""
 
 
 def _body(entry: Entry) -> Callable[..., Any]:

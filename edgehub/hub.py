@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from edgehub.app import Gateway
+from edgehub.notify import told_to_systemd
 from edgehub.settings import Settings, load_settings, state_folder
 from edgehub.state import StateFolder
 from twin.clock import SystemClock
@@ -45,7 +46,10 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     folder = StateFolder(state_folder(os.environ))
-    async with Gateway.running(settings, folder, clock=SystemClock(), rng=random.Random()):
+    async with (
+        Gateway.running(settings, folder, clock=SystemClock(), rng=random.Random()) as gateway,
+        told_to_systemd(os.environ, gateway.answers),
+    ):
         await stop.wait()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import socket
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
@@ -270,6 +271,45 @@ class PodSettings(Section):
     podman: PodmanSettings = PodmanSettings()
 
 
+class UpdateSettings(Section):
+    """How releases are updated; the updater reads these, the hub does not."""
+
+    ca: Annotated[str, Field(description="file of the CAs whose updates are taken; without it none are")] = (
+        "/etc/edgetwin/update-ca.pem"
+    )
+    backend: Annotated[Literal["auto", "releases", "rauc"], Field(description="auto: rauc where it is set up")] = "auto"
+    releases: Annotated[str, Field(description="folder of the back end releases")] = "/opt/edgetwin"
+    restart: Annotated[str, Field(description="command that starts the hub anew, of the back end releases")] = (
+        "systemctl restart --no-block edgetwin.service"
+    )
+    trial: Annotated[str, Field(description="so long a new release has to be well, each of its three starts")] = "5m"
+    settle: Annotated[str, Field(description="so long it must be well without a break")] = "10s"
+
+    @field_validator("trial", "settle")
+    @classmethod
+    def _is_duration(cls, duration: str) -> str:
+        if not parsed_duration_ms(duration):
+            message = f"{duration!r} is not a duration; write 10s or 5m"
+            raise ValueError(message)
+        return duration
+
+    @field_validator("restart")
+    @classmethod
+    def _is_command(cls, restart: str) -> str:
+        try:
+            words = shlex.split(restart)
+        except ValueError:
+            words = []
+        if not words:
+            message = f"{restart!r} is not a command"
+            raise ValueError(message)
+        return restart
+
+    def seconds(self, duration: str) -> float:
+        """One of the durations as a number."""
+        return (parsed_duration_ms(duration) or 0) / 1000
+
+
 class LogSettings(Section):
     """What the hub says."""
 
@@ -291,6 +331,7 @@ class Settings(Section):
     kube_api: KubeApiSettings = KubeApiSettings()
     mesh: MeshSettings = MeshSettings()
     web: WebSettings = WebSettings()
+    updates: UpdateSettings = UpdateSettings()
     log: LogSettings = LogSettings()
 
     @property

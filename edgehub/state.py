@@ -91,6 +91,21 @@ class StateFolder:
         return self.run / "health.json"
 
     @property
+    def wanted_release(self) -> Path:
+        """The release that is desired of the gateway, for the updater."""
+        return self.run / "release.json"
+
+    @property
+    def update(self) -> Path:
+        """The updater's own folder, beside this one: the hub's user may change what is in this one."""
+        return self.path.with_name(f"{self.path.name}-update")
+
+    @property
+    def update_report(self) -> Path:
+        """What the updater says of itself."""
+        return self.update / "report.json"
+
+    @property
     def line(self) -> Path:
         """Whether the demo's line to its cloud is cut."""
         return self.run / "line"

@@ -8,12 +8,13 @@ from typing import Final
 
 from hardware.debian.release import CURRENT, HOME, PROVEN, RELEASES
 from hardware.image.files import SystemFile
-from hardware.image.units import STATE, USER, hub_unit
+from hardware.image.units import STATE, UPDATE, USER, hub_unit, update_unit
 
 NAME: Final = "edgetwin"
 PROGRAM: Final = "/usr/bin/edgetwin"
 SETTINGS: Final = "/etc/edgetwin/edgetwin.yaml"
 UNIT: Final = "edgetwin.service"
+UPDATER: Final = "edgetwin-update.service"
 UNITS: Final = "usr/lib/systemd/system"
 DEPENDS: Final = (
     *("python3 (>= 3.11)", "python3 (<< 3.12)", "libc6 (>= 2.34)"),
@@ -35,6 +36,7 @@ def package_files(settings: str) -> Iterator[SystemFile]:
     """Everything but the release itself. ``settings``: an example with every key, which is put in as comments."""
     yield SystemFile(PROGRAM[1:], _PROGRAM, 0o755)
     yield SystemFile(f"{UNITS}/{UNIT}", hub_unit(PROGRAM))
+    yield SystemFile(f"{UNITS}/{UPDATER}", update_unit(f"{PROVEN}/bin/edgetwin"))
     head = "# The gateway's settings; what is not said has these defaults. After a change: systemctl restart edgetwin\n"
     yield SystemFile(SETTINGS[1:], head + "".join(f"# {line}".rstrip() + "\n" for line in settings.splitlines()))
     yield SystemFile(f"usr/share/doc/{NAME}/copyright", _COPYRIGHT)
@@ -105,15 +107,18 @@ if [ ! -x {CURRENT}/bin/edgetwin ] || dpkg --compare-versions "{debian_version(r
 fi
 # An update that is being tried must have something to go back to.
 [ -x {PROVEN}/bin/edgetwin ] || switch proven
-deb-systemd-helper unmask {UNIT} >/dev/null || true
-if deb-systemd-helper --quiet was-enabled {UNIT}; then
-    deb-systemd-helper enable {UNIT} >/dev/null || true
-else
-    deb-systemd-helper update-state {UNIT} >/dev/null || true
-fi
+[ -d {UPDATE} ] || install -d -m 0755 {UPDATE}
+for unit in {UNIT} {UPDATER}; do
+    deb-systemd-helper unmask $unit >/dev/null || true
+    if deb-systemd-helper --quiet was-enabled $unit; then
+        deb-systemd-helper enable $unit >/dev/null || true
+    else
+        deb-systemd-helper update-state $unit >/dev/null || true
+    fi
+done
 if [ -d /run/systemd/system ]; then
     systemctl --system daemon-reload >/dev/null || true
-    deb-systemd-invoke start {UNIT} >/dev/null || true
+    deb-systemd-invoke start {UNIT} {UPDATER} >/dev/null || true
 fi
 """
 
@@ -122,7 +127,7 @@ _PRERM: Final = f"""#!/bin/sh
 set -e
 # Before an upgrade too: what runs must not load half of the old release and half of none.
 if [ -d /run/systemd/system ]; then
-    deb-systemd-invoke stop {UNIT} >/dev/null || true
+    deb-systemd-invoke stop {UNIT} {UPDATER} >/dev/null || true
 fi
 """
 
@@ -135,9 +140,9 @@ case "$1" in
         rmdir --ignore-fail-on-non-empty {HOME} 2>/dev/null || true
         ;;
     purge)
-        rm -rf {STATE} /etc/edgetwin {HOME}
+        rm -rf {STATE} {UPDATE} /etc/edgetwin {HOME}
         if [ -x /usr/bin/deb-systemd-helper ]; then
-            deb-systemd-helper purge {UNIT} >/dev/null || true
+            deb-systemd-helper purge {UNIT} {UPDATER} >/dev/null || true
         fi
         if [ -x /usr/sbin/deluser ]; then
             deluser --quiet --system {USER} >/dev/null || true

@@ -9,7 +9,7 @@ from typing import Final
 from hardware.board import BoardProfile, Boot, PartitionRole, SerialPort
 from hardware.image.rauc import rauc_files
 from hardware.image.spec import ImageSpec
-from hardware.image.units import STATE, USER, hub_unit, provision_unit
+from hardware.image.units import STATE, UPDATE, USER, hub_unit, provision_unit, update_unit
 
 PROGRAM: Final = "/usr/local/bin/edgetwin"
 PROVISIONING: Final = "/boot/esp/edgetwin-provision.yaml"
@@ -36,6 +36,7 @@ def system_files(spec: ImageSpec) -> Iterator[SystemFile]:
     yield SystemFile("etc/systemd/network/80-edgetwin.network", "[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n")
     yield SystemFile("etc/nftables.conf", NFTABLES, 0o755)
     yield SystemFile("etc/systemd/system/edgetwin.service", hub_unit(PROGRAM))
+    yield SystemFile("etc/systemd/system/edgetwin-update.service", update_unit(PROGRAM))
     yield SystemFile("etc/systemd/system/edgetwin-provision.service", provision_unit(PROGRAM, PROVISIONING))
     yield SystemFile("etc/tmpfiles.d/edgetwin.conf", _TMPFILES)
     yield SystemFile("etc/initramfs-tools/hooks/edgetwin", _HOOK, 0o755)
@@ -84,7 +85,7 @@ def _fstab(spec: ImageSpec) -> str:
 def _kept(board: BoardProfile) -> dict[str, str]:
     """Folders of data, and where in the system they are seen."""
     bonds = {} if board.bluetooth == "none" else {"bluetooth": "/var/lib/bluetooth"}
-    return {"edgetwin": STATE, "systemd": "/var/lib/systemd", **bonds}
+    return {"edgetwin": STATE, "edgetwin-update": UPDATE, "systemd": "/var/lib/systemd", **bonds}
 
 
 def _section(section: str, **keys: str) -> str:

@@ -18,10 +18,18 @@ from hardware.image.units import USER
 _LEFT_OUT: Final = ("doc", "man", "info", "locale", "lintian", "bug")
 _MERGED: Final = "/usr/share/mmdebstrap/hooks/merged-usr"
 _ENABLED: Final = (
-    *("edgetwin.service", "edgetwin-provision.service", "nftables.service"),
+    *("edgetwin.service", "edgetwin-update.service", "edgetwin-provision.service", "nftables.service"),
     *("systemd-networkd.service", "systemd-timesyncd.service", "systemd-resolved.service"),
 )
-_FOLDERS: Final = ("data", "boot/esp", "var/lib/edgetwin", "opt/edgetwin", "etc/nftables.d", "etc/edgetwin")
+_FOLDERS: Final = (
+    "data",
+    "boot/esp",
+    "var/lib/edgetwin",
+    "var/lib/edgetwin-update",
+    "opt/edgetwin",
+    "etc/nftables.d",
+    "etc/edgetwin",
+)
 _LOST: Final = (
     *("etc/machine-id", "var/lib/dbus/machine-id", "etc/ssh", "etc/resolv.conf", "var/cache/apt", "var/lib/apt/lists"),
     *("var/log", "var/cache/debconf", "var/cache/ldconfig", "etc/hostname"),

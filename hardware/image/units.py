@@ -7,6 +7,9 @@ from typing import Final
 
 USER: Final = "edgetwin"
 STATE: Final = "/var/lib/edgetwin"
+UPDATE: Final = "/var/lib/edgetwin-update"
+SILENT_S: Final = 60
+"""A hub that gives no sign of life for so long is started anew."""
 
 
 def hub_unit(program: str) -> str:
@@ -17,6 +20,9 @@ After=local-fs.target edgetwin-provision.service
 RequiresMountsFor={STATE}
 
 [Service]
+Type=notify
+WatchdogSec={SILENT_S}
+TimeoutStartSec=180
 User={USER}
 SupplementaryGroups=dialout
 Environment=EDGETWIN_STATE={STATE}
@@ -37,6 +43,30 @@ LockPersonality=yes
 ReadWritePaths={STATE} -/run/edgetwin
 AmbientCapabilities=
 CapabilityBoundingSet=
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def update_unit(program: str) -> str:
+    """The unit of the updater. It is root's, and lives on when the hub does not start."""
+    return f"""[Unit]
+Description=edgetwin updater
+After=local-fs.target edgetwin.service
+RequiresMountsFor={STATE} {UPDATE}
+
+[Service]
+Environment=EDGETWIN_STATE={STATE}
+WorkingDirectory=/
+ExecStart={program} hardware update agent
+Restart=always
+RestartSec=5
+Nice=10
+NoNewPrivileges=yes
+ProtectHome=yes
+PrivateTmp=yes
+LockPersonality=yes
 
 [Install]
 WantedBy=multi-user.target

@@ -115,9 +115,8 @@ def seen(record: Record, standing: Standing, now_ms: int) -> Record:
         return went_back(replace(record, reason=why), now_ms)
     if record.stage is Stage.RESTART:  # the restart that was asked for; its try is counted already
         return replace(record, stage=Stage.JUDGE, boot=standing.boot)
-    return _tried(
-        replace(record, boot=standing.boot), record.reason or "the machine was started anew before it was well"
-    )
+    why = record.reason or "the machine was started anew before it was well"
+    return _tried(replace(record, stage=Stage.JUDGE, boot=standing.boot), why)
 
 
 def want(record: Record, wanted: Wanted, standing: Standing, now_ms: int) -> Record:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from hardware.errors import BundleRefused, UpdateBusy, UpdateFailed
+from hardware.errors import BundleRefused, InvalidKey, UpdateBusy, UpdateFailed
 from hardware.update import gate, machine
 from hardware.update.backend import Backend, Standing, Told
 from hardware.update.gate import Facts, Trial, Verdict
@@ -106,6 +106,14 @@ class Updater:
             raise UpdateFailed(message, remedy="Install one with `edgetwin hardware update install --older VERSION`.")
         return self._keep(machine.back_asked(record, standing, self._now_ms()))
 
+    def give_up(self, why: str) -> Record:
+        """End what is only being fetched."""
+        record = self.look()
+        if record.state is ReleaseState.DOWNLOADING:
+            record = self._keep(machine.ended(record, ReleaseState.FAILED, why, self._now_ms()))
+            self._world.bundles.clear()
+        return record
+
     def run(self) -> Record:
         """Go on until there is nothing to do, or the bundle cannot be had now: then the record is not settled.
 
@@ -131,7 +139,7 @@ class Updater:
             case Step.FETCH | Step.INSTALL:
                 try:
                     return self._fetched(record, record.wanted) if step is Step.FETCH else self._laid_out(record)
-                except BundleRefused as error:
+                except (BundleRefused, InvalidKey) as error:
                     return machine.ended(record, ReleaseState.REFUSED, error.message, self._now_ms())
                 except UpdateFailed as error:
                     return machine.ended(record, ReleaseState.FAILED, error.message, self._now_ms())

@@ -23,7 +23,7 @@ from hardware.image.keep import Built, Made, keep, kept, sha256_of
 from hardware.image.manifest import TakesProvisioning, components
 from hardware.image.spec import ImageSpec
 from hardware.image.tools import Tools
-from hardware.image.units import STATE
+from hardware.image.units import STATE, UPDATE
 from hardware.media.fat import FatVolume
 from hardware.media.table import FAT_TYPES, LINUX_TYPE, SECTOR_BYTES, Extent, extents
 from hardware.provision.file import FILE_NAME, VERSIONS
@@ -188,6 +188,7 @@ def _user(fs: RootFs, work: Path) -> Iterator[Placed]:
         made.write_text(vendor.with_line(_needed(fs, path), line), encoding="utf-8", errors="surrogateescape")
         yield Placed(path, there.mode, made, uid=there.uid, gid=there.gid)
     yield Placed(STATE, 0o700, uid=number, gid=number)
+    yield Placed(UPDATE, 0o755)
 
 
 def _make_room(fs: RootFs, placed: Iterable[Placed]) -> None:

@@ -18,7 +18,10 @@ PACKAGES: Final = ("python3", "mosquitto", "nftables")
 """Of Debian, without which the gateway does not work."""
 FIRST_BOOT: Final = f"{HOME}/first-boot"
 """Packages that the image lacks; they are installed by the board itself, for only it can run what is in them."""
-ENABLED: Final = ("edgetwin.service", "edgetwin-provision.service", "edgetwin-filter.service", "edgetwin-first.service")
+ENABLED: Final = (
+    *("edgetwin.service", "edgetwin-update.service", "edgetwin-provision.service"),
+    *("edgetwin-filter.service", "edgetwin-first.service"),
+)
 _BEGIN: Final = "# edgetwin: from here"
 _END: Final = "# edgetwin: to here"
 _SERIAL_CONSOLE: Final = re.compile(r"console=(serial\d|ttyS\d|ttyAMA\d)\b")

@@ -142,7 +142,8 @@ def test_only_data_is_written_and_the_journal_is_not() -> None:
     rows = [line.split() for line in text_of("etc/fstab", SPEC.board.name).splitlines()]
     assert {row[2] for row in rows} == {"vfat", "ext4", "tmpfs", "none"}
     assert "Storage=volatile" in text_of("etc/systemd/journald.conf.d/edgetwin.conf")
-    assert [row[1] for row in rows if row[2] == "none"] == ["/var/lib/edgetwin", "/var/lib/systemd"]
+    kept = ["/var/lib/edgetwin", "/var/lib/edgetwin-update", "/var/lib/systemd"]
+    assert [row[1] for row in rows if row[2] == "none"] == kept
 
 
 @pytest.mark.skipif(shutil.which("nft") is None, reason="needs nftables")
