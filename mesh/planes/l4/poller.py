@@ -68,14 +68,14 @@ class Poller:
     def _serve(self) -> None:
         watching, poll, stale = self._watching, self._epoll.poll, self._stale
         for _ in range(_ROUNDS):
-            stale.clear()
+            if stale:
+                stale.clear()
             ready = poll(0, _BATCH)
             for fd, events in ready:
-                callback = watching.get(fd)
-                if callback is None or fd in stale:
+                if stale and (fd in stale or fd not in watching):
                     continue  # closed by one before it in the batch; another may have its number already
                 try:
-                    callback(events)
+                    watching[fd](events)
                 except Exception:
                     log.exception("a connection was given up")
                     self.forget(fd)
