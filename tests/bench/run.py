@@ -31,6 +31,7 @@ from tests.bench import (
     mesh_memory,
     mesh_nft,
     mesh_storm,
+    mesh_transfer,
     mesh_weights,
     modbus_dead_slave,
     modbus_plan,
@@ -112,6 +113,7 @@ BENCHES: Final = (
     Bench("mesh.nft", mesh_nft.figures),
     Bench("mesh.nft.many", mesh_nft.among_many),
     Bench("mesh.storm", mesh_storm.figures),
+    Bench("mesh.transfer", mesh_transfer.figures),
     Bench("mesh.weights", mesh_weights.figures),
     Bench("kube.writes", kube_writes.writes, long=True),
 )
