@@ -114,7 +114,7 @@ class ClientConnection(asyncio.Protocol):
                 self._stage = _ANSWER
                 self._exchange.begin(plan)
                 return
-            if data.find(b"\r\n\r\n") + 4 == len(data) <= MAX_HEAD_BYTES and not data.startswith(b"\r"):
+            if 3 < data.find(b"\r\n\r\n") + 4 == len(data) <= MAX_HEAD_BYTES and not data.startswith(b"\r"):
                 self._take_head(data)
                 return
         self._take(data)

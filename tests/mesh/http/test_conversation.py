@@ -8,7 +8,7 @@ import pytest
 
 from mesh.model.routes import Backend, HeaderModifier, Rule
 from tests.mesh.http.origins import Asked, Says, head_of, origin, scripted
-from tests.mesh.http.site import http_site, key, patient
+from tests.mesh.http.site import http_site, key, patient, until
 from tests.mesh.http.wire import get, wire_to
 
 
@@ -138,6 +138,27 @@ async def test_every_byte_may_come_alone():
                 await asyncio.sleep(0)
             got = await wire.answers("GET", "POST", "POST")
         assert [one.body for one in got] == [b"", b"body", b"0123456789abc"]
+
+
+async def test_a_head_may_come_in_two_pieces_cut_anywhere():
+    head = get("/a")
+    async with origin(echo) as there, http_site() as site:
+        await site.serve(there.port, policy=patient())
+        async with wire_to(site.port) as wire:
+            await until(lambda: site.carrier.clients)
+            [client] = site.carrier.clients
+            for cut in range(1, len(head)):
+                client.data_received(head[:cut])
+                client.data_received(head[cut:])
+                assert (await wire.answer()).headers["x-target"] == "/a"
+
+
+async def test_a_line_end_before_a_request_is_passed_over():
+    async with origin(echo) as there, http_site() as site:
+        await site.serve(there.port, policy=patient())
+        async with wire_to(site.port) as wire:
+            wire.say(b"\r\n" + get("/a"))
+            assert (await wire.answer()).headers["x-target"] == "/a"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
