@@ -33,7 +33,11 @@ RestartSec=1
 StandardOutput=journal+console
 StandardError=journal+console
 """
+PATIENCE = "[Manager]\nDefaultDeviceTimeoutSec=900\nDefaultTimeoutStartSec=900\n"
+"""An emulator beside other work may take minutes for what systemd waits 90 s for."""
 WANTED = "etc/upper/systemd/system/multi-user.target.wants"
+
+MANAGER = "etc/upper/systemd/system.conf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,12 @@ def plant(disk: Path, board: BoardProfile, folder: Path) -> None:
     unit = folder / "lab.service"
     unit.write_text(UNIT)
     data = next(one for one in placed(board.partitions) if one.partition.role is PartitionRole.DATA)
-    made = ["etc", "etc/upper", "etc/upper/systemd", "etc/upper/systemd/system", WANTED]
+    patience = folder / "patience.conf"
+    patience.write_text(PATIENCE)
+    made = ["etc", "etc/upper", "etc/upper/systemd", "etc/upper/systemd/system", WANTED, f"{MANAGER}.d"]
     lines = [f"mkdir /{name}" for name in made]
     lines += [f"write {unit} /etc/upper/systemd/system/lab.service"]
+    lines += [f"write {patience} /{MANAGER}.d/lab.conf"]
     lines += [f"symlink /{WANTED}/lab.service /etc/systemd/system/lab.service"]
     words = ("debugfs", "-w", "-f", "-", f"{disk}?offset={data.offset}")
     done = subprocess.run(words, input="\n".join(lines), text=True, capture_output=True, check=True, timeout=60)
