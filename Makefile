@@ -36,9 +36,11 @@ docs: setup-dev ## the pages as a site that can be read without a server, into .
 	@echo "open .cache/site/index.html"
 
 test-vm: setup-dev ## build an image and boot it in qemu (root, some 3 minutes; mmdebstrap, qemu-system-x86, ovmf, mtools)
+	@tools/peers.sh vm
 	@$(PYTHON) -m pytest -q -rP -m vm tests/vm
 
 test-vm-io: setup-dev ## virtual machines with GPIO, serial ports, Bluetooth, watchdog (root; also qemu-system-arm, qemu-efi-aarch64, qemu-user-static)
+	@tools/peers.sh vm
 	@$(PYTHON) -m pytest -q -rP -m vm_io tests/vm
 
 bench: setup-dev ## measure the figures into docs/benchmarks.md (ONLY=name for one)

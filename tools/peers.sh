@@ -2,7 +2,8 @@
 # Sees that the real parts which the tests talk to are there: a C compiler, libmodbus, socat, stunnel, dbus-daemon,
 # kubectl, and node-opcua and modbus-serial where there is npm.
 # What only some need (libfiu and mkfs.xfs: the fault tests; podman and busybox: its pods; nft, wrk and the like: the
-# mesh; chromium: the dashboard) is installed where that is possible; without it they are skipped.
+# mesh; chromium: the dashboard; rauc, mtools, qemu: hardware, with the word vm all that images need) is installed where
+# that is possible; without it they are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/system.sh
@@ -43,13 +44,26 @@ wanted() {
     [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || echo netavark
     [ -x /bin/busybox ] || echo busybox-static
     command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo chromium
+    # Images, bundles and disks of hardware/; qemu for `hardware run`.
+    for program in rauc:rauc mksquashfs:squashfs-tools mcopy:mtools mkfs.vfat:dosfstools mkfs.ext4:e2fsprogs \
+        sfdisk:fdisk grub-script-check:grub-common openssl:openssl qemu-system-x86_64:qemu-system-x86; do
+        PATH=$PATH:/usr/sbin command -v "${program%:*}" >/dev/null || echo "${program#*:}"
+    done
+    [ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || echo ovmf
+    if [ "${1:-}" = vm ]; then
+        for program in mmdebstrap:mmdebstrap qemu-system-aarch64:qemu-system-arm arch-test:arch-test \
+            qemu-aarch64-static:qemu-user-static; do
+            command -v "${program%:*}" >/dev/null || echo "${program#*:}"
+        done
+        [ -e /usr/share/AAVMF/AAVMF_CODE.fd ] || echo qemu-efi-aarch64
+    fi
     for program in nft:nftables wrk:wrk iperf3:iperf3 dnsperf:dnsperf dnsmasq:dnsmasq-base dig:bind9-dnsutils \
         conntrack:conntrack ip:iproute2; do
         PATH=$PATH:/usr/sbin command -v "${program%:*}" >/dev/null || echo "${program#*:}"
     done
 }
 
-packages=$(wanted | tr '\n' ' ')
+packages=$(wanted "$@" | tr '\n' ' ')
 if [ -n "$packages" ]; then
     say "Installing what some tests need with apt: $packages..."
     # shellcheck disable=SC2086  # a list of words

@@ -18,7 +18,7 @@ from hardware.errors import BuildFailed
 from hardware.image.bundle import ROOT, Bundle, Signer, certificates, make_bundle, rauc_manifest
 from hardware.image.manifest import ImageManifest
 from hardware.image.partitions import MIB, image_bytes, placed
-from tests.tiers import needs
+from tests.hardware.needed import needs
 
 pytestmark = needs("rauc", "mksquashfs", "openssl")
 EPOCH_S = 1_700_000_000

@@ -91,13 +91,13 @@ def losetup(*words: str | Path) -> str:
 def loop(tmp_path) -> Iterator[tuple[str, Path]]:
     """A real block device, and the file behind it."""
     if os.geteuid() != 0:
-        pytest.skip("loop devices need root")
+        pytest.skip("needs root for loop devices")
     behind = tmp_path / "behind"
     behind.write_bytes(b"\xa5" * 32 * MIB)
     try:
         device = losetup("--find", "--show", behind)
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no loop device here: {error}")
+        pytest.skip(f"needs a loop device: {error}")
     try:
         yield device, behind
     finally:

@@ -152,7 +152,7 @@ def test_the_filter_is_one_that_nft_reads(tmp_path: Path) -> None:
     path.write_text(text_of("etc/nftables.conf").replace('include "/etc/nftables.d/*.nft"', ""))
     done = subprocess.run(["nft", "--check", "--file", path], capture_output=True, text=True, timeout=20, check=False)
     if "Operation not permitted" in done.stderr:
-        pytest.skip("nft needs root to check")
+        pytest.skip("needs root for nft")
     assert done.returncode == 0, done.stderr
 
 

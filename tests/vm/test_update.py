@@ -1,0 +1,191 @@
+"""Tier 2, opt-in (make test-vm): updates of a whole image in a virtual machine, good, damaged, broken and cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hardware import grubenv
+from hardware.boards import board
+from hardware.image.build import Workshop, build
+from hardware.image.cli import TREE
+from tests.vm.guest import X86_64, Guest
+from tests.vm.laboratory import Lab, lab_disk, plant, words_for
+from tests.vm.record import proved, seconds
+from tests.vm.releases import bundle_of, damaged, disk_of, signer
+
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an image is built by it"),
+    pytest.mark.skipif(bool(X86_64.missing()), reason=X86_64.missing()),
+]
+BOARD = "qemu-x86-64"
+EPOCH_S = 1_700_000_000
+BOOT_S = 900.0
+"""Of a busy machine without KVM; a quiet one takes 40 s."""
+INSTALL_S = 900.0
+STATUS = "/boot/esp/EFI/edgetwin/grubenv"
+DATA = "/var/lib/edgetwin/of-the-test"
+
+
+@dataclass(frozen=True)
+class Site:
+    """What one image and its later releases are tried with."""
+
+    image: Path
+    bundles: Path
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    folder = tmp_path_factory.mktemp("update")
+    who = signer(folder)
+    shop = Workshop(TREE, TREE / ".cache/images", folder, EPOCH_S)
+    image = build(board(BOARD), "1.0.0", shop, lambda *_: None, who.certificate.read_text()).image
+    good = bundle_of(image, "2.0.0", who, folder / "good.raucb")
+    foreign = bundle_of(image, "2.1.0", signer(folder, "somebody"), folder / "foreign.raucb")
+    broken = bundle_of(image, "3.0.0", who, folder / "broken.raucb", broken=True)
+    bad = damaged(good, folder / "damaged.raucb")
+    return Site(image, disk_of([good, foreign, broken, bad], folder / "bundles.img"))
+
+
+class Gateway:
+    """A machine with a disk of its own, that may lose its power and get it again."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        self.disk = folder / "disk.img"
+        subprocess.run(["cp", "--sparse=always", site.image, self.disk], check=True, timeout=300)
+        os.truncate(self.disk, self.disk.stat().st_size + 1024 * 2**20)  # room for data to grow into
+        plant(self.disk, board(BOARD), folder)
+        lab_disk(folder / "lab.img", folder)
+        self._socket = folder / "lab.sock"
+        drive = f"file={site.bundles},format=raw,if=none,id=bundles,readonly=on"
+        more = ("-drive", drive, "-device", "virtio-blk-pci,drive=bundles,serial=bundles")
+        self.guest = Guest(self.disk, folder, more=(*words_for(folder / "lab.img", self._socket), *more))
+
+    @asynccontextmanager
+    async def on(self) -> AsyncIterator[Lab]:
+        """With power, until the block is left: then it goes."""
+        self._socket.unlink(missing_ok=True)
+        self.guest.start()
+        try:
+            async with Lab(self._socket) as lab:
+                await self.up(lab)
+                yield lab
+        finally:
+            self.guest.cut()
+
+    async def up(self, lab: Lab) -> None:
+        """Wait until the system is there, and the boot partition with the state of the slots."""
+        async with asyncio.timeout(BOOT_S):
+            await lab.up.wait()
+        await lab.until("test", "-s", STATUS, so=lambda done: done.rc == 0, timeout_s=BOOT_S)
+        await lab.run("sh", "-c", "mkdir -p /run/b; mount -o ro /dev/disk/by-id/virtio-bundles /run/b", check=False)
+
+    async def restarted(self, lab: Lab) -> None:
+        lab.up.clear()
+        await lab.run("sh", "-c", "(sleep 0.5; systemctl reboot) >/dev/null 2>&1 &")
+        await self.up(lab)
+
+
+async def release(lab: Lab) -> str:
+    text = (await lab.run("cat", "/etc/edgetwin-release")).out
+    return text.partition("RELEASE=")[2].strip()
+
+
+async def slots(lab: Lab) -> dict[str, str]:
+    return grubenv.parsed((await lab.run("cat", STATUS)).out.encode())
+
+
+async def healthy(lab: Lab) -> None:
+    """The hub answers over its broker."""
+    ask = "EDGETWIN_STATE=/var/lib/edgetwin edgetwin status --json"
+    await lab.until("sh", "-c", ask, so=lambda done: done.rc == 0 and '"version"' in done.out, timeout_s=BOOT_S)
+
+
+async def install(lab: Lab, bundle: str) -> int:
+    return (await lab.run("rauc", "install", f"/run/b/{bundle}.raucb", timeout_s=INSTALL_S, check=False)).rc
+
+
+async def test_updates_are_taken_refused_and_left_again(site: Site, tmp_path: Path) -> None:
+    gateway = Gateway(site, tmp_path)
+    async with gateway.on() as lab:
+        await healthy(lab)
+        proved(BOARD, "power on to the hub's answer", seconds(gateway.guest.began_s))
+        await lab.run("rauc", "status", "mark-good")
+        assert (await slots(lab))["SURE"] == "A"
+        await lab.run("sh", "-c", f"echo kept >{DATA}")
+
+        assert await install(lab, "foreign") != 0
+        assert (await slots(lab))["B_OK"] == "0"
+        assert await install(lab, "damaged") != 0
+        state = await slots(lab)
+        assert (state["ORDER"], state["A_OK"], state["B_OK"], state["SURE"]) == ("A B", "1", "0", "A")
+        proved(BOARD, "a bundle that is damaged or foreign is refused, the slot that runs stays the next")
+
+        began_s = time.monotonic()
+        assert await install(lab, "good") == 0
+        proved(BOARD, "a signed update is installed", seconds(began_s))
+        assert (await slots(lab))["ORDER"] == "A B", "it is not the next until somebody says so"
+        await lab.run("rauc", "status", "mark-active", "other")
+        began_s = time.monotonic()
+        await gateway.restarted(lab)
+        await healthy(lab)
+        assert await release(lab) == "2.0.0"
+        assert (await lab.run("cat", DATA)).out == "kept\n"
+        state = await slots(lab)
+        assert (state["ORDER"], state["B_TRY"], state["SURE"]) == ("B A", "1", "A")
+        await lab.run("rauc", "status", "mark-good")
+        assert (await slots(lab))["SURE"] == "B"
+        proved(BOARD, "restart to the new release, whose hub answers; data is kept", seconds(began_s))
+
+        assert await install(lab, "broken") == 0
+        await lab.run("rauc", "status", "mark-active", "other")
+        for number in ("1", "2", "3"):
+            await gateway.restarted(lab)
+            assert await release(lab) == "3.0.0"
+            assert (await slots(lab))["A_TRY"] == number
+        began_s = time.monotonic()
+        await gateway.restarted(lab)
+        await healthy(lab)
+        assert await release(lab) == "2.0.0"
+        proved(BOARD, "a release that is never well has three tries; then the old one, healthy", seconds(began_s))
+
+
+async def cut_once(gateway: Gateway, moment: random.Random, longest_s: float) -> tuple[str, str]:
+    """Begin an update and cut the power at a random moment of it; the release that boots then, and the slots' state."""
+    async with gateway.on() as lab:
+        await lab.run("rauc", "status", "mark-good")
+        before = await release(lab)
+        updating = asyncio.create_task(
+            lab.run(
+                *("sh", "-c", "rauc install /run/b/good.raucb && rauc status mark-active other && systemctl reboot"),
+                timeout_s=INSTALL_S,
+                check=False,
+            )
+        )
+        await asyncio.wait({updating}, timeout=moment.uniform(0.2, longest_s))
+        gateway.guest.cut()
+        updating.cancel()
+        await asyncio.gather(updating, return_exceptions=True)
+    async with gateway.on() as lab:
+        await healthy(lab)
+        return before, await release(lab)
+
+
+async def test_a_power_cut_in_the_midst_of_an_update_leaves_a_gateway_that_boots(site: Site, tmp_path: Path) -> None:
+    gateway = Gateway(site, tmp_path)
+    before, after = await cut_once(gateway, random.Random(), longest_s=60)
+    assert before == "1.0.0"
+    assert after in ("1.0.0", "2.0.0")
+    proved(BOARD, f"the power is cut in an update, {after} boots and its hub answers")
