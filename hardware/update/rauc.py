@@ -31,7 +31,7 @@ BOOT_S: Final = 180
 
 class _Bundled(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    version: str = ""
+    version: str | None = None
 
 
 class _SlotStatus(BaseModel):

@@ -28,6 +28,7 @@ from tests.mutants.peer_rules import PEER_MUTANTS
 from tests.mutants.rollout_rules import ROLLOUT_MUTANTS
 from tests.mutants.rules import MUTANTS
 from tests.mutants.scheduler_rules import SCHEDULER_MUTANTS
+from tests.mutants.update_rules import UPDATE_MUTANTS
 
 LIMIT_S = 120
 ALL = (
@@ -44,6 +45,7 @@ ALL = (
     *PEER_MUTANTS,
     *HTTP_MUTANTS,
     *HUB_MUTANTS,
+    *UPDATE_MUTANTS,
     *PAGE_MUTANTS,
 )
 # A mutant that cannot run proves nothing of the tests.

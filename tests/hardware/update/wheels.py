@@ -71,3 +71,13 @@ def own_wheel(version: str, folder: Path, changed: Mapping[str, str] = {}) -> Pa
         wheel.writestr(f"{info}/entry_points.txt", f"[edgetwin.mappers]\n{lines}\n")
         wheel.writestr(f"{info}/RECORD", "")
     return path
+
+
+def small_wheel(version: str, folder: Path, *, starts: bool = True, more: str = "") -> Path:
+    """A wheel that has nothing of edgetwin but its name and `--version`."""
+    path = folder / f"edgetwin-{version}-py3-none-any.whl"
+    body = f"print('edgetwin {version}')" if starts else "raise SystemExit('broken on purpose')"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("edgehub/__init__.py", "")
+        wheel.writestr("edgehub/cli.py", f"{more}def main():\n    {body}\n")
+    return path
