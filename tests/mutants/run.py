@@ -18,6 +18,7 @@ from tests.mutants.dns_rules import DNS_MUTANTS
 from tests.mutants.http_rules import HTTP_MUTANTS
 from tests.mutants.identity_rules import IDENTITY_MUTANTS
 from tests.mutants.kube_rules import KUBE_MUTANTS
+from tests.mutants.media_rules import MEDIA_MUTANTS
 from tests.mutants.mesh_core import CORE_MUTANTS
 from tests.mutants.mesh_documents import DOCUMENT_MUTANTS
 from tests.mutants.mesh_hub import HUB_MUTANTS
@@ -47,6 +48,7 @@ ALL = (
     *HUB_MUTANTS,
     *UPDATE_MUTANTS,
     *PAGE_MUTANTS,
+    *MEDIA_MUTANTS,
 )
 # A mutant that cannot run proves nothing of the tests.
 NOT_A_MUTANT = ("NameError", "AttributeError", "ImportError", "SyntaxError", "TypeError", "UnboundLocalError")
