@@ -123,6 +123,7 @@ HARDWARE_COMMANDS: Final = {
     "flash": Entry("hardware.flash.cli:flash", "Write an image to a disk, and prove it."),
     "doctor": Entry("hardware.doctor.cli:doctor", "Look at this machine as a gateway; say what is wrong."),
     "provision": Entry("hardware.provision.cli:provision", "Make this machine the gateway that a file says it is."),
+    "sign": Entry("hardware.image.sign_cli:sign_image", "Sign an image, for those who flash it."),
     "run": Entry("hardware.run.cli:run", "Build, flash or boot, and wait for the gateway in the cloud."),
     "update": Entry(
         "",

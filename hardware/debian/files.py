@@ -8,13 +8,17 @@ from typing import Final
 
 from hardware.debian.release import CURRENT, HOME, PROVEN, RELEASES
 from hardware.image.files import SystemFile
-from hardware.image.units import STATE, UPDATE, USER, hub_unit, update_unit
+from hardware.image.units import STATE, UPDATE, USER, hub_unit, provision_unit, update_unit
+from hardware.provision.file import FILE_NAME
 
 NAME: Final = "edgetwin"
 PROGRAM: Final = "/usr/bin/edgetwin"
 SETTINGS: Final = "/etc/edgetwin/edgetwin.yaml"
+PROVISIONING: Final = f"/etc/edgetwin/{FILE_NAME}"
+"""Put there, it is applied by the service for it, whose keys are then the gateway's own, not root's."""
 UNIT: Final = "edgetwin.service"
 UPDATER: Final = "edgetwin-update.service"
+PROVISION_UNIT: Final = "edgetwin-provision.service"
 UNITS: Final = "usr/lib/systemd/system"
 DEPENDS: Final = (
     *("python3 (>= 3.11)", "python3 (<< 3.12)", "libc6 (>= 2.34)"),
@@ -37,6 +41,7 @@ def package_files(settings: str) -> Iterator[SystemFile]:
     yield SystemFile(PROGRAM[1:], _PROGRAM, 0o755)
     yield SystemFile(f"{UNITS}/{UNIT}", hub_unit(PROGRAM))
     yield SystemFile(f"{UNITS}/{UPDATER}", update_unit(f"{PROVEN}/bin/edgetwin"))
+    yield SystemFile(f"{UNITS}/{PROVISION_UNIT}", provision_unit(PROGRAM, PROVISIONING))
     head = "# The gateway's settings; what is not said has these defaults. After a change: systemctl restart edgetwin\n"
     yield SystemFile(SETTINGS[1:], head + "".join(f"# {line}".rstrip() + "\n" for line in settings.splitlines()))
     yield SystemFile(f"usr/share/doc/{NAME}/copyright", _COPYRIGHT)
@@ -108,12 +113,12 @@ fi
 # An update that is being tried must have something to go back to.
 [ -x {PROVEN}/bin/edgetwin ] || switch proven
 [ -d {UPDATE} ] || install -d -m 0755 {UPDATE}
-for unit in {UNIT} {UPDATER}; do
-    deb-systemd-helper unmask $unit >/dev/null || true
-    if deb-systemd-helper --quiet was-enabled $unit; then
-        deb-systemd-helper enable $unit >/dev/null || true
+for unit in {UNIT} {PROVISION_UNIT} {UPDATER}; do
+    deb-systemd-helper unmask "$unit" >/dev/null || true
+    if deb-systemd-helper --quiet was-enabled "$unit"; then
+        deb-systemd-helper enable "$unit" >/dev/null || true
     else
-        deb-systemd-helper update-state $unit >/dev/null || true
+        deb-systemd-helper update-state "$unit" >/dev/null || true
     fi
 done
 if [ -d /run/systemd/system ]; then
@@ -142,7 +147,7 @@ case "$1" in
     purge)
         rm -rf {STATE} {UPDATE} /etc/edgetwin {HOME}
         if [ -x /usr/bin/deb-systemd-helper ]; then
-            deb-systemd-helper purge {UNIT} {UPDATER} >/dev/null || true
+            deb-systemd-helper purge {UNIT} {PROVISION_UNIT} {UPDATER} >/dev/null || true
         fi
         if [ -x /usr/sbin/deluser ]; then
             deluser --quiet --system {USER} >/dev/null || true

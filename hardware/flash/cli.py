@@ -28,6 +28,9 @@ def flash(
     provision: Annotated[
         Path | None, typer.Option("--provision", help="The provisioning file for its boot partition.")
     ] = None,
+    keyring: Annotated[
+        Path | None, typer.Option("--keyring", help="Take only images signed by one whom these certificates allow to.")
+    ] = None,
     serial: Annotated[str, typer.Option("--serial", help="Serial number of a built-in or large disk you mean.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; write nothing.")] = False,
@@ -48,7 +51,7 @@ def flash(
             show_disks(disks_here(), block_map.image_bytes)
             typer.echo("Add --to with one of them.", err=True)
             raise typer.Exit(ExitCode.USAGE)
-        with opened(Order(image, to, file, serial, overwrite), block_map, disks_here) as work:
+        with opened(Order(image, to, file, serial, overwrite, keyring), block_map, disks_here) as work:
             if not as_json or dry_run:
                 show_plan(work, as_json=as_json)
             if dry_run:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from hardware.errors import InvalidImage, InvalidProvisioning
@@ -31,6 +32,8 @@ class Order:
     serial: str = ""
     overwrite: bool = False
     """Of a file only."""
+    keyring: Path | None = None
+    """Certificates of those whose images are taken; None: any image is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ def mapped(image: Path, told: Told) -> blockmap.BlockMap:
 @contextmanager
 def opened(order: Order, block_map: blockmap.BlockMap, disks: Callable[[], tuple[Disk, ...]]) -> Iterator[Work]:
     """Check an order whole. Raises InvalidImage, InvalidProvisioning, NoSuchDisk or DiskRefused; nothing is written."""
+    if order.keyring is not None:
+        check_signed(order.image, order.keyring, datetime.now(UTC))
     takes = _takes(order.image, order.provisioning) if order.provisioning is not None else None
     work = plan(order.image, block_map, order.to, order.serial, disks, overwrite=order.overwrite)
     with order.image.open("rb") as image:
@@ -89,6 +94,23 @@ def _takes(image: Path, file: ReadFile) -> TakesProvisioning:
         message = f"{file.path}: cloud.token was used already, by the gateway that it was made for"
         raise InvalidProvisioning(message, remedy="Ask for another one: edgetwin cloud token create")
     return manifest.provisioning
+
+
+def check_signed(image: Path, keyring: Path, now: datetime) -> str:
+    """Who has signed the image. Raises InvalidImage, or InvalidKey if the keyring is none.
+
+    The manifest is signed and names the block map; what is written is checked against that, piece by piece.
+    """
+    from hardware.image.signature import check  # heavy, and not every image is signed
+    from hardware.update.signing import read_authorities
+
+    who = check(image, read_authorities(keyring), now)
+    manifest = read_manifest(image)
+    if manifest is None:
+        message = f"the image {image} has no manifest"
+        raise InvalidImage(message, remedy="Fetch the image again, with all that lies beside it.")
+    _check_of(manifest, image)
+    return who
 
 
 def _check_of(manifest: ImageManifest, image: Path) -> None:

@@ -103,7 +103,8 @@ def test_a_package_is_installed_works_is_upgraded_removed_and_purged(debian: Deb
     assert (state.stat().st_uid, state.stat().st_mode & 0o777) == (uid, 0o700)
     for link in ("current", "proven"):
         assert (debian.root / "opt/edgetwin" / link).readlink() == Path("releases/1.0.0")
-    assert debian.there("etc/systemd/system/multi-user.target.wants/edgetwin.service")
+    for unit in ("edgetwin", "edgetwin-provision"):
+        assert debian.there(f"etc/systemd/system/multi-user.target.wants/{unit}.service")
     assert "(up)" in debian.run("sh", "-c", HUB_RUNS)
     assert debian.there(STATE)
 
@@ -134,5 +135,6 @@ def test_a_package_is_installed_works_is_upgraded_removed_and_purged(debian: Deb
     debian.run("dpkg", "--purge", "edgetwin")
     assert not debian.there("var/lib/edgetwin")
     assert not debian.there("etc/edgetwin")
-    assert not debian.there("etc/systemd/system/multi-user.target.wants/edgetwin.service")
+    for unit in ("edgetwin", "edgetwin-provision"):
+        assert not debian.there(f"etc/systemd/system/multi-user.target.wants/{unit}.service")
     assert debian.try_run("id", "edgetwin").returncode != 0
