@@ -7,6 +7,9 @@ import { age, clock, now, parts, quality, value } from "./format.js";
 import { badge } from "./devices.js";
 import { here, link, sentence, tell } from "./app.js";
 
+const AGAIN_MS = 3000;
+const isPassing = (error) => error.status === 0 || error.status >= 500; // it may be answered another time
+
 const RANGES = [
   ["15 min", 900000],
   ["1 h", 3600000],
@@ -165,7 +168,8 @@ function detail({ me, key, property, side, known }) {
     } catch (error) {
       if (ended) return;
       [points, gaps] = [[], []];
-      say(note, /history/.test(error.message) || error.status === 422 ? "No history is kept of this property: the course begins when you came." : sentence(error.message));
+      say(note, error.status === 422 ? "No history is kept of this property: the course begins when you came." : sentence(error.message));
+      if (isPassing(error)) setTimeout(() => ended || range !== ms || load(ms), AGAIN_MS);
     }
     follow();
     draw();
@@ -196,7 +200,9 @@ function detail({ me, key, property, side, known }) {
       }
       why.replaceChildren(...reasons(said));
     } catch (error) {
-      if (!ended) why.replaceChildren(h("p", { class: "muted" }, sentence(error.message)));
+      if (ended) return;
+      why.replaceChildren(h("p", { class: "muted" }, sentence(error.message)));
+      if (isPassing(error)) setTimeout(() => ended || explain(), AGAIN_MS);
     }
   }
 
