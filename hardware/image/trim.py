@@ -39,7 +39,7 @@ MODULES: Final = (
 )
 """Folders of kernel modules: for graphics, sound, television, virtual machines, and the storage of data centres."""
 FILES: Final = (
-    "usr/lib/udev/hwdb.d",  # hwdb.bin is made of it
+    "usr/lib/udev/hwdb.d",
     "usr/share/zoneinfo/right",
     *(f"usr/lib/{arch}-linux-gnu/{name}" for arch in ("x86_64", "aarch64") for name in ("gconv", "perl-base")),
     "usr/share/i18n",
@@ -58,5 +58,5 @@ def trimmed(root: Path, kernel: str) -> None:
         one.unlink()
     for name in MODULES:
         shutil.rmtree(root / "lib/modules" / kernel / "kernel" / name, ignore_errors=True)
-    for one in (root / "boot").glob("System.map-*"):
-        one.unlink()
+    for one in (*(root / "boot").glob("System.map-*"), root / "usr/lib/udev/hwdb.bin"):  # names of vendors, for people
+        one.unlink(missing_ok=True)
