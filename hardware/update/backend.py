@@ -30,6 +30,8 @@ class Standing:
     """The release to which one can go back; empty: none."""
     boot: str
     """Names the start of the machine: another one after each."""
+    program: str = ""
+    """What a hub of it says as its version; empty: an image may be named as one likes."""
 
 
 class Backend(Protocol):

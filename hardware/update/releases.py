@@ -82,7 +82,7 @@ class Releases:
         confirmed = not current or current == proven
         before = self._linked("previous") if confirmed else proven
         boot = BOOT_ID.read_text(encoding="ascii").strip()
-        return Standing(version, version, confirmed, before if before != version else "", boot)
+        return Standing(version, version, confirmed, before if before != version else "", boot, version)
 
     def install(self, bundle: Path, told: Told) -> None:
         try:

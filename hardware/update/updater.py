@@ -182,8 +182,11 @@ class Updater:
         return machine.switched(record, self._backend.standing())
 
     def _judged(self, record: Record, wanted: Wanted) -> Record:
+        standing = self._backend.standing()
+        if standing.version != wanted.version:
+            return machine.judged_bad(record, f"{standing.version} runs, it was not started")
         now_s = self._world.clock.monotonic_s()
-        trial = Trial(wanted.version, record.before, now_s + self._patience.trial_s, self._patience.settle_s)
+        trial = Trial(standing.program, record.before, now_s + self._patience.trial_s, self._patience.settle_s)
         while True:
             trial, verdict = gate.looked(trial, self._world.probe(), self._world.clock.monotonic_s())
             if verdict is Verdict.WELL:

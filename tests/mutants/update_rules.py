@@ -33,7 +33,7 @@ UPDATE_MUTANTS = (
     ),
     Mutant("update_break_is_forgiven", GATE, "well_since_s=None, why=why", "why=why", LOOKS),
     Mutant("update_any_process_will_do", GATE, "or facts.pid != trial.pid", "or False", LOOKS),
-    Mutant("update_any_release_will_do", GATE, "facts.version != trial.version", "False", LOOKS),
+    Mutant("update_any_release_will_do", GATE, 'trial.version not in ("", facts.version)', "False", LOOKS),
     Mutant("update_mappers_may_stay_away", GATE, "set(trial.before.mappers) - set(facts.mappers)", "set()", LOOKS),
     Mutant("update_cloud_may_stay_away", GATE, "trial.before.cloud and not facts.cloud", "False", LOOKS),
     Mutant("update_other_board", MANIFEST, "manifest.compatible != here.compatible", "False", READ),

@@ -47,6 +47,12 @@ def test_what_did_not_work_before_is_not_asked_for():
     assert looked(trial, Facts("1.1.0", 7), 5)[1] is Verdict.WELL
 
 
+def test_a_hub_of_an_image_may_call_itself_what_it_likes():
+    trial = Trial("", Before(), 60, 5)
+    trial, _ = looked(trial, Facts("0.9", 7), 0)
+    assert looked(trial, Facts("0.9", 7), 5)[1] is Verdict.WELL
+
+
 def test_it_must_be_well_without_a_break_and_as_one_process():
     trial, verdict = looked(TRIAL, WELL, 0)
     assert verdict is Verdict.WAIT

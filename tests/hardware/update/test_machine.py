@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hardware.errors import UpdateBusy, UpdateFailed
@@ -80,6 +80,7 @@ def check_end(gateway: Gateway, record: Record, *, good: bool) -> None:
 
 
 @settings(max_examples=200, deadline=None)
+@example(image=False, good=False, boots=True, cuts={12: PowerCut, 14: PowerCut, 16: PowerCut})
 @given(image=st.booleans(), good=st.booleans(), boots=st.booleans(), cuts=st.dictionaries(st.integers(2, 120), KINDS))
 def test_ended_again_and_again_it_ends_in_a_release_that_runs(image, good, boots, cuts):
     gateway = Gateway(image=image, good=good, boots=boots or not image, cuts=cuts)

@@ -15,6 +15,7 @@ from hardware.update.updater import Patience, Updater, World
 from twin.errors import LinkError
 
 OLD, NEW = "1.0.0", "1.1.0"
+MOST_STEPS = 5000
 PATIENCE = Patience(trial_s=12, settle_s=2)
 
 
@@ -60,6 +61,7 @@ class Gateway:
     def step(self) -> None:
         """Something is about to be done, or was; the moment at which it may end."""
         self.steps += 1
+        assert self.steps < MOST_STEPS, "it never ends"
         if cut := self.cuts.get(self.steps):
             raise cut
 
