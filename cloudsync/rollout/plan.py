@@ -89,7 +89,7 @@ def advance(rollout: Rollout, seen: Mapping[str, Seen], now: int, *, listening: 
         if at is None:
             continue
         ours = at.order == rollout.id
-        if rollout.phase is Phase.RUNNING and one.outcome is Outcome.ORDERED and not one.written and not ours:
+        if rollout.phase is Phase.RUNNING and one.outcome is Outcome.ORDERED and not ours:
             order.append(one.gateway)
         elif rollout.phase in (Phase.STOPPED, Phase.ABORTED) and ours and _may_withdraw(rollout, one, at):
             withdraw.append(one.gateway)

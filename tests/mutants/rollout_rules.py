@@ -21,7 +21,7 @@ ROLLOUT_MUTANTS = (
     Mutant("reports_of_other_orders_count", PLAN, "and seen.report.order == rollout.id else None", "else None", TESTS),
     Mutant("never_late", PLAN, "> rollout.limit_ms:", "> rollout.limit_ms * 10**6:", TESTS),
     Mutant("late_by_a_time_nobody_listened", PLAN, "max(place.at, listening)", "place.at", TESTS),
-    Mutant("orders_of_others_are_written_over", PLAN, "and not one.written and not ours:", "and not ours:", TESTS),
+    Mutant("orders_of_others_are_written_over", PLAN, "if not ours and place.written:", "if False:", TESTS),
     Mutant("an_order_is_written_once", PLAN, "written=place.written or ours", "written=True", TESTS),
     Mutant("an_end_takes_nothing_back", PLAN, "and ours and _may_withdraw(", "and False and _may_withdraw(", TESTS),
     Mutant("what_is_tried_is_taken_back", PLAN, "said.state not in _UNTOUCHABLE", "True", TESTS),

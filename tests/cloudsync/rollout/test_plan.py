@@ -173,7 +173,8 @@ def test_an_order_that_a_held_up_worker_writes_after_the_end_is_taken_back_too()
     world = World(made, {}, offline={"a"})
     world.step(dies=True)
     world.kept = turned(world.kept, Phase.ABORTED)
-    world.step()
+    assert world.step().looked_after
+    assert world.step().looked_after
     assert world.outcome("a") is Outcome.WITHDRAWN
     world.orders["a"] = "r-1"
     assert world.step().withdraw == ("a",)
@@ -257,6 +258,22 @@ def test_the_next_wave_waits_until_the_one_before_was_healthy_for_a_while():
     assert current_wave(world.step().rollout) == 1
 
 
+def test_the_next_wave_waits_for_one_that_is_still_at_it_and_not_for_one_that_is_away():
+    made = rollout(["a", "b", "c"], canary=2)
+    first, second = (one.gateway for one in made.places[:2])
+    world = World(made, {})
+    world.step()
+    world.reports[first] = report(ReleaseState.HEALTHY, version="2.0")
+    world.reports[second] = report(ReleaseState.TRYING)
+    world.step()
+    world.now += made.soak_ms
+    assert current_wave(world.step().rollout) == 0
+    del world.reports[second]
+    world.offline.add(second)
+    world.kept = replace(made, places=tuple(replace(one, began=False) for one in world.kept.places))
+    assert current_wave(world.step().rollout) == 1
+
+
 def test_what_a_gateway_says_of_another_order_counts_for_nothing():
     world = World(rollout(["a"]), {})
     world.reports["a"] = report(ReleaseState.ROLLED_BACK, order="r-0")
@@ -311,6 +328,7 @@ def test_a_pause_orders_nothing_and_a_resume_goes_on():
     world.kept = turned(made, Phase.PAUSED)
     world.run(times=20)
     assert set(world.orders.values()) == {""}
+    assert {one.outcome for one in world.kept.places} == {Outcome.PLANNED}
     world.kept = turned(world.kept, Phase.RUNNING)
     assert world.run().phase is Phase.DONE
 
