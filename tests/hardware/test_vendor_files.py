@@ -71,6 +71,7 @@ def test_a_console_stays_where_no_port_is_for_devices() -> None:
     bare = PI.model_copy(update={"serial": ()})
     assert vendor.kernel_line(CMDLINE, bare).split()[0] == "console=serial0,115200"
     assert "console=tty1" in vendor.kernel_line(CMDLINE, PI)
+    assert "console=serial0" not in vendor.kernel_line(CMDLINE, PI)
 
 
 @given(taken=st.sets(st.integers(101, 990), max_size=40))
