@@ -202,3 +202,21 @@ async def test_it_ends_with_its_lease_and_is_kept_by_renewals(fleet, bench, watc
     loop.turn(10)
     assert line.take() == []
     assert not bench.engine._watchers
+
+
+async def test_what_was_not_taken_is_told_also_if_it_does_not_change_again(fleet, bench, watches, line, loop):
+    await begin(watches, line, loop)
+    line.full = True
+    await report(bench, fleet[1], 7)
+    loop.turn(3)
+    line.full = False
+    loop.turn(3)
+    assert [twin.reported["raw"].value for event in line.take() for twin in event.twins] == [7]
+
+
+async def test_a_lease_that_ends_between_two_messages_ends_the_round(fleet, bench, watches, line, loop, clock):
+    line.costs_s = 0.001
+    await watches.watch(WatchRequest(every_ms=250), CALLER)
+    clock.s += WATCH_LEASE_S + 1
+    loop.turn(10)
+    assert len(line.take()) == 1
