@@ -167,9 +167,8 @@ else
 fi
 mkdir -p /data
 if mount -t ext4 -o noatime,commit=30 "$part" /data; then
-    [ -L /data/edgetwin/run ] || rm -rf /data/edgetwin/run
     mkdir -p /data/etc/upper /data/etc/work {" ".join(f"/data/{name}" for name in _kept(spec.board))}
-    ln -sfn /run/edgetwin /data/edgetwin/run
+    [ -e /data/edgetwin/run ] || [ -L /data/edgetwin/run ] || ln -s /run/edgetwin /data/edgetwin/run
     mount -t overlay -o lowerdir="$rootmnt/etc",upperdir=/data/etc/upper,workdir=/data/etc/work overlay "$rootmnt/etc"
     mount -n -o move /data "$rootmnt/data"
 fi
