@@ -84,6 +84,7 @@ def test_one_command_makes_a_gateway_that_is_in_the_cloud(tmp_path: Path) -> Non
         assert not any("partitions" in one for one in lines), lines
         again.send_signal(signal.SIGINT)
         again.wait(30)
+        again.stderr.close()
         disk = tmp_path / "out" / f"{BOARD}.disk.img"
         assert str(disk) not in subprocess.run(["ps", "-ww", "ax"], capture_output=True, text=True, check=True).stdout
     finally:
