@@ -123,7 +123,7 @@ def _judged(rollout: Rollout, place: Place, seen: Seen | None, now: int, listeni
     """The place with what its gateway says now."""
     if seen is None or place.outcome is Outcome.PLANNED:
         return place
-    said = seen.report if seen.report is not None and seen.report.order == rollout.id else None
+    said = _said(rollout, seen)
     ours = seen.order == rollout.id
     place = replace(place, written=place.written or ours, began=place.began or said is not None)
     if said is not None and said.state.lost:
@@ -154,9 +154,14 @@ def _became(place: Place, outcome: Outcome, now: int, reason: str = "") -> Place
     return replace(place, outcome=outcome, at=now, reason=reason)
 
 
+def _said(rollout: Rollout, seen: Seen) -> ReleaseReport | None:
+    """What the gateway says of this rollout's order; what it says of others does not count."""
+    return seen.report if seen.report is not None and seen.report.order == rollout.id else None
+
+
 def _may_withdraw(rollout: Rollout, place: Place, seen: Seen) -> bool:
     """Whether the gateway has not begun to install it; what is installed proves itself or rolls back."""
-    said = seen.report if seen.report is not None and seen.report.order == rollout.id else None
+    said = _said(rollout, seen)
     return place.outcome is not Outcome.HEALTHY and (said is None or said.state not in _UNTOUCHABLE)
 
 

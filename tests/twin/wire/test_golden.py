@@ -286,7 +286,7 @@ def test_every_message_has_its_file_and_every_file_its_message():
         "GapBody",
         "SyncBody",
     }
-    parts |= {"RefusedTwin", "GatewayBody", "AuditBody", "CloudPodBody", "CloudDeploymentBody"}
+    parts |= {"SpecBody", "RefusedTwin", "GatewayBody", "AuditBody", "CloudPodBody", "CloudDeploymentBody"}
     parts |= {"MeshPort", "MeshEndpoint", "MeshOffer", "MeshVote"}
     parts |= {
         "SyncBody",
