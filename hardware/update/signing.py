@@ -16,14 +16,15 @@ from typing import Annotated, Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hardware.errors import BundleRefused, InvalidKey
 from twin.certificates import UNREADABLE, new_key, private_key, read_certificate
 from twin.errors import InvalidMessage
+from twin.issuing import begun, named, pem, usage
 from twin.private_file import write_private
 
 CA_YEARS: Final = 30
@@ -85,7 +86,7 @@ def create_keys(folder: Path, name: str, now: datetime) -> tuple[Path, ...]:
     signing = _certificate(f"{name} updates", key, ca, ca_key, now, SIGNING_YEARS)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path, text in zip(paths, (ca_key, _pem(ca), key, _pem(signing)), strict=True):
+        for path, text in zip(paths, (ca_key, pem(ca), key, pem(signing)), strict=True):
             write_private(path, text)
         for public in (paths[1], paths[3]):
             public.chmod(0o644)
@@ -155,40 +156,17 @@ def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
 def _certificate(
     name: str, key: str, issuer: x509.Certificate | None, issuer_key: str, now: datetime, years: int
 ) -> x509.Certificate:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    subject = named(name)
     public = private_key(key).public_key()
     begins = now.astimezone(UTC).replace(microsecond=0) - _SKEW
+    ends = begins + timedelta(days=365 * years)
     builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject if issuer is None else issuer.subject)
-        .public_key(public)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begins)
-        .not_valid_after(begins + timedelta(days=365 * years))
+        begun(subject, subject if issuer is None else issuer.subject, public, begins=begins, ends=ends)
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=0 if issuer is None else None), True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(private_key(issuer_key).public_key()), False)
-        .add_extension(_usage(is_ca=issuer is None), True)
+        .add_extension(usage(signs=issuer is None), True)
     )
     if issuer is not None:
         builder = builder.add_extension(x509.ExtendedKeyUsage(_PURPOSES), False)
     return builder.sign(private_key(issuer_key), hashes.SHA256())
-
-
-def _usage(*, is_ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not is_ca,
-        key_cert_sign=is_ca,
-        crl_sign=is_ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
