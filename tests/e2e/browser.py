@@ -1,6 +1,7 @@
 """Debian's own Chromium, driven by Playwright; what is tried with it is skipped where it is missing."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,7 +54,11 @@ class Visitor:
         self.page.click("button:has-text('Log in')")
 
     def go(self, place):
+        """Open a view, which is there when its place in the menu is marked: keys pressed before that would be lost."""
         self.page.goto(f"{self.base}/#/{place}")
+        name = re.split("[/?]", place)[0]
+        menu = "devices" if name == "twin" else name
+        self.page.wait_for_selector(f"nav.places a[aria-current=page][href^='#/{menu}']", state="attached")
 
     def see(self, script, argument=None):
         """Wait until a condition holds on the page."""

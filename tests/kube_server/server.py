@@ -199,12 +199,17 @@ class _Server(uvicorn.Server):
         yield
 
     async def shutdown(self, sockets=None):
+        self._cut_all()
+        await super().shutdown(sockets)
+        # A client whose handshake was under way when the listener was closed comes in later than that, and would stay.
+        while self.server_state.connections:
+            self._cut_all()
+            await asyncio.sleep(0.001)
+
+    def _cut_all(self):
         for connection in list(self.server_state.connections):
             if connection.transport is not None:
                 connection.transport.abort()
-        await super().shutdown(sockets)
-        while self.server_state.connections:  # noqa: ASYNC110  # uvicorn tells nobody
-            await asyncio.sleep(0.001)
 
     async def startup(self, sockets=None):
         await super().startup(sockets)
