@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.docs.typist import ROOT, run_edgetwin
+
 START_S = 30.0
 
 
@@ -131,25 +132,6 @@ class Demo:
 
     def run(self, *arguments: str, timeout_s: float = 30.0, **environment: str) -> subprocess.CompletedProcess[str]:
         return run_edgetwin(self.state, arguments, environment, timeout_s)
-
-
-def run_edgetwin(
-    state: Path, arguments: tuple[str, ...], environment: dict[str, str], timeout_s: float
-) -> subprocess.CompletedProcess[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from edgehub.cli import main; main()", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "EDGETWIN_STATE": str(state), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        output, errors = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)  # as a user ends a watch
-        output, errors = process.communicate(timeout=10)
-    return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
 
 
 @pytest.fixture(scope="session")
