@@ -7,6 +7,7 @@ from typing import Final
 
 from hardware import grubenv
 from hardware.board import PartitionRole
+from hardware.image.deadman import dead_man_files
 from hardware.image.grub import SLOTS
 from hardware.image.spec import ImageSpec
 
@@ -19,6 +20,7 @@ TOOL: Final = "usr/local/sbin/grub-editenv"
 def rauc_files(spec: ImageSpec) -> Iterator[tuple[str, str, int]]:
     """Path, text and mode of each file. Without a keyring there are no updates: no key is trusted by default."""
     yield TOOL, grubenv.TOOL, 0o755
+    yield from dead_man_files(GRUBENV, f"/{TOOL}")
     if spec.keyring:
         yield "etc/rauc/system.conf", system_conf(spec), 0o644
         yield KEYRING, spec.keyring, 0o644

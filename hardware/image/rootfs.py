@@ -20,7 +20,13 @@ _MERGED: Final = "/usr/share/mmdebstrap/hooks/merged-usr"
 _ENABLED: Final = (
     *("edgetwin.service", "edgetwin-update.service", "edgetwin-provision.service", "nftables.service"),
     *("systemd-networkd.service", "systemd-timesyncd.service", "systemd-resolved.service"),
+    "edgetwin-dead-man.timer",
 )
+_MASKED: Final = (
+    "mosquitto.service",  # the hub runs its own
+    *("e2scrub_reap.service", "e2scrub_all.timer", "systemd-binfmt.service", "systemd-firstboot.service"),
+)
+"""Nobody needs the rest: no snapshots are scrubbed, no foreign programs run, and there is nobody to be asked."""
 _FOLDERS: Final = (
     "data",
     "boot/esp",
@@ -94,7 +100,7 @@ def unpacked(tools: Tools, tar: Path, files: Iterable[SystemFile], place: Path) 
     for unit in _ENABLED:
         if any((place / folder / unit).exists() for folder in ("etc/systemd/system", "lib/systemd/system")):
             tools.run(*chroot, "systemctl", "enable", "--quiet", unit)
-    tools.run(*chroot, "systemctl", "mask", "--quiet", "mosquitto.service")  # the hub runs its own
+    tools.run(*chroot, "systemctl", "mask", "--quiet", *_MASKED)
     (kernel,) = sorted(one.name for one in (place / "lib/modules").iterdir())
     trimmed(place, kernel)
     tools.run(*chroot, "depmod", kernel)

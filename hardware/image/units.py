@@ -8,6 +8,8 @@ from typing import Final
 USER: Final = "edgetwin"
 STATE: Final = "/var/lib/edgetwin"
 UPDATE: Final = "/var/lib/edgetwin-update"
+ALIVE: Final = PurePosixPath("/run/edgetwin-update/alive")
+"""When the updater last worked, seconds since the machine was started."""
 SILENT_S: Final = 60
 """A hub that gives no sign of life for so long is started anew."""
 
@@ -18,6 +20,7 @@ def hub_unit(program: str) -> str:
 Description=edgetwin gateway
 After=local-fs.target edgetwin-provision.service
 RequiresMountsFor={STATE}
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify
@@ -50,13 +53,15 @@ WantedBy=multi-user.target
 
 
 def update_unit(program: str) -> str:
-    """The unit of the updater. It is root's, and lives on when the hub does not start."""
+    """The unit of the updater. It is root's, starts beside the hub, and lives on when that does not start."""
     return f"""[Unit]
 Description=edgetwin updater
-After=local-fs.target edgetwin.service
+After=local-fs.target
 RequiresMountsFor={STATE} {UPDATE}
+StartLimitIntervalSec=0
 
 [Service]
+RuntimeDirectory={ALIVE.parent.name}
 Environment=EDGETWIN_STATE={STATE}
 WorkingDirectory=/
 ExecStart={program} hardware update agent

@@ -18,6 +18,8 @@ from twin.release import Release, ReleaseState
 log = logging.getLogger(__name__)
 
 IDLE_S: Final = 2.0
+GLANCES: Final = 30
+"""Turns without anything new after which all is looked at all the same: to ask RAUC costs more than to see a file."""
 
 
 class Backoff(Protocol):
@@ -48,32 +50,56 @@ class Agent:
         self._wanted = wanted
         self._sleep = sleep
         self._backoff = backoff
+        self._wait_s = IDLE_S
+        self._began = ""
+        self._resting: object = None
+        """What was there when there was nothing to do; None: there is something."""
+        self._glances = 0
 
     def run(self) -> None:
         """Serve until another release than at the start is confirmed: whoever starts the service then starts that."""
-        began = self._backend.standing().version
-        while True:
-            wait_s = self._turn()
-            standing = self._backend.standing()
-            if standing.confirmed and standing.version != began:
-                log.info("release %s is confirmed; the updater ends, to be started from it", standing.version)
-                return
-            self._sleep(wait_s)
+        while not self._ends():
+            self._sleep(self._wait_s)
 
-    def _turn(self) -> float:
-        """Do what there is to do; how long to wait then."""
+    def _ends(self) -> bool:
+        """Do what there is to do; whether that was the last. ``_wait_s`` is how long to wait else."""
+        self._wait_s = IDLE_S
         try:
+            if self._rests():
+                return False
             with self._records.locked():
-                record = self._once()
-        except UpdateBusy:
-            return IDLE_S  # by the command line; what it leaves undone is found here
+                return self._looked()
+        except UpdateBusy:  # by the command line; what it leaves undone is found here
+            self._updater.alive()
         except EdgetwinError as error:
             log.error("%s", error)
-            return IDLE_S + self._backoff.next_s()
-        if not record.state.settled:
-            return IDLE_S + self._backoff.next_s()
-        self._backoff.reset()
-        return IDLE_S
+            self._wait_s += self._backoff.next_s()
+        return False
+
+    def _rests(self) -> bool:
+        """Whether nothing was asked for and nobody else was at work since the last look."""
+        self._glances += 1
+        if self._resting is None or self._glances >= GLANCES or self._resting != self._signs():
+            return False
+        self._updater.alive()
+        return True
+
+    def _signs(self) -> object:
+        return self._wanted(), self._records.stamp()
+
+    def _looked(self) -> bool:
+        self._resting, self._glances = None, 0
+        self._began = self._began or self._backend.standing().version
+        record, standing = self._once(), self._backend.standing()
+        if standing.confirmed and standing.version != self._began:
+            log.info("release %s is confirmed; the updater ends, to be started from it", standing.version)
+            return True
+        if record.state.settled:
+            self._backoff.reset()
+            self._resting = self._signs() if standing.confirmed else None
+        else:
+            self._wait_s += self._backoff.next_s()
+        return False
 
     def _once(self) -> Record:
         record = self._updater.look()

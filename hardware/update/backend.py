@@ -1,7 +1,7 @@
 """The one interface to whatever lays out releases: folders of the program (releases), or slots of the image (RAUC).
 
 install puts a release beside what runs; activate says what the next start takes; restart starts it; confirm ends the
-trial. Each may be repeated after a crash: what was done already is done.
+trial; again is another try of what runs. Each may be repeated after a crash: what was done already is done.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ class Standing:
     slot: str
     """Where it is, for people: ``A``, or the name of a folder."""
     confirmed: bool
-    """Whether its trial is over; the boot loader counts no more then."""
+    """Whether it is proven, and is what starts next."""
     before: str
     """The release to which one can go back; empty: none."""
     boot: str
     """Names the start of the machine: another one after each."""
+    proven: bool = True
+    """Whether its trial is over; its starts are counted no more then."""
     program: str = ""
     """What a hub of it says as its version; empty: an image may be named as one likes."""
 
@@ -58,6 +60,9 @@ class Backend(Protocol):
 
     def restart(self) -> None:
         """Start what is active. The machine may go down, and this process with it: it need not return."""
+
+    def again(self) -> None:
+        """Start the hub of what runs once more; the machine, which came up, stays up."""
 
     def confirm(self) -> None:
         """What runs stays: tries are counted no more. What ran before is kept, what is older than that goes."""

@@ -31,6 +31,7 @@ from twin.release import ReleaseReport, ReleaseState
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file; see edgetwin check-config.")]
 RETRY_CAP_S: Final = 300.0
+GLANCE_S: Final = 20.0
 TRIES: Final = 5
 _CODES: Final = {
     ReleaseState.HEALTHY: ExitCode.DONE,
@@ -57,7 +58,7 @@ def install(
         site = Site.here(config)
         backend = site.backend()
         site.records.make()
-        with site.records.locked(), _progress(quiet=as_json) as told:
+        with site.records.locked(_patience_s(site)), _progress(quiet=as_json) as told:
             updater = site.updater(backend, told)
             file = _given(site, bundle, told)
             manifest = backend.check(file, older)
@@ -106,7 +107,7 @@ def rollback(
             return
         if not yes and sys.stdin.isatty() and not typer.confirm(f"Leave {standing.version}?", err=True):
             raise typer.Exit(ExitCode.NO)
-        with site.records.locked(), _progress(quiet=as_json) as told:
+        with site.records.locked(_patience_s(site)), _progress(quiet=as_json) as told:
             updater = site.updater(backend, told)
             updater.go_back()
             record = updater.run()
@@ -146,6 +147,11 @@ def _given(site: Site, bundle: str, told: Callable[[Record, int, int], None]) ->
                 raise
             time.sleep(1)
     raise AssertionError
+
+
+def _patience_s(site: Site) -> float:
+    """How long to wait for another updater: the service has its looks, which are short where no update is under way."""
+    return GLANCE_S if site.records.load().state.settled else 0.0
 
 
 def _is_of_cloud(site: Site, url: str) -> bool:

@@ -20,6 +20,10 @@ class Facts:
     """Those that have a connection which works."""
     cloud: bool = False
     """Whether the cloud is reached."""
+    ended: str = ""
+    """How the hub ended, if it is not there now because it did; of a hub that systemd runs."""
+    restarts: int = 0
+    """How often systemd has started it anew after it had ended."""
 
     @property
     def before(self) -> Before:
@@ -46,6 +50,8 @@ class Trial:
     """When it must be well."""
     settle_s: float
     """So long it must be well without a break, as one process."""
+    restarts: int | None = None
+    """As many as there were before it."""
     well_since_s: float | None = None
     pid: int = 0
     why: str = "it was not looked at"
@@ -54,6 +60,9 @@ class Trial:
 
 def looked(trial: Trial, facts: Facts, now_s: float) -> tuple[Trial, Verdict]:
     """Take in one look."""
+    if facts.ended or facts.restarts > (facts.restarts if trial.restarts is None else trial.restarts):
+        return replace(trial, why=facts.ended or "its hub ended, and was started again"), Verdict.BAD
+    trial = replace(trial, restarts=facts.restarts)
     why = "; ".join(missing(trial, facts))
     if why:
         trial = replace(trial, well_since_s=None, why=why)

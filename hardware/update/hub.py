@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
+from hardware.update import unit
 from hardware.update.gate import Facts
 from twin.errors import EdgetwinError
 from twin.wire.api import StatusReply
@@ -16,11 +18,14 @@ _REACHED: Final = frozenset({"resync", "live"})
 
 
 def probe() -> Facts:
-    """Look once; no facts if no hub answers."""
+    """Look once; of a hub that does not answer there is only what systemd says."""
+    life = unit.life()
+    if life.ended:
+        return Facts(ended=life.ended, restarts=life.restarts)
     try:
-        return asyncio.run(_asked())
+        return replace(asyncio.run(_asked()), restarts=life.restarts)
     except (EdgetwinError, TimeoutError, OSError):
-        return Facts()
+        return Facts(restarts=life.restarts)
 
 
 def facts(status: StatusReply) -> Facts:

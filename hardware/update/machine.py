@@ -1,9 +1,11 @@
 """What comes next in an update. Pure: the record, what runs, and the time go in; the next record or step comes out.
 
     idle ──wanted──> downloading ──> installing ──> trying: switch ─> restart ─> judge ──> healthy
-                          │               │                             ^          │
-                          ├─> refused <───┤                             └─again────┤
+                          │               │                                ^       │
+                          ├─> refused <───┤                                └ again ┤
                           └─> failed  <───┘        rolled_back <─ back_restart <─ back
+
+What nobody asked this for, a slot that somebody switched to by other means, is judged as if it had just been started.
 
 The record is on disk before the step that it names is taken, and each step may be taken twice. So whatever ends the
 updater, at any moment, the next one goes on from the record and from what it sees.
@@ -19,7 +21,7 @@ from hardware.update.backend import Standing
 from twin.release import ReleaseState
 
 MAX_TRIES: Final = 3
-"""Starts of a new release, between its installation and its confirmation."""
+"""Starts of a new release, between its installation and its confirmation: of the machine, or of its hub alone."""
 
 
 class Stage(StrEnum):
@@ -27,6 +29,7 @@ class Stage(StrEnum):
 
     SWITCH = "switch"
     RESTART = "restart"
+    AGAIN = "again"
     JUDGE = "judge"
     BACK = "back"
     BACK_RESTART = "back_restart"
@@ -78,11 +81,12 @@ class Step(StrEnum):
     INSTALL = "install"
     SWITCH = "switch"
     RESTART = "restart"
+    AGAIN = "again"
     JUDGE = "judge"
     BACK = "back"
     BACK_RESTART = "back_restart"
     CONFIRM = "confirm"
-    """What runs is not confirmed, and no trial is under way."""
+    """What runs needs no trial, and is not what starts next; or there is nothing else that could run."""
     REST = "rest"
 
 
@@ -104,16 +108,18 @@ def seen(record: Record, standing: Standing, now_ms: int) -> Record:
     if record.state is ReleaseState.INSTALLING and runs:
         trying = _to(record, ReleaseState.TRYING, now_ms, record.reason)
         return replace(trying, stage=Stage.JUDGE, tries=1, boot=standing.boot)
+    if record.state.settled:
+        return _unasked(record, standing, now_ms)
     if record.state is not ReleaseState.TRYING or standing.boot == record.boot:
         return record
     if record.stage in (Stage.BACK, Stage.BACK_RESTART):
-        return replace(record, boot=standing.boot) if runs else went_back(record, now_ms)
+        return replace(record, boot=standing.boot) if runs else went_back(record, standing, now_ms)
     if not runs:
         if record.stage is Stage.SWITCH:
             return replace(record, boot=standing.boot)
         why = record.reason or f"it did not come up in {MAX_TRIES} starts, the boot loader took the other release"
-        return went_back(replace(record, reason=why), now_ms)
-    if record.stage is Stage.RESTART:  # the restart that was asked for; its try is counted already
+        return went_back(replace(record, reason=why), standing, now_ms)
+    if record.stage in (Stage.RESTART, Stage.AGAIN):  # the start that was asked for; its try is counted already
         return replace(record, stage=Stage.JUDGE, boot=standing.boot)
     why = record.reason or "the machine was started anew before it was well"
     return _tried(replace(record, stage=Stage.JUDGE, boot=standing.boot), why)
@@ -166,7 +172,12 @@ def restarted(record: Record) -> Record:
 
 
 def judged_bad(record: Record, why: str) -> Record:
-    """The new release is not well: once more, or back."""
+    """The new release runs and is not well: its hub once more, or back."""
+    return _tried(replace(record, stage=Stage.AGAIN), why)
+
+
+def not_started(record: Record, why: str) -> Record:
+    """The new release does not run at all: the whole restart once more, or back."""
     return _tried(replace(record, stage=Stage.RESTART), why)
 
 
@@ -199,14 +210,23 @@ def back_switched(record: Record) -> Record:
     return replace(record, stage=Stage.BACK_RESTART)
 
 
-def went_back(record: Record, now_ms: int) -> Record:
+def went_back(record: Record, standing: Standing, now_ms: int) -> Record:
     """What ran before runs again."""
-    return _to(record, ReleaseState.ROLLED_BACK, now_ms, record.reason)
+    return replace(_to(record, ReleaseState.ROLLED_BACK, now_ms, record.reason), back_to=standing.version)
 
 
 def ended(record: Record, state: ReleaseState, why: str, now_ms: int) -> Record:
     """It ends here: refused or failed, nothing was switched."""
     return _to(record, state, now_ms, why)
+
+
+def _unasked(record: Record, standing: Standing, now_ms: int) -> Record:
+    """The record, or the trial of what somebody switched to without the updater, if there is a way back from it."""
+    went_back_to_it = record.state is ReleaseState.ROLLED_BACK and record.back_to == standing.version
+    if standing.proven or not standing.before or went_back_to_it:
+        return record
+    begun = Record(ReleaseState.TRYING, Wanted(standing.version, "", 0), at=now_ms, before=record.before)
+    return replace(begun, stage=Stage.JUDGE, tries=1, boot=standing.boot, back_to=standing.before)
 
 
 def _tried(record: Record, why: str) -> Record:

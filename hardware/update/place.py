@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -73,7 +74,7 @@ class Site:
     def updater(self, backend: Backend, told: Callable[[Record, int, int], None]) -> Updater:
         """An updater; the caller holds the lock of ``records``."""
         patience = Patience(self.settings.seconds(self.settings.trial), self.settings.seconds(self.settings.settle))
-        world = World(self.records, self.bundles, hub.probe, SystemClock(), time.sleep, told)
+        world = World(self.records, self.bundles, hub.probe, SystemClock(), time.sleep, told, _alive)
         return Updater(backend, world, patience)
 
     def tls(self) -> ssl.SSLContext:
@@ -85,3 +86,10 @@ class Site:
         context.load_cert_chain(str(keys.pair))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
+
+
+def _alive() -> None:
+    """Say that the updater works, if it is a service: on an image something else waits for that (image/deadman.py)."""
+    if folder := os.environ.get("RUNTIME_DIRECTORY"):
+        with contextlib.suppress(OSError):
+            Path(folder, "alive").write_text(f"{time.clock_gettime(time.CLOCK_BOOTTIME):.0f}\n", encoding="ascii")

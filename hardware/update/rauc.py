@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hardware.errors import BundleRefused, UpdateFailed
 from hardware.update.backend import Standing, Told
 from hardware.update.manifest import BundleManifest, Here, check_fits, read_manifest
+from hardware.update.unit import UNIT
 
 SYSTEM_CONF: Final = Path("/etc/rauc/system.conf")
 RELEASE_FILE: Final = Path("/etc/edgetwin-release")
@@ -91,6 +92,7 @@ class Machine:
     release_file: Path = RELEASE_FILE
     boot_id: Path = Path("/proc/sys/kernel/random/boot_id")
     boot_s: float = BOOT_S
+    hub: Sequence[str] = ("systemctl", "restart", UNIT)
 
 
 class Rauc:
@@ -117,14 +119,15 @@ class Rauc:
         status = self._status()
         name, slot = status.running()
         version = self._release()
-        confirmed = slot.boot_status == "good" and status.boot_primary == name
+        proven = slot.boot_status == "good"
         try:
             _, other = status.other()
         except UpdateFailed:
             other = Slot()
         before = other.slot_status.bundle.version or (f"slot {other.bootname}" if other.boot_status == "good" else "")
         boot = self._machine.boot_id.read_text(encoding="ascii").strip()
-        return Standing(version, slot.bootname or name, confirmed, before, boot)
+        confirmed = proven and status.boot_primary == name
+        return Standing(version, slot.bootname or name, confirmed, before, boot, proven)
 
     def install(self, bundle: Path, told: Told) -> None:
         told(0, 1)
@@ -146,6 +149,16 @@ class Rauc:
                 time.sleep(self._machine.boot_s)
         message = f"the machine could not be started anew: {why}"
         raise UpdateFailed(message, remedy="Start it anew yourself.")
+
+    def again(self) -> None:
+        try:
+            done = subprocess.run(self._machine.hub, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+            why = done.stderr.strip()[:300] if done.returncode else ""
+        except (OSError, subprocess.TimeoutExpired) as error:
+            why = str(error)
+        if why:
+            message = f"the hub could not be started anew: {why}"
+            raise UpdateFailed(message, remedy=f"`systemctl status {self._machine.hub[-1]}` shows why.")
 
     def confirm(self) -> None:
         self._run("status", "mark-active", "booted")

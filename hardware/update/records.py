@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from twin.release import ReleaseReport
 log = logging.getLogger(__name__)
 
 MAX_REASON: Final = 1000
+LOOK_S: Final = 0.1
 _RECORD: Final = TypeAdapter(Record)
 
 
@@ -42,20 +44,21 @@ class Records:
             raise UpdateFailed(message, remedy="Run the command as the user that the updater runs as, root.") from None
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Be the only updater. Raises UpdateBusy if another one is at work."""
+    def locked(self, patience_s: float = 0.0) -> Iterator[None]:
+        """Be the only updater. Raises UpdateBusy if another one is at work, and still is after so long."""
         self.make()
+        ends_s = time.monotonic() + patience_s
         try:
             fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             message = f"{self.folder / 'lock'} cannot be opened: {error.strerror}"
             raise UpdateFailed(message, remedy="Run the command as the user that the updater runs as, root.") from None
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                message = "another update is under way"
-                raise UpdateBusy(message, remedy="`edgetwin hardware update status` shows how far it is.") from None
+            while not _is_locked(fd):
+                if time.monotonic() >= ends_s:
+                    message = "another update is under way"
+                    raise UpdateBusy(message, remedy="`edgetwin hardware update status` shows how far it is.")
+                time.sleep(LOOK_S)
             yield
         finally:
             os.close(fd)
@@ -69,6 +72,14 @@ class Records:
         except (OSError, ValidationError) as error:
             log.error("the record of the last update cannot be read, it is forgotten: %s", error)
             return Record()
+
+    def stamp(self) -> object:
+        """Another one after each ``save``, whoever saved."""
+        try:
+            status = (self.folder / "record.json").stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def save(self, record: Record) -> None:
         """Put it on disk."""
@@ -93,6 +104,14 @@ class Records:
         except OSError as error:
             message = f"{path} cannot be written: {error.strerror}"
             raise UpdateFailed(message, remedy="Check free space, permissions and the disk's health.") from None
+
+
+def _is_locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def report_of(record: Record, standing: Standing) -> ReleaseReport:

@@ -82,7 +82,7 @@ class Releases:
         confirmed = not current or current == proven
         before = self._linked("previous") if confirmed else proven
         boot = BOOT_ID.read_text(encoding="ascii").strip()
-        return Standing(version, version, confirmed, before if before != version else "", boot, version)
+        return Standing(version, version, confirmed, before if before != version else "", boot, confirmed, version)
 
     def install(self, bundle: Path, told: Told) -> None:
         try:
@@ -107,6 +107,9 @@ class Releases:
             said = _last_words(done) if done else f"longer than {COMMAND_S} s, or not to be run"
             message = f"the hub could not be started anew: {' '.join(self._place.restart)}: {said}"
             raise UpdateFailed(message, remedy="`updates.restart` of edgetwin.yaml says how it is started.")
+
+    def again(self) -> None:
+        self.restart()
 
     def confirm(self) -> None:
         current, proven = self._linked("current"), self._linked("proven")

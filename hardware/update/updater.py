@@ -73,6 +73,8 @@ class World:
     sleep: Callable[[float], None]
     told: Callable[[Record, int, int], None]
     """Of each state, and of bytes done and their number where there are any."""
+    alive: Callable[[], None] = lambda: None
+    """A sign of life, for what leaves a release on trial whose own updater does not work."""
 
 
 class Updater:
@@ -83,10 +85,15 @@ class Updater:
         self._world = world
         self._patience = patience
 
+    def alive(self) -> None:
+        """Give a sign of life."""
+        self._world.alive()
+
     def look(self) -> Record:
         """The record, with what happened while nobody looked."""
         record = self._world.records.load()
         now = machine.seen(record, self._backend.standing(), self._now_ms())
+        self._world.alive()
         return self._keep(now) if now != record else self._tell(record)
 
     def want(self, wanted: Wanted) -> Record:
@@ -151,12 +158,18 @@ class Updater:
                 except UpdateFailed as error:  # the gate sees what came of it
                     log.warning("%s", error)
                 return machine.restarted(record)
+            case Step.AGAIN:
+                try:
+                    self._backend.again()
+                except UpdateFailed as error:  # as above
+                    log.warning("%s", error)
+                return machine.restarted(record)
             case Step.BACK:
                 self._backend.activate(record.back_to)
                 return machine.back_switched(record)
             case Step.BACK_RESTART:
                 self._backend.restart()
-                return machine.went_back(record, self._now_ms())
+                return machine.went_back(record, self._backend.standing(), self._now_ms())
             case _:
                 return self._judged(record, record.wanted)
 
@@ -184,10 +197,11 @@ class Updater:
     def _judged(self, record: Record, wanted: Wanted) -> Record:
         standing = self._backend.standing()
         if standing.version != wanted.version:
-            return machine.judged_bad(record, f"{standing.version} runs, it was not started")
+            return machine.not_started(record, f"{standing.version} runs, it was not started")
         now_s = self._world.clock.monotonic_s()
         trial = Trial(standing.program, record.before, now_s + self._patience.trial_s, self._patience.settle_s)
         while True:
+            self._world.alive()
             trial, verdict = gate.looked(trial, self._world.probe(), self._world.clock.monotonic_s())
             if verdict is Verdict.WELL:
                 try:

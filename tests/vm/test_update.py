@@ -120,8 +120,11 @@ async def tried(gateway: Gateway, lab: Lab, bundle: str, state: str) -> dict[str
     """Install a bundle and wait for the end of its trial, over all restarts; the leaf of the gateway's twin."""
     lab.up.clear()
     asked = asyncio.create_task(install(lab, bundle))
+    came = asyncio.create_task(lab.up.wait())
     async with asyncio.timeout(INSTALL_S + BOOT_S):
-        await lab.up.wait()
+        await asyncio.wait({asked, came}, return_when=asyncio.FIRST_COMPLETED)
+        assert not asked.done(), f"it was not begun: {asked.result()}"
+        await came
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
     await gateway.up(lab)

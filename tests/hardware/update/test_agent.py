@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hardware.update.agent import IDLE_S, Agent, wanted_of
+from hardware.errors import UpdateBusy, UpdateFailed
+from hardware.update.agent import GLANCES, IDLE_S, Agent, wanted_of
 from hardware.update.records import Records
 from tests.hardware.update.test_machine import WANTED
 from tests.hardware.update.world import NEW, OLD, Gateway, Killed
@@ -117,3 +118,40 @@ def test_what_the_command_line_left_undone_is_finished_and_what_it_does_is_not_d
         assert service.gateway.runs == OLD
     assert service.run(2)
     assert (state(service), service.gateway.runs) == (ReleaseState.HEALTHY, NEW)
+
+
+def test_a_service_at_rest_asks_the_back_end_nothing_until_there_is_something_new_or_a_minute_is_over(service):
+    asked = []
+    standing = service.gateway.standing
+    service.gateway.standing = lambda: asked.append(1) or standing()
+    assert not service.run(2)
+    first = len(asked)
+    assert not service.run(GLANCES - 1)
+    assert len(asked) <= 2 * first
+    service.records.folder.joinpath("record.json").write_text("{}")  # the command line was here
+    asked.clear()
+    assert not service.run(1)
+    assert asked
+
+
+def test_a_back_end_that_does_not_answer_when_the_service_starts_is_asked_again(service):
+    standing, left = service.gateway.standing, [UpdateFailed("rauc is at work", remedy="wait")]
+
+    def busy():
+        if left:
+            raise left.pop()
+        return standing()
+
+    service.gateway.standing = busy
+    service.wanted = RELEASE
+    assert service.run(5)
+    assert service.waits == [IDLE_S + 10.0]
+    assert state(service) is ReleaseState.HEALTHY
+
+
+def test_the_command_line_waits_for_a_look_of_the_service_and_no_longer(tmp_path):
+    records = Records(tmp_path / "update")
+    with records.locked(), pytest.raises(UpdateBusy, match="under way"), records.locked(0.15):
+        pass
+    with records.locked(0.1):
+        pass

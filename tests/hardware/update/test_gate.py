@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,3 +91,19 @@ def test_each_trial_ends_and_only_a_release_that_was_well_so_long_is_taken(looks
         assert verdict is not Verdict.WAIT or now < SHORT.ends_at_s + SHORT.settle_s
         if verdict is not Verdict.WAIT:
             return
+
+
+def test_a_hub_that_ended_is_a_verdict_at_once_and_one_that_is_silent_is_waited_for():
+    trial, verdict = looked(TRIAL, Facts(ended="its hub ended: exit-code, exit code 1", restarts=4), 0)
+    assert (verdict, trial.why) == (Verdict.BAD, "its hub ended: exit-code, exit code 1")
+    assert looked(TRIAL, Facts(), 0)[1] is Verdict.WAIT
+
+
+def test_a_hub_that_was_started_again_since_the_trial_began_is_bad_and_what_was_before_does_not_count():
+    trial, verdict = looked(TRIAL, Facts(restarts=2), 0)
+    assert verdict is Verdict.WAIT
+    well = replace(WELL, restarts=2)
+    trial, _ = looked(trial, well, 1)
+    assert looked(trial, well, 6)[1] is Verdict.WELL
+    ended, verdict = looked(trial, replace(WELL, restarts=3), 6)
+    assert (verdict, ended.why) == (Verdict.BAD, "its hub ended, and was started again")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -159,3 +161,57 @@ def test_going_back_ends_a_trial_and_gives_up_what_is_only_fetched():
     assert gateway.record.state is ReleaseState.TRYING
     record = gateway.live(lambda updater: updater.go_back())
     assert (record.state, gateway.runs) == (ReleaseState.ROLLED_BACK, OLD)
+
+
+@pytest.mark.parametrize("image", [False, True])
+def test_a_machine_that_came_up_is_not_started_again_for_each_try(image):
+    gateway = Gateway(image=image, good=False)
+    update(gateway)
+    assert gateway.starts_of_new == MAX_TRIES
+    assert gateway.boot == (3 if image else 1)  # into the new release and back
+
+
+def switched_by_hand(*, image: bool, good: bool) -> Gateway:
+    """Somebody has laid out a release and made it the next, and started the machine anew."""
+    gateway = Gateway(image=image, good=good)
+    gateway.installed.add(NEW)
+    gateway.active = NEW
+    gateway.power_on()
+    return gateway
+
+
+@pytest.mark.parametrize("image", [False, True])
+def test_what_somebody_switched_to_by_other_means_is_tried_like_any_other(image):
+    good = switched_by_hand(image=image, good=True)
+    record = good.live()
+    assert (record.state, good.runs, good.proven, good.previous) == (ReleaseState.HEALTHY, NEW, NEW, OLD)
+    bad = switched_by_hand(image=image, good=False)
+    record = bad.live()
+    assert (record.state, record.tries, bad.runs, bad.proven) == (ReleaseState.ROLLED_BACK, MAX_TRIES, OLD, OLD)
+    assert "does not answer" in record.reason
+    assert NEW not in bad.confirmed
+
+
+@pytest.mark.parametrize("image", [False, True])
+@pytest.mark.parametrize("cut", [Killed, PowerCut])
+def test_such_a_trial_comes_to_the_same_end_whatever_ends_the_updater(image, cut):
+    for moment in range(1, 40):
+        gateway = switched_by_hand(image=image, good=False)
+        gateway.cuts = {moment: cut}
+        assert gateway.live().state is ReleaseState.ROLLED_BACK
+        assert (gateway.runs, gateway.proven) == (OLD, OLD)
+
+
+def test_a_new_image_that_has_nothing_to_go_back_to_is_kept_without_a_trial():
+    gateway = Gateway(image=True)
+    standing = replace(gateway.standing(), confirmed=False, proven=False, before="")
+    assert machine.seen(Record(), standing, 1) == Record()
+    assert machine.next_step(Record(), standing) is machine.Step.CONFIRM
+
+
+def test_what_was_gone_back_to_on_purpose_is_no_trial():
+    back = replace(Gateway().standing(), confirmed=False, proven=False, before=NEW)
+    record = machine.went_back(Record(ReleaseState.TRYING, WANTED, back_to="slot A"), back, 5)
+    assert machine.seen(record, back, 6) == record
+    other = replace(back, version="0.9")
+    assert machine.seen(record, other, 6).state is ReleaseState.TRYING

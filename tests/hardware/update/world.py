@@ -107,7 +107,7 @@ class Gateway:
         version = self.runs if self.image else self.active
         before = self.proven if version != self.proven else self.previous
         confirmed = version == self.proven == self.active
-        return Standing(version, version, confirmed, before, str(self.boot))
+        return Standing(version, version, confirmed, before, str(self.boot), version == self.proven)
 
     def install(self, bundle: Path, told: Callable[[int, int], None]) -> None:
         assert self.bundle, "installed without a bundle"
@@ -127,6 +127,12 @@ class Gateway:
         self.step()
         if self.image:
             raise PowerCut
+        self.runs = self.active
+        self.starts_of_new += self.runs == NEW != self.proven
+        self.step()
+
+    def again(self) -> None:
+        self.step()
         self.runs = self.active
         self.starts_of_new += self.runs == NEW != self.proven
         self.step()
