@@ -60,7 +60,7 @@ from twin.link.options import LOCAL_RETRY_BASE_S, LOCAL_RETRY_CAP_S, MqttOptions
 from twin.model import DEFAULT_NAMESPACE, Kind, PropertySpec, Quality, Reason, TwinKey, TwinSpec, Value, ValueType
 from twin.query.reader import SqliteReader
 from twin.query.verb import QueryVerb
-from twin.release import RELEASE, RELEASE_SPEC
+from twin.release import RELEASE, RELEASE_SPEC, UPDATE
 from twin.sqlite_drain import SqliteDrain
 from twin.sqlite_history import SqliteHistory
 from twin.supervisor import Supervisor
@@ -81,6 +81,7 @@ _OWN_TYPES: Final = {
     "system": ValueType.JSON,
     "pods": ValueType.JSON,
     "mesh": ValueType.JSON,
+    UPDATE: ValueType.JSON,
 }
 """What the gateway's own twin has, besides what it says of its cloud."""
 

@@ -1,5 +1,6 @@
-"""The leaf ``release`` of the gateway's own twin, for the updater: a process of root's, which outlives a hub that does
-not start. Two files are all that lies between the two:
+"""The leaves ``release`` and ``update`` of the gateway's own twin, for the updater.
+
+That is a process of root's, which outlives a hub that does not start. Two files are all that lies between the two:
 
     <state>/run/release.json      what is desired; written here
     <state>-update/report.json    what is reported; written by the updater, whose folder it is
@@ -19,7 +20,7 @@ from twin.errors import EdgetwinError, InvalidMessage, UnknownTwin
 from twin.merge import standing, value_of
 from twin.model import TwinKey, Value
 from twin.private_file import write_private
-from twin.release import RELEASE, RELEASE_SPEC, Release, ReleaseReport, read_release, written
+from twin.release import RELEASE, RELEASE_SPEC, UPDATE, Release, Told, read_release, written
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +37,12 @@ class ReleaseLeaf:
         self._key = key
         self._on_report = on_report
         self._seen_ns = -1
-        self._report: Value = None
+        self._told: dict[str, Value] = {}
         self._wanted: Value = None
 
     def reported(self) -> dict[str, Value]:
         """What the gateway's own twin says of it; nothing where there is no updater."""
-        return {} if self._report is None else {RELEASE: self._report}
+        return self._told
 
     async def keep(self) -> None:
         """Carry it until cancelled."""
@@ -59,13 +60,14 @@ class ReleaseLeaf:
             if seen_ns == self._seen_ns:
                 return False
             self._seen_ns = seen_ns
-            said = written(ReleaseReport.model_validate_json(_bounded(path)))
+            told = Told.model_validate_json(_bounded(path))
         except FileNotFoundError:
             return False
         except (OSError, ValueError) as error:
             log.warning("what the updater says in %s cannot be read: %s", path, error)
             return False
-        new, self._report = said != self._report, said
+        said = {RELEASE: written(told.release), UPDATE: written(told.update)}
+        new, self._told = said != self._told, said
         return new
 
     def _write(self) -> None:

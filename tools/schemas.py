@@ -22,7 +22,7 @@ from twin.manifest.fields import Deadband
 from twin.manifest.kinds import KINDS, OURS
 from twin.manifest.mesh_rules import MESH_KINDS
 from twin.model import NAME, PROPERTY, Drop, Keep
-from twin.release import Release, ReleaseReport
+from twin.release import Release, ReleaseReport, Running
 from twin.wire import api, cloud_api, enrolment, mesh, messages, peers, sync_bodies
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "docs" / "schemas"
@@ -55,6 +55,7 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
     mesh.RouteTwin,
     mesh.Alert,
     Release,
+    Running,
     ReleaseReport,
     cloud_api.CloudStatusReply,
     cloud_api.SetWhereRequest,

@@ -1,7 +1,8 @@
-"""What a gateway shall run and what it runs: the leaves ``release`` of its twin ``gateway/<namespace>/<gateway>``.
+"""What a gateway shall run and what it runs: leaves of its twin ``gateway/<namespace>/<gateway>``.
 
-desired   Release         written by whoever wants it: a rollout of the cloud, or a person
-reported  ReleaseReport   said by the gateway's updater
+release   desired   Release         written by whoever wants it: a rollout of the cloud, or a person
+          reported  Running         said by the gateway's updater: equal to what is desired once that is healthy
+update    reported  ReleaseReport   said by it too: how far it is, and what went wrong
 
     idle ──> downloading ──> installing ──> trying ──> healthy
                  │               │             │
@@ -22,6 +23,8 @@ from twin.wire.messages import Millis, Wire
 
 RELEASE: Final = "release"
 """The property, desired and reported."""
+UPDATE: Final = "update"
+"""The property that says how far a gateway is with it."""
 RELEASE_SPEC: Final = PropertySpec(RELEASE, ValueType.JSON, Access.READ_WRITE)
 VERSION_RULE: Final = "1 to 64 characters A-Z, a-z, 0-9 and . + _ ~ -, a letter or digit first"
 """Of a version: it names folders, too."""
@@ -70,6 +73,16 @@ class Release(Wire):
     ] = ""
 
 
+class Running(Wire):
+    """The release that a gateway runs; of one that was ordered, all that was desired, so that the delta is empty."""
+
+    version: Annotated[str, Field(max_length=64)]
+    url: Annotated[str, Field(max_length=2000)] = ""
+    sha256: Annotated[str, Field(max_length=64)] = ""
+    size: Annotated[int, Field(ge=0, le=MAX_BUNDLE_BYTES)] = 0
+    order: Annotated[str, Field(max_length=64)] = ""
+
+
 class ReleaseReport(Wire):
     """What a gateway runs, and where it stands with what it shall run."""
 
@@ -83,17 +96,24 @@ class ReleaseReport(Wire):
     at: Annotated[Millis, Field(description="since when `state` holds")] = 0
 
 
+class Told(Wire):
+    """All that an updater says: the two leaves."""
+
+    release: Running
+    update: ReleaseReport
+
+
 def read_release(value: Value) -> Release:
     """Read what is desired of ``release``. Raises InvalidMessage that says what is wrong."""
     return _read(Release, value, "desired release")
 
 
 def read_report(value: Value) -> ReleaseReport:
-    """Read what is reported of ``release``. Raises InvalidMessage that says what is wrong."""
-    return _read(ReleaseReport, value, "reported release")
+    """Read what is reported of ``update``. Raises InvalidMessage that says what is wrong."""
+    return _read(ReleaseReport, value, "reported update")
 
 
-def written(said: Release | ReleaseReport) -> Value:
+def written(said: Release | Running | ReleaseReport) -> Value:
     """The value of the leaf."""
     return said.model_dump(mode="json", exclude_defaults=True)
 

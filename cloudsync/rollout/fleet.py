@@ -19,7 +19,7 @@ from twin.exchange import DocumentRef, DocumentRow, DocumentState
 from twin.manifest.document import DocumentKind
 from twin.merge import standing, value_of
 from twin.model import DEFAULT_NAMESPACE, ConflictPolicy, Kind, TwinKey, Value
-from twin.release import RELEASE, read_release, read_report
+from twin.release import RELEASE, UPDATE, read_release, read_report
 
 SOMEBODY: Final = "?"
 """The order of a release that a person desired, or of a later edgetwin."""
@@ -65,7 +65,7 @@ async def look(
 
 
 def _gateway(twin: TwinDocument, presence: Presence, now: int) -> Gateway:
-    report, version = _read(read_report, twin.reported.get(RELEASE)), twin.reported.get("version")
+    report, version = _read(read_report, twin.reported.get(UPDATE)), twin.reported.get("version")
     runs = report.version if report is not None else str(version.value) if version is not None else ""
     stands = standing(twin.desired.get(RELEASE, Leaf()), ConflictPolicy.LATEST)
     release = _read(read_release, stands)

@@ -72,6 +72,8 @@ class Record:
     """The start of the machine in which the stage began."""
     back_to: str = ""
     before: Before = Before()
+    runs: Wanted | None = None
+    """The last release that was ordered and proved itself."""
 
 
 class Step(StrEnum):
@@ -130,8 +132,9 @@ def want(record: Record, wanted: Wanted, standing: Standing, now_ms: int) -> Rec
     if not may_want(record):
         return record
     if wanted.version == standing.version and standing.confirmed:
-        return Record(ReleaseState.HEALTHY, wanted, at=now_ms)  # it runs already
-    return Record(ReleaseState.DOWNLOADING, wanted, at=now_ms)
+        runs = wanted if wanted.url else record.runs
+        return Record(ReleaseState.HEALTHY, wanted, at=now_ms, runs=runs)  # it runs already
+    return Record(ReleaseState.DOWNLOADING, wanted, at=now_ms, runs=record.runs)
 
 
 def may_want(record: Record) -> bool:
@@ -188,7 +191,8 @@ def gives_up(record: Record, why: str) -> Record:
 
 def judged_well(record: Record, now_ms: int) -> Record:
     """The new release has proven itself, and is confirmed."""
-    return _to(record, ReleaseState.HEALTHY, now_ms)
+    ordered = record.wanted is not None and record.wanted.url
+    return replace(_to(record, ReleaseState.HEALTHY, now_ms), runs=record.wanted if ordered else None)
 
 
 def back_asked(record: Record, standing: Standing, now_ms: int) -> Record:
@@ -200,9 +204,8 @@ def back_asked(record: Record, standing: Standing, now_ms: int) -> Record:
         return ended(record, ReleaseState.FAILED, "somebody gave it up", now_ms)
     wanted = record.wanted if record.wanted and record.wanted.version == standing.version else None
     going = wanted or Wanted(standing.version, "", 0)
-    return Record(
-        ReleaseState.TRYING, going, why, now_ms, stage=Stage.BACK, boot=standing.boot, back_to=standing.before
-    )
+    back = Record(ReleaseState.TRYING, going, why, now_ms, boot=standing.boot, back_to=standing.before)
+    return replace(back, stage=Stage.BACK, runs=record.runs)
 
 
 def back_switched(record: Record) -> Record:
@@ -225,7 +228,8 @@ def _unasked(record: Record, standing: Standing, now_ms: int) -> Record:
     went_back_to_it = record.state is ReleaseState.ROLLED_BACK and record.back_to == standing.version
     if standing.proven or not standing.before or went_back_to_it:
         return record
-    begun = Record(ReleaseState.TRYING, Wanted(standing.version, "", 0), at=now_ms, before=record.before)
+    wanted = Wanted(standing.version, "", 0)
+    begun = Record(ReleaseState.TRYING, wanted, at=now_ms, before=record.before, runs=record.runs)
     return replace(begun, stage=Stage.JUDGE, tries=1, boot=standing.boot, back_to=standing.before)
 
 

@@ -20,7 +20,7 @@ from hardware.errors import UpdateBusy, UpdateFailed
 from hardware.update.backend import Standing
 from hardware.update.machine import Record
 from twin.private_file import write_private
-from twin.release import ReleaseReport
+from twin.release import ReleaseReport, Running, Told
 
 log = logging.getLogger(__name__)
 
@@ -88,13 +88,14 @@ class Records:
     def tell(self, record: Record, standing: Standing) -> None:
         """Say it to whoever asks: the hub, and `update status`."""
         path = self.folder / "report.json"
-        self._write(path, report_of(record, standing).model_dump_json())
+        told = Told(release=running_of(record, standing), update=report_of(record, standing))
+        self._write(path, told.model_dump_json())
         path.chmod(0o644)
 
     def told(self) -> ReleaseReport | None:
         """What was said last; None: nothing yet."""
         try:
-            return ReleaseReport.model_validate_json((self.folder / "report.json").read_bytes())
+            return Told.model_validate_json((self.folder / "report.json").read_bytes()).update
         except (OSError, ValidationError):
             return None
 
@@ -112,6 +113,14 @@ def _is_locked(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def running_of(record: Record, standing: Standing) -> Running:
+    """What the gateway's twin says that it runs."""
+    runs = record.runs
+    if runs is None or runs.version != standing.version:
+        return Running(version=standing.version[:64])
+    return Running(version=runs.version, url=runs.url, sha256=runs.sha256, size=runs.size_bytes, order=runs.order)
 
 
 def report_of(record: Record, standing: Standing) -> ReleaseReport:

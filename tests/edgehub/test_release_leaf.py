@@ -19,7 +19,7 @@ from edgehub.state import StateFolder
 from tests.edgehub.listening import Listening
 from twin.clock import SystemClock
 from twin.errors import EdgetwinError
-from twin.release import Release, ReleaseReport, ReleaseState, written
+from twin.release import Release, ReleaseReport, ReleaseState, Running, Told, written
 
 WANTED = Release(version="1.1.0", url="https://cloud.example/x", sha256="a" * 64, size=5, order="r-1")
 OWN = "gateway/default/hall-7"
@@ -45,11 +45,12 @@ async def until(condition) -> None:
 async def test_what_is_desired_and_reported_is_carried_and_garbage_is_not(gateway):
     _, folder = gateway
     report = ReleaseReport(version="1.0.0", slot="A", state=ReleaseState.ROLLED_BACK, wanted="1.1.0", tries=3)
+    old = Running(version="1.0.0")
     folder.update.mkdir()
     async with hub_client() as client:
 
-        async def reported():
-            leaf = (await client.get(OWN)).reported.get("release")
+        async def reported(name="update"):
+            leaf = (await client.get(OWN)).reported.get(name)
             return leaf is not None and leaf.value
 
         async def wanted():
@@ -58,9 +59,17 @@ async def test_what_is_desired_and_reported_is_carried_and_garbage_is_not(gatewa
         assert wanted_release(folder) is None
         await client.set(OWN, {"release": written(WANTED)})
         await until(wanted)
-        folder.update_report.write_text(report.model_dump_json())
+        folder.update_report.write_text(Told(release=old, update=report).model_dump_json())
         await until(reported)
-        assert await reported() == written(report)
+        assert (await reported(), await reported("release")) == (written(report), written(old))
+        assert (await client.get(OWN)).delta == {"release": written(WANTED)}
+        runs = Running.model_validate(WANTED.model_dump())
+        folder.update_report.write_text(Told(release=runs, update=report).model_dump_json())
+
+        async def settled():
+            return not (await client.get(OWN)).delta
+
+        await until(settled)
         folder.update_report.write_text("{")
         await client.set(OWN, {}, unset=["release"])
 

@@ -69,7 +69,7 @@ def test_a_value_of_another_shape_is_refused(value):
 
 @pytest.mark.parametrize(("key", "value"), [("state", "broken"), ("tries", -1), ("version", None), ("at", "now")])
 def test_what_is_no_report_is_refused_with_the_key(key, value):
-    with pytest.raises(InvalidMessage, match=f"reported release: {key}"):
+    with pytest.raises(InvalidMessage, match=f"reported update: {key}"):
         read_report({"version": "1.3.0", key: value})
 
 

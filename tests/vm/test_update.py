@@ -138,9 +138,9 @@ async def tried(gateway: Gateway, lab: Lab, bundle: str, state: str) -> dict[str
 
 
 def leaf_of(shown: object) -> Any:
-    """The first leaf called release, wherever it lies."""
+    """The first leaf called update, wherever it lies."""
     if isinstance(shown, dict):
-        if isinstance(release_ := shown.get("release"), dict) and "value" in release_:
+        if isinstance(release_ := shown.get("update"), dict) and "value" in release_:
             return release_["value"]
         return next((one for part in shown.values() if (one := leaf_of(part))), None)
     if isinstance(shown, list):

@@ -15,7 +15,7 @@ from twin.document import DELETED
 from twin.errors import StoreError
 from twin.merge import standing
 from twin.model import ConflictPolicy, Kind, TwinKey
-from twin.release import RELEASE, ReleaseReport, ReleaseState, read_release, written
+from twin.release import RELEASE, UPDATE, ReleaseReport, ReleaseState, read_release, written
 
 GATEWAYS = ("gw-1", "gw-2", "gw-3")
 
@@ -81,7 +81,7 @@ class Site(SchedulerSite):
     def say(self, gateway, state, *, order="r-1", version="2.0"):
         self.ticks[gateway] += 1
         said = ReleaseReport(version=version, state=state, wanted="2.0", order=order, reason="no broker")
-        self.report_own(gateway, tick=self.ticks[gateway], **{RELEASE: written(said)})
+        self.report_own(gateway, tick=self.ticks[gateway], **{UPDATE: written(said)})
 
     def obey(self):
         """Gateways do what is desired of them, at once."""

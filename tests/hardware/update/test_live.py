@@ -136,7 +136,7 @@ def test_a_release_is_installed_tried_and_kept_and_a_broken_one_goes_with_its_re
     report = json.loads(done.stdout)
     assert (report["state"], report["version"], report["tries"]) == ("healthy", "7.1.0", 1)
     assert json.loads(plant.command("status", "--json").stdout)["version"] == "7.1.0"
-    wait_for(lambda: plant.twin().get("release", {}).get("value", {}).get("state") == "healthy")
+    wait_for(lambda: plant.twin().get("update", {}).get("value", {}).get("state") == "healthy")
 
     broken = plant.bundle("7.2.0", {"edgehub/hub.py": BROKEN})
     done = plant.command("hardware", "update", "install", str(broken), "--json", trial="3s", check=False)
@@ -147,8 +147,8 @@ def test_a_release_is_installed_tried_and_kept_and_a_broken_one_goes_with_its_re
     assert "does not answer" in report["reason"]
     wait_for(lambda: plant.command("status", "--json", check=False).returncode == 0)
     assert json.loads(plant.command("status", "--json").stdout)["version"] == "7.1.0"
-    wait_for(lambda: plant.twin()["release"]["value"]["state"] == "rolled_back")
-    assert plant.twin()["release"]["value"]["reason"] == report["reason"]
+    wait_for(lambda: plant.twin()["update"]["value"]["state"] == "rolled_back")
+    assert plant.twin()["update"]["value"]["reason"] == report["reason"]
 
     older = plant.command("hardware", "update", "install", str(broken), "--older", "7.2.0", "--dry-run")
     assert older.returncode == 0

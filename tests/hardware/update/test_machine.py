@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from hardware.errors import UpdateBusy, UpdateFailed
 from hardware.update import machine
+from hardware.update.agent import wanted_of
 from hardware.update.machine import MAX_TRIES, Record, Stage, Wanted
+from hardware.update.records import running_of
 from tests.hardware.update.world import NEW, OLD, Gateway, Killed, PowerCut
-from twin.release import ReleaseState
+from twin.release import Release, ReleaseState, written
 
 pytestmark = pytest.mark.fast
 
@@ -215,3 +217,19 @@ def test_what_was_gone_back_to_on_purpose_is_no_trial():
     assert machine.seen(record, back, 6) == record
     other = replace(back, version="0.9")
     assert machine.seen(record, other, 6).state is ReleaseState.TRYING
+
+
+@pytest.mark.parametrize("image", [False, True])
+def test_what_was_ordered_and_is_healthy_is_reported_as_it_was_desired_and_nothing_else_is(image):
+    release = Release(version=NEW, url="https://cloud.example/x", sha256="a" * 64, size=100, order="r-1")
+    gateway = Gateway(image=image, good=False)
+    record = gateway.live(lambda updater: updater.want(wanted_of(release)))
+    assert written(running_of(record, gateway.standing())) == {"version": OLD}
+    gateway = Gateway(image=image)
+    record = gateway.live(lambda updater: updater.want(wanted_of(release)))
+    assert written(running_of(record, gateway.standing())) == written(release)
+    again = release.model_copy(update={"order": "r-2"})
+    record = gateway.live(lambda updater: updater.want(wanted_of(again)))
+    assert written(running_of(record, gateway.standing())) == written(again)
+    record = gateway.live(lambda updater: updater.go_back())
+    assert written(running_of(record, gateway.standing())) == {"version": OLD}
