@@ -7,19 +7,16 @@ to watch anew.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from cloudsync.duty import rounds
 from cloudsync.hub import Hub
 from cloudsync.sessions import outlived
 from cloudsync.store import CloudStore, GatewayState
 from twin.clock import Clock
-from twin.errors import StoreError
 from twin.exchange import Alive, SyncMessage
-
-log = logging.getLogger(__name__)
 
 ROUND_S: Final = 1.0
 ALIVE_S: Final = 2.0
@@ -64,18 +61,10 @@ class Leases:
         self._clock = clock
         self._send = send
         self._watched: dict[str, _Watch] = {}
-        self._failing = False
 
     async def run(self) -> None:
         """Look at all of them every second, for ever."""
-        while True:
-            try:
-                await self.round()
-                self._failing = False
-            except StoreError as error:
-                log.log(logging.DEBUG if self._failing else logging.WARNING, "leases wait: %s", error)
-                self._failing = True
-            await asyncio.sleep(ROUND_S)
+        await rounds("leases", self.round, every_s=ROUND_S)
 
     async def round(self) -> None:
         """Renew the leases, say that we are alive, and repeat what is due."""

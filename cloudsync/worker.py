@@ -15,9 +15,10 @@ from typing import Final
 
 from cloudsync.api.server import Api
 from cloudsync.collector import relax
+from cloudsync.duty import on_duty
 from cloudsync.identity.directory import Directory
-from cloudsync.rollout.keeper import rolling_out
-from cloudsync.scheduler.keeper import scheduling
+from cloudsync.rollout.keeper import Keeper
+from cloudsync.scheduler.keeper import scheduler
 from cloudsync.serving import WorkerOptions, serving
 from cloudsync.setup import WorkerSetup, read_setup
 from cloudsync.store.opening import open_store
@@ -75,8 +76,8 @@ async def _serve(setup: WorkerSetup) -> None:
             worker=options.name,
             sealer=sealer,
         ),
-        scheduling(hub, store, sealer, options.name, known=directory.known, clock=clock),
-        rolling_out(hub, store, options.name, known=directory.known, clock=clock),
+        on_duty(scheduler(hub, store, sealer, options.name, known=directory.known, clock=clock)),
+        on_duty(Keeper(hub, store, options.name, known=directory.known, clock=clock)),
     ):
         relax()
         await ended.wait()

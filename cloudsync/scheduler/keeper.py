@@ -8,13 +8,11 @@ Each step may be the last one of this worker: what is written down is carried ou
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
+from cloudsync.duty import Duty
 from cloudsync.hub import Hub
 from cloudsync.placing import Placing
 from cloudsync.scheduler.catalog import pod_ref
@@ -29,44 +27,26 @@ from cloudsync.sessions import is_online
 from cloudsync.store import AuditEntry, CloudStore
 from cloudsync.store.workloads import Placement, Workload
 from twin.clock import Clock
-from twin.errors import StoreError
 from twin.manifest.catalog import content_hash
 from twin.sealing import Sealer
 
-log = logging.getLogger(__name__)
-
 NAME: Final = "scheduler"
 POLL_S: Final = 0.5
-LEASE_MS: Final = 10_000
-RENEW_MS: Final = 3_000
-GAP_MS: Final = 30_000
-"""If nobody was there to hear gateways for so long, their silence is counted anew."""
 LOOK_MS: Final = 10_000
 """When to look if nothing is known to have changed."""
-CLOCK_STEP_MS: Final = 5_000
 _IN_A_ROW: Final = 4
 
 
-@contextlib.asynccontextmanager
-async def scheduling(
+def scheduler(
     hub: Hub, store: CloudStore, sealer: Sealer, worker: str, *, known: Callable[[str], Awaitable[bool]], clock: Clock
-) -> AsyncIterator[None]:
-    """Let this worker schedule, whenever it is the one, while the block runs."""
+) -> Scheduler:
+    """A scheduler whose ids are random."""
     ids = Ids(lambda: secrets.token_hex(3), lambda: secrets.token_hex(8))
-    placing = Placing(hub, store, new_uid=ids.uid)
-    scheduler = Scheduler(store, placing, sealer, worker, known=known, clock=clock, ids=ids)
-    task = asyncio.create_task(scheduler.run(), name="scheduler")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        with contextlib.suppress(StoreError):
-            await scheduler.release()
+    return Scheduler(store, Placing(hub, store, new_uid=ids.uid), sealer, worker, known=known, clock=clock, ids=ids)
 
 
 class Scheduler:
-    """``run`` until cancelled. ``worker`` is a name that no other has."""
+    """Schedules while it is on duty. ``worker`` is a name that no other has."""
 
     def __init__(
         self,
@@ -79,58 +59,34 @@ class Scheduler:
         clock: Clock,
         ids: Ids,
     ) -> None:
+        self.duty = Duty(store, NAME, worker, clock, every_s=POLL_S)
         self._store = store
         self._carrier = Carrier(store, placing, sealer, by=NAME)
         self._meshing = Meshing(store, placing, by=NAME)
-        self._worker = worker
         self._known = known
-        self._clock = clock
         self._ids = ids
         self._looking = Looking(store, known)
-        self._renew_at = 0.0
-        self._holds = False
-        self._listening = 0
-        self._clock_at = (0, 0.0)
+        self._term = 0
         self._seen: object = None
         self._look_at = 0
-        self._failing = False
-
-    async def run(self) -> None:
-        """Look twice a second, for ever."""
-        while True:
-            try:
-                await self.tick()
-                self._failing = False
-            except StoreError as error:
-                log.log(logging.DEBUG if self._failing else logging.WARNING, "scheduling waits: %s", error)
-                self._failing = True
-                self._seen = None
-            except Exception:  # a supervisor boundary: one bad document must not end the worker
-                log.log(
-                    logging.DEBUG if self._failing else logging.ERROR, "a round of the scheduler failed", exc_info=True
-                )
-                self._failing = True
-                self._seen = None
-            await asyncio.sleep(POLL_S)
-
-    async def release(self) -> None:
-        """Let another worker have it at once."""
-        if self._holds:
-            self._holds = False
-            await self._store.workloads.release(NAME, self._worker, now=self._now())
 
     async def tick(self) -> None:
         """Do a round if this worker is the one, and something has changed or is due."""
-        if not await self._is_the_one():
+        known, self._seen = self._seen, None  # after a round that fails there is one again
+        if not await self.duty.is_ours():
             return
+        if self._term != self.duty.term:
+            self._term = self.duty.term
+            self._looking, known = Looking(self._store, self._known), None
         presences = await self._store.workloads.presences()
         revision = await self._store.workloads.revision()
-        now = self._now()
+        now = self.duty.now()
         online = frozenset(one.gateway for one in presences if is_online(one, now))
         if presences and not online:
-            self._listening = now  # then it is not they who are cut off, but this cloud
+            self.duty.listening_since = now  # then it is not they who are cut off, but this cloud
         seen = (revision, online, frozenset(one.gateway for one in presences if one.agreed))
-        if seen == self._seen and now < self._look_at and not await self._meshing.has_news(now):
+        if seen == known and now < self._look_at and not await self._meshing.has_news(now):
+            self._seen = seen
             return
         for _ in range(_IN_A_ROW):  # what was written down is carried out at once
             if not await self.round(revision, now):
@@ -143,7 +99,7 @@ class Scheduler:
 
         Raises StoreError; what was written down by then stands.
         """
-        seen = await self._looking.look(revision, now, self._listening)
+        seen = await self._looking.look(revision, now, self.duty.listening_since)
         made = plan(seen.world, now, self._ids)
         self._look_at = min(now + LOOK_MS, made.look_at or now + LOOK_MS)
         try:
@@ -155,26 +111,6 @@ class Scheduler:
             self._look_at = now
             return True
         return False
-
-    # -- whose turn it is ----------------------------------------------------------------------------------------
-
-    async def _is_the_one(self) -> bool:
-        now, monotonic_s = self._now(), self._clock.monotonic_s()
-        before, before_s = self._clock_at
-        stepped = before and abs(now - before - (monotonic_s - before_s) * 1000) > CLOCK_STEP_MS
-        self._clock_at = now, monotonic_s
-        if monotonic_s >= self._renew_at or stepped:
-            until = now + LEASE_MS
-            lease = await self._store.workloads.lease(NAME, self._worker, now=now, until=until, gap_ms=GAP_MS)
-            self._renew_at = monotonic_s + RENEW_MS / 1000
-            if lease.held and not self._holds:
-                log.info("this worker schedules")
-                self._looking = Looking(self._store, self._known)
-                self._listening, self._seen = lease.since, None
-            self._holds = lease.held
-        if stepped:
-            self._listening = now
-        return self._holds
 
     # -- writing down --------------------------------------------------------------------------------------------
 
@@ -215,6 +151,3 @@ class Scheduler:
         return Placement(
             *(placed.gateway, ref, placed.uid, placed.owner, placed.state, placed.since, placed.grace_s, source, hash_)
         )
-
-    def _now(self) -> int:
-        return self._clock.now_us() // 1000

@@ -13,8 +13,9 @@ from typing import Final
 
 from cloudsync.applying import Applying
 from cloudsync.collector import relax
+from cloudsync.duty import on_duty
 from cloudsync.hub import Hub
-from cloudsync.scheduler.keeper import scheduling
+from cloudsync.scheduler.keeper import scheduler
 from cloudsync.serving import WorkerOptions, serving
 from cloudsync.store import CloudStore
 from cloudsync.store.opening import open_store
@@ -99,7 +100,7 @@ async def _storms(folder: Path, running: RunningBroker) -> list[tuple[float, flo
                 nonce=lambda: secrets.token_hex(8),
                 rng=random.Random(2),
             ) as hub,
-            scheduling(hub, store, sealer, "w1", known=_known, clock=SystemClock()),
+            on_duty(scheduler(hub, store, sealer, "w1", known=_known, clock=SystemClock())),
         ):
             with child(module("tests.bench.storm_nodes"), log=folder / "nodes.log") as nodes:
                 names = [f"gw-{number:02}" for number in range(NODES)]

@@ -4,8 +4,9 @@ import contextlib
 
 import pytest
 
+from cloudsync.duty import GAP_MS, LEASE_MS, RENEW_MS
 from cloudsync.rollout.fleet import SOMEBODY, look
-from cloudsync.rollout.keeper import GAP_MS, LEASE_MS, Keeper
+from cloudsync.rollout.keeper import Keeper
 from cloudsync.rollout.plan import turned
 from cloudsync.store.rollouts import Outcome, Phase
 from cloudsync.writing import update
@@ -149,7 +150,8 @@ def test_one_worker_at_a_time_does_and_another_takes_over(site):
     site.run(second.tick())
     assert site.kept().revision == revision
     site.obey()
-    site.run(site.keeper.release())
+    site.run(site.keeper.duty.release())
+    site.wait(RENEW_MS / 1000)
     site.run(second.tick())
     assert site.kept().revision == revision + 1
 

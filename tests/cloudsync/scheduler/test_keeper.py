@@ -210,7 +210,7 @@ def test_two_schedulers_take_turns(site):
     site.apply(pod("b"))
     site.run(second.tick())
     assert "plant/b" not in site.where()
-    site.run(first.release())
+    site.run(first.duty.release())
     site.wait(3)
     site.run(second.tick())
     site.run(second.tick())
