@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final
 
@@ -67,7 +68,7 @@ class BundleFolder:
             manifest = _manifest(file, source, version)
             file.seek(0)
             self._path.mkdir(mode=0o700, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self._path, prefix=".adding.")
+            handle, name = self._begun()
             try:
                 with os.fdopen(handle, "wb") as copy:
                     found = _copied(file, copy, size, told)
@@ -81,11 +82,32 @@ class BundleFolder:
         sync_folder(self._path)
         return Bundle(found, size, manifest.version, manifest.compatible, source.name)
 
+    def _begun(self) -> tuple[int, str]:
+        """A file that is being added, locked while somebody writes it; those that nobody does any more go."""
+        with _locked(self._path):
+            for left in self._path.glob(".adding.*"):
+                with contextlib.suppress(OSError), left.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    left.unlink()
+            handle, name = tempfile.mkstemp(dir=self._path, prefix=".adding.")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            return handle, name
+
     def remove(self, sha256: str) -> None:
         """Remove one; nothing happens if there is none. Downloads under way go on to their end."""
         with contextlib.suppress(FileNotFoundError):
             self.path(sha256).unlink()
             sync_folder(self._path)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _manifest(file: BinaryIO, source: Path, version: str) -> _Manifest:

@@ -20,6 +20,7 @@ from hardware.image.keep import Built, Made, keep, kept
 from hardware.image.manifest import TakesProvisioning, components_of
 from hardware.image.spec import ImageSpec
 from hardware.image.tools import Tools, can_run
+from hardware.image.trim import is_spared
 from hardware.provision.file import FILE_NAME, VERSIONS
 
 Told = Callable[[str, float], None]
@@ -74,9 +75,9 @@ def build(
         root = work / "root"
         step("root file system")
         rootfs.unpacked(tools, tar, system_files(spec), root)
-        wheels.lay_out(tools, house, board.arch, root / "opt/edgetwin/lib")
+        wheels.lay_out(tools, house, board.arch, root / "opt/edgetwin/lib", spare=True)
         wheels.name_release(root / "opt/edgetwin/lib", release)
-        components = components_of(root, wheels.wheels_of(house))
+        components = components_of(root, (one for one in wheels.wheels_of(house) if not is_spared(one)))
         rootfs.at_one_time(root, shop.epoch_s)
         step("partitions")
         grub = rootfs.loader(tools, spec, shop.cache, sources, work / "loader")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hardware.errors import InvalidImage
 from hardware.image.spec import ImageSpec
 
+_FOR_PEOPLE: Final = ("usr/share/doc/", "usr/share/man/", "usr/share/info/", "usr/share/locale/", "usr/share/lintian/")
 _NAMESPACE: Final = uuid.UUID("0c0ffee0-1f8e-4b1a-9a6b-6f1f0a5b7c11")
 
 
@@ -88,8 +90,21 @@ def read_manifest(image: Path) -> ImageManifest | None:
 
 
 def components_of(root: Path, wheels: Iterable[Path]) -> tuple[Component, ...]:
-    """All packages that dpkg knows in a root file system, and all wheels."""
-    return components((root / "var/lib/dpkg/status").read_text(encoding="utf-8"), wheels)
+    """All packages that dpkg knows in a root file system, but for those that were taken out of it, and all wheels."""
+    found = components((root / "var/lib/dpkg/status").read_text(encoding="utf-8"), wheels)
+    return tuple(one for one in found if one.kind != "deb" or not _is_taken_out(root, one.name))
+
+
+def _is_taken_out(root: Path, package: str) -> bool:
+    """Whether a package had files besides those for people to read, and none is left."""
+    lists = [
+        *(root / "var/lib/dpkg/info").glob(f"{package}.list"),
+        *(root / "var/lib/dpkg/info").glob(f"{package}:*.list"),
+    ]
+    paths = [root / line[1:] for one in lists for line in one.read_text(encoding="utf-8").splitlines()]
+    counted = [one for one in paths if not one.relative_to(root).as_posix().startswith(_FOR_PEOPLE)]
+    there = [one for one in counted if os.path.lexists(one)]
+    return len(there) < len(counted) and all(one.is_dir() for one in there)
 
 
 def components(status: str, wheels: Iterable[Path], debs: Iterable[Path] = ()) -> tuple[Component, ...]:

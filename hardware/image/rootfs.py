@@ -102,6 +102,7 @@ def unpacked(tools: Tools, tar: Path, files: Iterable[SystemFile], place: Path) 
             tools.run(*chroot, "systemctl", "enable", "--quiet", unit)
     tools.run(*chroot, "systemctl", "mask", "--quiet", *_MASKED)
     (kernel,) = sorted(one.name for one in (place / "lib/modules").iterdir())
+    tools.run(*chroot, "systemctl", "disable", "--quiet", "wpa_supplicant.service")  # there is one for each interface
     trimmed(place, kernel)
     tools.run(*chroot, "depmod", kernel)
     _initramfs(tools, tar, place, kernel)

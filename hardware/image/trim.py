@@ -48,6 +48,28 @@ FILES: Final = (
     "usr/lib/python3.11/lib2to3",
     "usr/lib/python3.11/pydoc_data",
 )
+ARRAYS: Final = ("raid*.ko", "dm-raid.ko", "dm-cache*.ko", "dm-thin-pool.ko", "dm-era.ko", "dm-writecache.ko", "bcache")
+"""Of `drivers/md`: a gateway has one disk."""
+LIBRARIES: Final = ("_pytest", "pytest", "iniconfig", "tzdata")
+"""The kit for those who write mappers, and time zones, which Debian has."""
+LEXERS: Final = frozenset({"__init__.py", "_mapping.py", "python.py", "special.py"})
+"""Of Pygments: an error is shown in Python's colours, and nothing else is."""
+
+
+def spared(libraries: Path) -> None:
+    """Remove of our libraries what is of use to people at a desk only, before it is compiled."""
+    for name in LIBRARIES:
+        shutil.rmtree(libraries / name, ignore_errors=True)
+        for about in libraries.glob(f"{name}-*.dist-info"):
+            shutil.rmtree(about)
+    for lexer in (libraries / "pygments/lexers").glob("*.py"):
+        if lexer.name not in LEXERS:
+            lexer.unlink()
+
+
+def is_spared(wheel: Path) -> bool:
+    """Whether nothing of a wheel stays."""
+    return wheel.name.split("-")[0] in LIBRARIES
 
 
 def trimmed(root: Path, kernel: str) -> None:
@@ -58,5 +80,8 @@ def trimmed(root: Path, kernel: str) -> None:
         one.unlink()
     for name in MODULES:
         shutil.rmtree(root / "lib/modules" / kernel / "kernel" / name, ignore_errors=True)
+    for name in ARRAYS:
+        for one in (root / "lib/modules" / kernel / "kernel/drivers/md").glob(name):
+            shutil.rmtree(one) if one.is_dir() else one.unlink()
     for one in (*(root / "boot").glob("System.map-*"), root / "usr/lib/udev/hwdb.bin"):  # names of vendors, for people
         one.unlink(missing_ok=True)

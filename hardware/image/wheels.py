@@ -13,6 +13,7 @@ from typing import Final
 
 from hardware.errors import BuildFailed
 from hardware.image.tools import Tools
+from hardware.image.trim import spared
 
 PYTHON: Final = "3.11"
 """Of Debian 12."""
@@ -63,10 +64,12 @@ def wheels_of(wheelhouse: Path) -> list[Path]:
     return sorted(wheelhouse.rglob("*.whl"), key=lambda one: one.name)
 
 
-def lay_out(tools: Tools, wheelhouse: Path, arch: str, place: Path, runs_at: str = "/opt/edgetwin/lib") -> None:
+def lay_out(
+    tools: Tools, wheelhouse: Path, arch: str, place: Path, runs_at: str = "/opt/edgetwin/lib", *, spare: bool = False
+) -> None:
     """Unpack all wheels into a folder, with bytecode that does not depend on times. Needs no network.
 
-    ``runs_at`` is where the folder will be on the gateway.
+    ``runs_at`` is where the folder will be on the gateway. ``spare``: leave out what no image uses.
     """
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")
     found = wheels_of(wheelhouse)
@@ -78,6 +81,8 @@ def lay_out(tools: Tools, wheelhouse: Path, arch: str, place: Path, runs_at: str
         record.unlink()
     for direct in place.glob("*.dist-info/direct_url.json"):
         direct.unlink()
+    if spare:
+        spared(place)
     if f"{sys.version_info.major}.{sys.version_info.minor}" == PYTHON:
         mode = compileall.py_compile.PycInvalidationMode.UNCHECKED_HASH  # type: ignore[attr-defined]  # a re-export
         compileall.compile_dir(

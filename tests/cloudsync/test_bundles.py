@@ -1,5 +1,6 @@
 """Bundles as files: what is taken, under which name, and what is refused."""
 
+import fcntl
 import hashlib
 import json
 
@@ -82,3 +83,18 @@ def test_a_bundle_is_named_by_version_or_hash_and_never_guessed():
     for named in ("1.5", "a"):
         with pytest.raises(Refused, match=r"names \d bundles"):
             chosen([one, two, three], named)
+
+
+def test_what_an_addition_left_that_was_killed_goes_with_the_next_and_one_under_way_stays(folder, tmp_path):
+    source = tmp_path / "image.raucb"
+    source.write_bytes(b"hsqs" + b"x" * 100)
+    folder.add(source, version="1.0")
+    (place,) = {folder.path("a" * 64).parent}
+    (place / ".adding.dead").write_bytes(b"half")
+    busy = place / ".adding.busy"
+    with busy.open("wb") as writing:
+        fcntl.flock(writing, fcntl.LOCK_EX)
+        folder.add(source, version="1.0")
+        assert [one.name for one in place.glob(".adding.*")] == [busy.name]
+    folder.add(source, version="1.0")
+    assert not list(place.glob(".adding.*"))

@@ -24,6 +24,7 @@ from hardware.image.manifest import Component, components_of, sbom
 from hardware.image.partitions import MIB, image_bytes, placed, table_script
 from hardware.image.spec import ImageSpec
 from hardware.image.tools import can_run
+from hardware.image.trim import is_spared, spared
 from tests.hardware.test_grubenv import Environment
 
 SPEC = ImageSpec(board("qemu-x86-64"), "1.0.0", 1_700_000_000, "0" * 64)
@@ -175,6 +176,32 @@ def test_packages_are_named_once_and_decide_what_is_kept() -> None:
     assert SPEC.root_key == replace(SPEC, release="2.0.0", wheels="1" * 64).root_key
     assert SPEC.root_key != replace(SPEC, epoch_s=1).root_key
     assert SPEC.root_key != replace(SPEC, board=board("x86-64")).root_key
+
+
+def test_a_package_that_was_taken_out_is_not_in_the_bill_of_materials(tmp_path: Path) -> None:
+    lists = tmp_path / "var/lib/dpkg/info"
+    lists.mkdir(parents=True)
+    names = ("perl-base", "half", "meta", "whole")
+    (lists.parent / "status").write_text("\n\n".join(f"Package: {name}\nVersion: 1" for name in names))
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    for name in ("half", "whole"):
+        (tmp_path / f"usr/bin/{name}").touch()
+    (lists / "perl-base.list").write_text("/.\n/usr\n/usr/bin\n/usr/bin/perl\n/usr/share/doc/perl/README\n")
+    (lists / "half:amd64.list").write_text("/.\n/usr/bin\n/usr/bin/half\n/usr/bin/gone\n")
+    (lists / "meta.list").write_text("/.\n/usr\n/usr/share/doc/meta\n")
+    (lists / "whole.list").write_text("/.\n/usr/bin\n/usr/bin/whole\n")
+    assert [one.name for one in components_of(tmp_path, [])] == ["half", "meta", "whole"]
+
+
+def test_libraries_for_people_at_a_desk_are_spared_and_what_shows_errors_stays(tmp_path: Path) -> None:
+    for name in ("pytest", "twin", "pygments/lexers", "tzdata-2026.6.dist-info"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("python", "sql"):
+        (tmp_path / f"pygments/lexers/{name}.py").touch()
+    spared(tmp_path)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["pygments", "twin"]
+    assert [one.name for one in (tmp_path / "pygments/lexers").iterdir()] == ["python.py"]
+    assert [is_spared(Path(f"{name}-9.2.0-py3-none-any.whl")) for name in ("pytest", "pydantic")] == [True, False]
 
 
 def test_the_bill_of_materials_names_every_package_and_wheel(tmp_path: Path) -> None:
