@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cloudsync.store import GatewayState, GatewayTransaction
+from twin.alarm import DESIRABLE
 from twin.exchange import Row, SyncMessage
 from twin.model import Kind, Site, TwinKey, TwinSpec
 from twin.release import RELEASE, RELEASE_SPEC
 from twin.replica import Restamp
 from twin.tick import Ticker
 
-_MADE_BY_THE_EDGE = frozenset({Kind.MAPPER, Kind.GATEWAY, Kind.ROUTE})
+_MADE_BY_THE_EDGE = frozenset({Kind.MAPPER, Kind.GATEWAY, Kind.ROUTE, Kind.ALARM})
 """Kinds of twins that have no document of their own in the cloud, which learns of them by their rows."""
 
-_DESIRABLE = {RELEASE: RELEASE_SPEC}
-"""What may be desired of a gateway's own twin."""
+_DESIRABLE = {Kind.GATEWAY: {RELEASE: RELEASE_SPEC}, Kind.ALARM: DESIRABLE}
+"""What may be desired of twins of those kinds."""
 
 
 class Turn:
@@ -75,7 +76,7 @@ class Turn:
         """Make the twins of kinds without documents, of which rows come; a ``newest`` row says which life it is."""
         for key, uid in dict.fromkeys((row.key, row.uid) for row in rows if row.key.kind in _MADE_BY_THE_EDGE):
             known = await self.tx.document(key)
-            properties = _DESIRABLE if key.kind is Kind.GATEWAY else {}
+            properties = _DESIRABLE.get(key.kind, {})
             same = known is not None and known.spec.uid == uid
             if known is None or (newest and not same) or (same and known.spec.properties != properties):
                 await self.define(TwinSpec(key, uid, gateway=self.state.gateway, properties=properties))

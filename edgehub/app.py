@@ -20,6 +20,10 @@ from importlib.metadata import version
 from typing import Final
 
 from edgehub import accounts
+from edgehub.alarming.documents import rules_of, subjects_of
+from edgehub.alarming.facts import GatewayFacts
+from edgehub.alarming.keeper import Alarming
+from edgehub.alarming.looking import Looking
 from edgehub.alarms import Alarms
 from edgehub.applying import Applying
 from edgehub.cloud_keys import CloudKeys
@@ -46,6 +50,7 @@ from edgehub.sync.states import SyncState
 from edgehub.system import system
 from edgehub.twins import LocalTwins
 from edgehub.web.home import Web, WebPlace
+from twin.alarm import RULES
 from twin.api import ApiServer, Caller, Served, TwinVerbs
 from twin.client import TwinClient
 from twin.clock import Clock
@@ -65,7 +70,7 @@ from twin.sqlite_drain import SqliteDrain
 from twin.sqlite_history import SqliteHistory
 from twin.supervisor import Supervisor
 from twin.wire import topics
-from twin.wire.api import ApplyRequest, StatusReply, StatusRequest, Verb
+from twin.wire.api import ApplyRequest, StatusReply, StatusRequest, SyncBody, Verb
 from twin.wire.codec import decode
 from twin.wire.mesh import MeshReply, MeshRequest
 from twin.wire.messages import MapperState
@@ -82,6 +87,7 @@ _OWN_TYPES: Final = {
     "pods": ValueType.JSON,
     "mesh": ValueType.JSON,
     UPDATE: ValueType.JSON,
+    RULES: ValueType.JSON,
 }
 """What the gateway's own twin has, besides what it says of its cloud."""
 
@@ -109,6 +115,10 @@ class Gateway:
         broker = (parts.access.host, parts.access.port)
         place = WebPlace(settings.gateway_name, folder.path, broker, parts.access.web, settings.log.level)
         self.web = Web(settings.web, folder.web, place)
+        facts = GatewayFacts(parts.engine, parts.history, parts.keys, folder.path, clock, self._sync_status)
+        looking = Looking(parts.engine, parts.mesh)
+        self._alarming = Alarming(parts.engine, looking, facts, clock, settings.gateway_name)
+        self._alarming.publish = lambda topic, payload: parts.link.publish(topic, payload, qos=1, retain=True)
         self._machine = Machine.here()
         self._system = system()
         self._started_at = clock.now_us() // 1000
@@ -212,7 +222,7 @@ class Gateway:
             children=list(self._hosts.status()),
             mappers_disabled=list(self._hosts.disabled()),
             connections=connection_status(self._engine),
-            sync=self._cloud.status(self._parts.documents.refused()),
+            sync=self._sync_status(),
             web=self.web.url,
             alarms=[
                 *self._parts.alarms.now(),
@@ -226,6 +236,7 @@ class Gateway:
     async def _open(self, stack: AsyncExitStack, rng: random.Random) -> None:
         # A disk that takes nothing must not keep the gateway from starting: the engine has logged it, status alarms.
         self._dialects.load()
+        self._alarming.load()
         with suppress(StoreError):
             await self._project()
         await self._twins.open()
@@ -244,12 +255,16 @@ class Gateway:
         loop = asyncio.get_running_loop()
         stack.callback(loop.create_task(health.keep(), name="health file").cancel)
         stack.callback(loop.create_task(self._release.keep(), name="release").cancel)
+        stack.callback(loop.create_task(self._alarming.keep(), name="alarms").cancel)
         login = self.access.hub
         asking = TwinClient(self._link, account=login.name, client="hub", timeout_s=ANSWER_S)
         self._asking = await stack.enter_async_context(asking)
         where = f"{self.access.host}:{self.access.port}"
         devices = sum(key.kind is Kind.DEVICE for key in self._engine)
         log.info("gateway %s is up, %d devices, broker on %s", self._settings.gateway_name, devices, where)
+
+    def _sync_status(self) -> SyncBody | None:
+        return self._cloud.status(self._parts.documents.refused())
 
     def _cli_access(self) -> CliAccess:
         login = self.access.cli
@@ -274,6 +289,9 @@ class Gateway:
             )
         )
         specs = {spec.key: spec for spec in said}
+        view = self._parts.documents.view()
+        self._alarming.follow(rules_of(view), subjects_of(view, specs.values()))
+        specs |= {spec.key: spec for spec in self._alarming.specs()}
         for key in list(self._engine):
             if key not in specs and device_of(key) not in specs:
                 self._engine.remove(key)
@@ -307,6 +325,7 @@ class Gateway:
             **self._cloud.reported(self._parts.documents.refused()),
             **self._reader_key(),
             **self._parts.mesh.reported(),
+            **self._alarming.reported(),
         }
         self._engine.report(self._own_key(), own, {}, at=self._clock.now_us() // 1000, by=accounts.HUB)
 
@@ -350,6 +369,7 @@ class Gateway:
             self._hosts.publish_settings()
             self._twins.publish_all_deltas()
             self._parts.mesh.broker_up()
+            self._alarming.broker_up()
 
     def _publish_of_mesh(self, topic: str, payload: bytes, retain: bool) -> None:
         with suppress(LinkError):  # more waits already than a broker which is away may be owed

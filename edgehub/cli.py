@@ -37,6 +37,12 @@ WEB_COMMANDS: Final = {
     "password": Entry("edgehub.commands.web:password", "Draw another password of the dashboard, or set one."),
 }
 
+ALARM_COMMANDS: Final = {
+    "list": Entry("edgehub.commands.alarms:list_", "List the alarms that fire, and who has seen them."),
+    "ack": Entry("edgehub.commands.alarms:ack", "Acknowledge an alarm that fires."),
+    "rules": Entry("edgehub.commands.alarms:rules", "List the rules of alarms."),
+}
+
 MESH_COMMANDS: Final = {
     "routes": Entry("edgehub.commands.mesh_routes:routes", "List services and routes, and why one is not in force."),
     "resolve": Entry("edgehub.commands.mesh_resolve:resolve", "Ask the gateway's DNS, and say what is behind a name."),
@@ -59,6 +65,15 @@ CLOUD_COMMANDS: Final = {
     "watch": Entry("cloudsync.ask.reading:watch", "Follow twins, or the result of a query."),
     "explain": Entry("cloudsync.ask.reading:explain", "Say why a property has the value it has."),
     "history": Entry("cloudsync.ask.reading:history", "Show the readings that a gateway has sent."),
+    "alarms": Entry(
+        "",
+        "What fires at any gateway, who has seen it, and the rules.",
+        {
+            "list": Entry("cloudsync.ask.alarms:list_", "List the alarms that fire, and who has seen them."),
+            "ack": Entry("cloudsync.ask.alarms:ack", "Acknowledge an alarm that fires."),
+            "rules": Entry("cloudsync.ask.alarms:rules", "List the rules of gateways."),
+        },
+    ),
     "apply": Entry("cloudsync.ask.admin:apply", "Apply documents at the gateways that they name."),
     "delete": Entry("cloudsync.ask.admin:delete", "Delete what a file of documents names."),
     "diff": Entry("cloudsync.ask.admin:diff", "Show what apply would change."),
@@ -171,6 +186,7 @@ COMMANDS: Final = {
     "exec": Entry("edgehub.commands.exec:exec_", "Run a command in a container."),
     "kubeconfig": Entry("edgehub.commands.kubeconfig:kubeconfig", "Print where Kubernetes clients find the gateway."),
     "status": Entry("edgehub.commands.status:status", "Show how the gateway is."),
+    "alarms": Entry("", "What fires, who has seen it, and the rules.", ALARM_COMMANDS),
     "web": Entry("", "The dashboard: where it is, and its password.", WEB_COMMANDS),
     "account": Entry("edgehub.commands.account:account", "Make logins for programs of yours."),
     "mapper": Entry("", "Write, list and check mappers; simulate devices, look for devices.", MAPPER_COMMANDS),

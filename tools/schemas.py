@@ -17,6 +17,7 @@ from pydantic_core import core_schema
 from cloudsync.settings import CloudSettings
 from edgehub.settings import Settings
 from mappers.sdk.config import HostSettings
+from twin.alarm import AlarmTwin, RuleBody
 from twin.manifest import kube, kube_network, workloads
 from twin.manifest.fields import Deadband
 from twin.manifest.kinds import KINDS, OURS
@@ -54,6 +55,8 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
     mesh.MeshReply,
     mesh.RouteTwin,
     mesh.Alert,
+    AlarmTwin,
+    RuleBody,
     Release,
     Running,
     ReleaseReport,

@@ -124,6 +124,10 @@ class TwinEngine:
         twin = self._known(key)
         return TwinDocument(twin.spec, twin.version, dict(twin.desired), live(twin.reported))
 
+    def reported(self, key: TwinKey) -> Mapping[str, Slot]:
+        """What is reported as it stands now, tombstones too; not to be kept, for it goes on. Raises UnknownTwin."""
+        return self._known(key).reported
+
     def spec(self, key: TwinKey) -> TwinSpec:
         """What the documents say of the twin. Raises UnknownTwin."""
         return self._known(key).spec

@@ -75,6 +75,7 @@ class Kind(StrEnum):
     MAPPER = "mapper"
     GATEWAY = "gateway"
     SHADOW = "shadow"  # a named shadow of a device: no model, any property, any JSON value
+    ALARM = "alarm"  # a rule that holds, or held, for something
 
 
 class ValueType(StrEnum):

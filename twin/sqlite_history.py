@@ -102,6 +102,17 @@ class SqliteHistory:
             finally:
                 db.close()
 
+    def dropped(self) -> int:
+        """Readings that were dropped for want of room, or lost by the disk. From any thread. Raises StoreError."""
+        with reading_of(self._path):
+            db = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            try:
+                query = "SELECT coalesce(sum(count), 0) FROM gap WHERE why != ?"
+                count: int = db.execute(query, (Why.AGE,)).fetchone()[0]
+            finally:
+                db.close()
+        return count
+
     def tend(self, limits: Limits, *, now_ms: int | None, free_bytes: int, flush: bool) -> bool:
         """Do one small piece of what keeps the limits; whether there is more to do. Raises StoreError.
 

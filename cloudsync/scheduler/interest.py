@@ -44,6 +44,8 @@ class Web:
     needed: Mapping[Name, Needed] = field(default_factory=dict)
     asked: Mapping[str, frozenset[Name]] = field(default_factory=dict)
     """Services that go to a gateway without its using them; under ``*`` those that go to all."""
+    everywhere: Refs = frozenset()
+    """Documents that go to every gateway: rules of alarms about what is no Service."""
 
 
 def ref_of(document: Document) -> DocumentRef:
@@ -70,7 +72,7 @@ def used_by(web: Web, gateway: str, interest: Iterable[str], selected: Set[Name]
 
 def needed_for(web: Web, used: Iterable[Name]) -> Needed:
     """All that goes to a gateway that uses these."""
-    refs: set[DocumentRef] = set()
+    refs: set[DocumentRef] = set(web.everywhere)
     services: set[Name] = set()
     for name in used:
         needed = web.needed.get(name)
@@ -92,6 +94,7 @@ class _Weaving:
         """Policies of a route."""
         self._leads: defaultdict[DocumentRef, set[Name]] = defaultdict(set)
         """Services that a route or policy sends to."""
+        self._everywhere: set[DocumentRef] = set()
         self._alarms: list[tuple[DocumentRef, str, ServiceSelector]] = []
 
     def add(self, document: Document) -> None:
@@ -111,8 +114,10 @@ class _Weaving:
             self._beside[service_of(spec.host, namespace)].add(ref)
         elif isinstance(spec, PolicySpec):
             self._policy(ref, namespace, spec)
-        elif isinstance(spec, AlarmRuleSpec):
+        elif isinstance(spec, AlarmRuleSpec) and spec.service is not None:
             self._alarms.append((ref, namespace, spec.service))
+        elif isinstance(spec, AlarmRuleSpec):
+            self._everywhere.add(ref)
 
     def outcome(self) -> Web:
         """What was found, by Service."""
@@ -126,7 +131,8 @@ class _Weaving:
                 asked[gateway].add(name)
         names = self._services.keys() | self._beside.keys() | self._routes.keys()
         needed = {name: self._needed(name) for name in names}
-        return Web(self._services, needed, {gateway: frozenset(ones) for gateway, ones in asked.items()})
+        by_gateway = {gateway: frozenset(ones) for gateway, ones in asked.items()}
+        return Web(self._services, needed, by_gateway, frozenset(self._everywhere))
 
     def _policy(self, ref: DocumentRef, namespace: str, spec: PolicySpec) -> None:
         backends = (rule.then.backend_ref for rule in spec.degrade)

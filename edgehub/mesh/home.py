@@ -24,7 +24,7 @@ from twin.manifest.catalog import RegistryView
 from twin.manifest.document import ROUTES, DocumentKind, Ref
 from twin.model import TwinSpec, Value
 from twin.supervisor import Supervisor
-from twin.wire.mesh import MeshReply, MeshRequest
+from twin.wire.mesh import Alert, MeshReply, MeshRequest
 
 if TYPE_CHECKING:
     from edgehub.mesh.running import Running
@@ -125,6 +125,14 @@ class Mesh:
     def alarms(self) -> list[str]:
         """What the user has to see to."""
         return self._running.alarms() if self._running is not None else []
+
+    def judged(self, rule: str, service: str) -> Alert | None:
+        """What it says of an alarm rule that holds for a service, as ``namespace/name``."""
+        return self._running.judged(rule, service) if self._running is not None else None
+
+    def is_judging(self, for_s: float) -> bool:
+        """Whether a rule that holds for so long would be known by now."""
+        return self._running is not None and self._running.is_judging(for_s)
 
     def reported(self) -> dict[str, Value]:
         """What the gateway's own twin says of it."""

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Set
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from edgehub.mesh import alarms
 from edgehub.mesh.begin import settings_of
 from edgehub.mesh.carrier import Carrier
 from edgehub.mesh.interest import Interest
@@ -21,7 +20,6 @@ from edgehub.mesh.telling import reply_of, twin_of, variables
 from edgehub.mesh.twins import specs, subjects
 from edgehub.peer_access import NO_KEYS, lacks_keys
 from mesh.frames import Alarms, Alerted, Asked, Callers, FromMesh, Health, Programmed, Reached, Ready, Refused, Tunnels
-from mesh.model.alarms import AlarmRule
 from mesh.model.services import Service, ServiceKey
 from mesh.problems import Subject
 from twin.clock import Clock
@@ -36,6 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 1.0
+JUDGED_S: Final = 15.0
+"""How long the process sees what goes through before what it does not say counts: longer than its window."""
 _ASKED: Final = "asked"
 
 
@@ -51,7 +51,6 @@ class Running:
         self._interest = Interest.read(notes_of(engine).get(_ASKED, ""))
         self._tables = Tables(place, sources, engine, lambda mapper: home.runs_mapper(mapper))
         self._carrier = Carrier(settings_of(place), place.run, clock, self._on_frame, self._touched)
-        self._rules: tuple[AlarmRule, ...] = ()
         self._cloud = False
         self._reports = Reports(engine, place.gateway)
         self._dirty: set[Subject] = set()
@@ -179,8 +178,17 @@ class Running:
         found += [NO_KEYS] if lacks_keys(self._place.settings, self._place.keys) else []
         found += self._peers.alarms() if self._peers is not None else []
         found += [f"{ref}: {one.text}" for ref, ones in self._tables.problems.items() for one in ones]
-        firing = self._carrier.state.firing
-        return [*found, *(f"alarm {key} of {about}: {one.text}" for (key, about), one in firing.items())]
+        return found
+
+    def judged(self, rule: str, service: str) -> Alert | None:
+        """What is said of an alarm rule that holds for a service."""
+        namespace, _, name = service.partition("/")
+        return self._carrier.state.firing.get((rule, ServiceKey(namespace, name)))
+
+    def is_judging(self, for_s: float) -> bool:
+        """Whether a rule that holds for so long would be known by now."""
+        began_s = self._carrier.state.ready_s
+        return began_s is not None and self._clock.monotonic_s() - began_s >= for_s + JUDGED_S
 
     def own(self) -> dict[str, Value]:
         """What the gateway's own twin says of it."""
@@ -220,7 +228,6 @@ class Running:
             self._peers.offer(built.own, self._tables.here.zone, built.shapes)
             self._peers.keep(built.table.services.values())
             self._vote()
-        self._rules = built.rules
         self._carrier.tell(Alarms(rules=built.rules))
         self._carrier.tell(Callers(names=dict(built.callers)))
         self._carrier.tell(Tunnels(places=self._tables.tunnels))
@@ -256,8 +263,7 @@ class Running:
                     self._engine.note(NOTES, _ASKED, self._interest.note())
                     self._changed.set()
             case Alerted():
-                for body in self._carrier.state.alerted(frame.alerts, now_s, now_ms):
-                    self._publish(body)
+                self._carrier.state.alerted(frame.alerts, now_s, now_ms)
                 self._touched(one.about for one in frame.alerts if one.about in self._carrier.table.services)
                 self._changed.set()
             case Health() if self._peers is not None:
@@ -283,9 +289,3 @@ class Running:
             now_s,
             self._clock.now_us() // 1000,
         )
-
-    def _publish(self, body: Alert) -> None:
-        level = logging.WARNING if body.firing else logging.INFO
-        log.log(level, "alarm %s of %s %s: %s", body.rule, body.about, "holds" if body.firing else "is over", body.text)
-        topic, payload = alarms.told(body, self._rules)
-        self._home.publish(topic, payload, True)

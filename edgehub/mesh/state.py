@@ -22,6 +22,8 @@ class State:
 
     def __init__(self) -> None:
         self.ready: Ready | None = None
+        self.ready_s: float | None = None
+        """Since when the process that is there is ready."""
         self.programmed = 0
         """The number of the table that is carried out; 0: none yet."""
         self.refused = ""
@@ -34,8 +36,9 @@ class State:
 
     def began_anew(self) -> None:
         """Another process is there, and has said nothing yet; what was counted is not lost."""
-        self.ready = None
+        self.ready = self.ready_s = None
         self.programmed = 0
+        self.firing.clear()
         self.traffic.began_anew()
         self._collected.ended(_WORKER)
 
@@ -56,7 +59,7 @@ class State:
         """Take in what it said; returns the services and routes that may look other now."""
         match frame:
             case Ready():
-                self.ready = frame
+                self.ready, self.ready_s = frame, now_s
             case Refused():
                 self.refused, self.refused_number = frame.why, frame.number
             case Programmed():
@@ -81,18 +84,14 @@ class State:
                 pass
         return set()
 
-    def alerted(self, alerts: Iterable[Alert], now_s: float, at_ms: int) -> list[mesh.Alert]:
-        """Alarm rules that begin to hold, or hold no more; what is to be published."""
-        told = []
+    def alerted(self, alerts: Iterable[Alert], now_s: float, at_ms: int) -> None:
+        """Alarm rules that begin to hold, or hold no more."""
         for alert in alerts:
-            body = alarms.body(alert, at_ms - round((now_s - alert.since_s) * 1000))
             key = alert.rule.key, alert.about
             if alert.firing:
-                self.firing[key] = body
+                self.firing[key] = alarms.body(alert, at_ms - round((now_s - alert.since_s) * 1000))
             else:
                 self.firing.pop(key, None)
-            told.append(body)
-        return told
 
     def alerts_of(self, service: ServiceKey) -> tuple[str, ...]:
         """The rules that hold for a service."""

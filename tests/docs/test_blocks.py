@@ -17,7 +17,7 @@ from edgehub.documents import open_documents
 from edgehub.settings import Settings
 from hardware.provision.file import read_file
 from mappers.sdk.config import HostSettings
-from twin import release
+from twin import alarm, release
 from twin.errors import InvalidDocuments
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
@@ -142,7 +142,7 @@ def test_the_drawings_of_the_walk_name_functions_of_its_text(pages):
 
 
 def model_of(name: str):
-    for module in (messages, api, mesh, cloud_api, sync_bodies, enrolment, peers, release):
+    for module in (messages, api, mesh, cloud_api, sync_bodies, enrolment, peers, release, alarm):
         if hasattr(module, name):
             return getattr(module, name)
     return {"HostSettings": HostSettings}[name]

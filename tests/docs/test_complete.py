@@ -67,6 +67,7 @@ from twin.manifest.policies import (
     PolicySpec,
     RateLimit,
     Stale,
+    TwinSelector,
 )
 from twin.manifest.routes import (
     BackendRef,
@@ -212,7 +213,7 @@ def test_every_topic_is_on_the_page(pages):
         topics.ack("<reporter>"),
         topics.mapper_config("<account>"),
         topics.mapper_state("<account>"),
-        topics.alert("<namespace>", "<service>", "<rule>"),
+        topics.alert("<namespace>", "<subject>", "<rule>"),
         topics.mesh_endpoints("<gateway>"),
         topics.mesh_votes("<gateway>"),
         topics.request("<verb>"),
@@ -299,9 +300,10 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
             (
                 *(HttpRouteSpec, TlsRouteSpec, TcpRouteSpec, HttpRule, HttpMatch, Filter, BackendRef, Redirect, Mirror),
                 *(DestinationRuleSpec, IstioTrafficPolicy, LoadBalancer, ConsistentHash, Locality, Outlier),
-                *(PolicySpec, CircuitBreaker, RateLimit, HealthCheck, Degrade, Instead, Stale, AlarmRuleSpec),
+                *(PolicySpec, CircuitBreaker, RateLimit, HealthCheck, Degrade, Instead, Stale),
             ),
         ),
+        ("docs/alarms.md", (AlarmRuleSpec, TwinSelector)),
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),
         ("docs/ble.md", (BleConnection, BleDevice, BlePoint, BleScan)),
         ("docs/opcua.md", (OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan)),

@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from tests.mutants.alarm_rules import ALARM_MUTANTS
 from tests.mutants.cloud_rules import CLOUD_MUTANTS
 from tests.mutants.dns_rules import DNS_MUTANTS
 from tests.mutants.http_rules import HTTP_MUTANTS
@@ -49,6 +50,7 @@ ALL = (
     *UPDATE_MUTANTS,
     *PAGE_MUTANTS,
     *MEDIA_MUTANTS,
+    *ALARM_MUTANTS,
 )
 # A mutant that cannot run proves nothing of the tests.
 NOT_A_MUTANT = ("NameError", "AttributeError", "ImportError", "SyntaxError", "TypeError", "UnboundLocalError")

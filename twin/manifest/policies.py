@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, StrictInt
+from pydantic import Field, StrictBool, StrictInt
 
-from twin.manifest.fields import DurationMs, Name
+from twin.manifest.fields import DurationMs, Name, PropertyName
 from twin.manifest.kinds import OURS, Envelope, Part
 from twin.manifest.kube_fields import Bytes
 from twin.manifest.mesh_fields import Number, Percent, StatusCode
@@ -14,7 +14,28 @@ from twin.manifest.routes import PlainBackendRef
 from twin.manifest.traffic import HashKey, RetryBudget, TrafficPolicy
 
 Positive = Annotated[StrictInt, Field(ge=1, le=1_000_000_000, examples=[10])]
-AlarmMetric = Literal["errorPercent", "p99Ms", "requestsPerSecond", "breakerOpen", "noEndpoint", "ejected"]
+AlarmMetric = Literal[
+    "errorPercent",
+    "p99Ms",
+    "requestsPerSecond",
+    "breakerOpen",
+    "noEndpoint",
+    "ejected",
+    "deviceSilent",
+    "podCrashLoop",
+    "clockInDoubt",
+    "unsentLeaves",
+    "offlineSeconds",
+    "diskFreePercent",
+    "certificateDays",
+    "drops",
+]
+Threshold = StrictBool | Number | Annotated[str, Field(max_length=500)]
+SERVICE_METRICS: Final = ("errorPercent", "p99Ms", "requestsPerSecond", "breakerOpen", "noEndpoint", "ejected")
+ALARM_KINDS: Final = {"deviceSilent": "device", "podCrashLoop": "pod"} | dict.fromkeys(
+    ("clockInDoubt", "unsentLeaves", "offlineSeconds", "diskFreePercent", "certificateDays", "drops"), "gateway"
+)
+"""What each metric that is not of a Service is about."""
 
 
 class TargetRef(Part):
@@ -132,21 +153,44 @@ class ServiceSelector(Part):
     match_labels: dict[str, str] = Field({}, examples=["{tier: front}"])
 
 
-class AlarmRuleSpec(Part):
-    """When people are to be told. For now of Services; what is watched stands under a key of its own."""
+class TwinSelector(Part):
+    """Twins by name, by labels, or all of the namespace; with namespace "*" those of every namespace."""
 
-    service: ServiceSelector = Field(examples=["{name: shop}"])
-    metric: AlarmMetric = Field(examples=["errorPercent"])
-    operator: Literal[">", ">=", "<", "<="] = Field(">", examples=['">="'])
-    threshold: Number | None = Field(None, examples=[5])
+    kind: Literal["device", "pod", "gateway", "mapper", "route"] | None = Field(None, examples=["device"])
+    namespace: Literal["*"] | None = Field(None, examples=['"*"'])
+    name: Name | None = None
+    match_labels: dict[str, str] = Field({}, examples=["{hall: north}"])
+
+
+class AlarmRuleSpec(Part):
+    """When people are to be told: of Services, of a property of twins, of devices, pods and the gateway itself."""
+
+    enabled: StrictBool = Field(True, examples=["false"])
+    service: ServiceSelector | None = Field(None, examples=["{name: shop}"])
+    twin: TwinSelector | None = Field(None, examples=["{name: boiler-1}"])
+    property: PropertyName | None = Field(None, examples=["temperature"])
+    metric: AlarmMetric | None = Field(None, examples=["errorPercent"])
+    operator: Literal[">", ">=", "<", "<=", "==", "!="] = Field(">", examples=['">="'])
+    threshold: Threshold | None = Field(None, examples=[5])
+    hysteresis: Number | None = Field(None, ge=0, examples=[2])
     for_ms: DurationMs = Field(0, alias="for", examples=["30s"])
+    keep_firing_for_ms: DurationMs | None = Field(None, alias="keepFiringFor", examples=["5m"])
     severity: Literal["info", "warning", "critical"] = Field("warning", examples=["critical"])
     summary: str = Field("", max_length=500, examples=["the shop answers with errors"])
+
+
+def kind_of(spec: AlarmRuleSpec) -> str | None:
+    """The kind of the twins that a rule is about; None: it is about Services."""
+    if spec.service is not None:
+        return None
+    return ALARM_KINDS.get(spec.metric or "") or (spec.twin and spec.twin.kind) or "device"
 
 
 KINDS: Final[dict[tuple[str, str], type[Envelope[Any]]]] = {
     (OURS, "Policy"): Envelope[PolicySpec],
     (OURS, "AlarmRule"): Envelope[AlarmRuleSpec],
 }
-SWITCHES: Final = ("breakerOpen", "noEndpoint", "ejected")
-"""Metrics that are there or not: a rule of them needs no threshold."""
+CONDITIONS: Final = ("breakerOpen", "noEndpoint", "deviceSilent", "podCrashLoop", "clockInDoubt")
+"""Metrics that are there or not: a rule of them has no threshold."""
+COUNTS: Final = ("ejected", "drops")
+"""Metrics that are alarms from the first on: a rule of them needs no threshold."""

@@ -6,11 +6,22 @@ from collections.abc import Iterator
 from typing import Final
 
 from twin.manifest.document import Document
-from twin.manifest.policies import SWITCHES, AlarmRuleSpec, Degrade, HealthCheck, PolicySpec
+from twin.manifest.fields import shown_value
+from twin.manifest.policies import (
+    ALARM_KINDS,
+    CONDITIONS,
+    COUNTS,
+    SERVICE_METRICS,
+    AlarmRuleSpec,
+    Degrade,
+    HealthCheck,
+    PolicySpec,
+)
 from twin.manifest.problems import KeyPath, Problem
 from twin.manifest.route_rules import broken_backend
 from twin.manifest.routes import GROUP
 from twin.manifest.traffic import DestinationRuleSpec, HashKey, TrafficPolicy
+from twin.model import DEFAULT_NAMESPACE, Kind
 
 MAX_TARGETS: Final = 16
 _OF_SERVICES: Final = ("trafficPolicy", "circuitBreaker", "retryBudget", "healthCheck", "stale")
@@ -67,14 +78,72 @@ def broken_policy(document: Document, spec: PolicySpec) -> Iterator[Problem]:
 
 def broken_alarm(document: Document, spec: AlarmRuleSpec) -> Iterator[Problem]:
     """Find what is wrong in an AlarmRule."""
-    if spec.service.name and spec.service.match_labels:
-        yield document.problem(("spec", "service", "matchLabels"), "name says which it is", "Keep one of the two.")
-    if spec.threshold is None and spec.metric not in SWITCHES:
+    yield from _alarm_subject(document, spec)
+    if not (spec.metric or spec.property):
+        if spec.enabled:  # one that is switched off needs no more than its name
+            remedy = "Add property: temperature, or a metric."
+            yield document.problem(("spec",), "it does not say what it looks at", remedy)
+        return
+    yield from _alarm_metric(document, spec)
+    yield from _alarm_threshold(document, spec)
+
+
+def _alarm_subject(document: Document, spec: AlarmRuleSpec) -> Iterator[Problem]:
+    of_services = spec.metric in SERVICE_METRICS
+    if spec.service is not None and spec.twin is not None:
+        yield document.problem(("spec", "twin"), "service says what it is about already", "Keep one of the two.")
+    elif of_services and spec.service is None:
+        yield document.problem(("spec", "service"), f"{spec.metric} is of Services", "Add service: {name: shop}.")
+    elif spec.service is not None and not of_services and spec.metric is not None:
+        yield document.problem(("spec", "service"), f"{spec.metric} is of no Service", "Leave service out.")
+    for key, said in (("service", spec.service), ("twin", spec.twin)):
+        if said is not None and said.name and said.match_labels:
+            yield document.problem(("spec", key, "matchLabels"), "name says which it is", "Keep one of the two.")
+    twin, kind = spec.twin, ALARM_KINDS.get(spec.metric or "")
+    if kind == Kind.GATEWAY and document.namespace != DEFAULT_NAMESPACE:
+        text = f"{spec.metric} is of the gateway, which is in namespace {DEFAULT_NAMESPACE}"
+        yield document.problem(("metadata", "namespace"), text, "Leave it out.")
+    if twin is None:
+        return
+    if kind is not None and twin.kind not in (None, kind):
+        yield document.problem(("spec", "twin", "kind"), f"{spec.metric} is of a {kind}", "Leave it out.")
+    if twin.namespace is not None and document.namespace != DEFAULT_NAMESPACE:
+        text = f"a rule for every namespace stands in namespace {DEFAULT_NAMESPACE}"
+        yield document.problem(("spec", "twin", "namespace"), text, "Leave it out, or move the rule there.")
+
+
+def _alarm_metric(document: Document, spec: AlarmRuleSpec) -> Iterator[Problem]:
+    if spec.metric is not None and spec.property is not None:
+        yield document.problem(("spec", "property"), "metric says what it looks at already", "Keep one of the two.")
+    elif spec.property is not None and spec.service is not None:
+        yield document.problem(("spec", "property"), "a Service has no properties", "Name a metric, such as p99Ms.")
+
+
+def _alarm_threshold(document: Document, spec: AlarmRuleSpec) -> Iterator[Problem]:
+    looked, threshold = spec.metric or spec.property, spec.threshold
+    path: KeyPath = ("spec", "threshold")
+    if spec.metric in CONDITIONS:
+        for key, value in (("threshold", threshold), ("hysteresis", spec.hysteresis)):
+            if value is not None:
+                yield document.problem(("spec", key), f"{spec.metric} is there, or it is not", "Leave it out.")
+        return
+    if threshold is None and spec.metric not in COUNTS:
+        yield document.problem(path, f"threshold is missing for {looked}", "Add it: threshold: 5.")
+    ordered = spec.operator in (">", ">=", "<", "<=")
+    number = threshold is None or (isinstance(threshold, float) and not isinstance(threshold, bool))
+    if not ordered and spec.metric is not None:
         yield document.problem(
-            ("spec", "threshold"), f"threshold is missing for {spec.metric}", "Add it: threshold: 5."
+            ("spec", "operator"), f"{spec.metric} is compared by <, <=, > and >=", "Use one of them."
         )
-    if spec.threshold is not None and spec.metric in ("breakerOpen", "noEndpoint"):
-        yield document.problem(("spec", "threshold"), f"{spec.metric} is there, or it is not", "Leave it out.")
+    if not number and (ordered or spec.metric is not None):
+        text = f"{shown_value(threshold)} is no number"
+        yield document.problem(path, text, "Write a number, or with a property operator: ==.")
+    if spec.hysteresis is not None and (not ordered or spec.service is not None):
+        text = "there is none for a Service" if spec.service is not None else f"there is none for {spec.operator}"
+        yield document.problem(("spec", "hysteresis"), text, "Leave it out.")
+    if spec.service is not None and spec.keep_firing_for_ms is not None:
+        text = "an alarm of a Service is over after its for, or 5s"
+        yield document.problem(("spec", "keepFiringFor"), text, "Leave it out.")
 
 
 def _limits(document: Document, spec: PolicySpec) -> Iterator[Problem]:

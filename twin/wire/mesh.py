@@ -126,10 +126,13 @@ class MeshReply(Wire):
 class Alert(Wire):
     """An alarm rule that holds for something, or holds no more."""
 
-    rule: Annotated[str, Field(description="namespace/name of the AlarmRule")]
-    about: Annotated[str, Field(description="namespace/name of the service or route")]
+    rule: Annotated[str, Field(description="namespace/name of the AlarmRule, or of the gateway's own rule")]
+    about: Annotated[str, Field(description="namespace/name of what it is about")]
+    kind: Annotated[str, Field(description="what that is: service, or the kind of a twin")] = "service"
     firing: bool
-    since: Millis
+    since: Annotated[Millis, Field(description="since when it holds, or held last; the same in all that is told of it")]
     severity: str = ""
-    value: float = 0.0
+    value: bool | int | float | str | None = None
     text: str = ""
+    acknowledged_by: Annotated[str, Field(description="the account of who has seen it; empty: nobody yet")] = ""
+    note: str = ""

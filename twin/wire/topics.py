@@ -5,7 +5,7 @@
     et/1/delta/<kind>/<namespace>/<name>               hub -> mappers    desired, not yet reported     Delta, retained
     et/1/mapper/<account>/config                       hub -> mapper     connections to serve          retained
     et/1/mapper/<account>/state                        mapper -> hub     birth and will                retained
-    et/1/alert/<namespace>/<service>/<rule>            hub -> clients    an alarm rule holds or not    Alert, retained
+    et/1/alert/<namespace>/<subject>/<rule>            hub -> clients    an alarm fires or is over     Alert, retained
     et/1/mesh/<gateway>/endpoints                      hub -> gateways   what it offers         MeshEndpoints, retained
     et/1/mesh/<gateway>/votes                          hub -> gateways   what it found of others        MeshVotes
     et/1/api/<verb>                                    client -> hub     request with response topic
@@ -115,9 +115,9 @@ def mapper_state(account: str) -> str:
     return f"{ROOT}/mapper/{account}/state"
 
 
-def alert(namespace: str, service: str, rule: str) -> str:
-    """Topic on which is told that an alarm rule holds for a service, or holds no more."""
-    return f"{ROOT}/alert/{namespace}/{service}/{rule}"
+def alert(namespace: str, subject: str, rule: str) -> str:
+    """Topic on which is told that an alarm fires, or is over."""
+    return f"{ROOT}/alert/{namespace}/{subject}/{rule}"
 
 
 def mesh_endpoints(gateway: str) -> str:

@@ -55,16 +55,20 @@ def test_another_process_has_carried_out_nothing_yet():
     state.took(Ready(pid=1, planes=(PlaneState(plane=Plane.NFTABLES),)), 0)
     state.took(Programmed(number=4), 0)
     assert state.default_plane is Plane.NFTABLES
+    rule = AlarmRule("plant/slow", (WEB,), AlarmMetric.P99_MS, threshold=500)
+    state.alerted([Alert(rule, WEB, True, 0.0, 812.345, "slow")], 0.0, 1_000_000)
     state.began_anew()
     assert (state.ready, state.programmed, state.default_plane) == (None, 0, Plane.USERSPACE)
+    assert not state.firing  # it says so again if it is still so
 
 
 def test_an_alarm_stands_until_it_is_over_and_tells_since_when_by_the_clock_on_the_wall():
     state, rule = State(), AlarmRule("plant/slow", (WEB,), AlarmMetric.P99_MS, threshold=500)
-    (body,) = state.alerted([Alert(rule, WEB, True, 90.0, 812.345, "slow")], 100.0, 1_000_000)
+    state.alerted([Alert(rule, WEB, True, 90.0, 812.345, "slow")], 100.0, 1_000_000)
+    body = state.firing["plant/slow", WEB]
     assert (body.since, body.value, body.firing) == (990_000, 812.3, True)
     assert state.alerts_of(WEB) == ("plant/slow",)
     assert state.alerts_of(SHOP) == ()
-    (body,) = state.alerted([Alert(rule, WEB, False, 100.0, 100, "")], 100.0, 1_000_000)
-    assert not body.firing
+    state.alerted([Alert(rule, WEB, False, 100.0, 100, "")], 100.0, 1_000_000)
+    assert not state.firing
     assert state.alerts_of(WEB) == ()
