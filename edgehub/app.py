@@ -231,6 +231,7 @@ class Gateway:
                 *self._parts.mesh.alarms(),
                 *self._cloud.alarms(self._parts.documents.refused()),
             ],
+            firing=self._alarming.unseen(),
         )
 
     async def _open(self, stack: AsyncExitStack, rng: random.Random) -> None:

@@ -18,7 +18,7 @@ from edgehub.alarming.judge import Now, Stage, Verdict, step
 from edgehub.alarming.looking import Looking
 from edgehub.alarming.own import InForce
 from edgehub.alarming.rule import Rule, Subject, alarm_key
-from twin.alarm import RULES
+from twin.alarm import RULES, AlarmState
 from twin.clock import Clock
 from twin.engine import TwinEngine
 from twin.errors import LinkError, StoreError
@@ -104,6 +104,11 @@ class Alarming:
     def all(self) -> list[Alarm]:
         """All that there are, by key."""
         return [self._alarms[key] for key in sorted(self._alarms)]
+
+    def unseen(self) -> list[str]:
+        """What fires and nobody has acknowledged, for `status`."""
+        alarms = [alarm for alarm in self.all() if alarm.words.state is AlarmState.FIRING]
+        return [f"{one.words.severity}: {one.rule} of {one.subject}: {one.words.message}" for one in alarms]
 
     async def keep(self) -> None:
         """Look every second, and as soon as somebody acknowledges, until cancelled."""

@@ -64,6 +64,7 @@ def _print(reply: StatusReply, as_json: bool) -> None:
         *((("cloud", _sync(reply.sync)),) if reply.sync is not None else ()),
         *((("dashboard", reply.web),) if reply.web else ()),
         *(("ALARM", alarm) for alarm in reply.alarms),
+        *(("fires", alarm) for alarm in reply.firing),
     ]
     for name, text in rows:
         typer.echo(f"{name:<10} {text}")

@@ -289,14 +289,14 @@ async def test_an_alarm_is_told_on_mqtt_and_in_status_until_it_is_over(two):
         alert = decode(Alert, message.payload, what="alert")
         assert message.topic == "et/1/alert/plant/empty/nobody"
         assert (alert.rule, alert.about, alert.firing) == ("plant/nobody", "plant/empty", True)
-        assert [one for one in (await client.status()).alarms if "plant/nobody" in one]
+        assert [one for one in (await client.status()).firing if "plant/nobody" in one]
         one = await shown(two, "plant/empty", lambda one: one.alerts)
         assert one.alerts == ["plant/nobody"]
         assert (await asyncio.to_thread(two.run, "mesh", "doctor")).returncode == 1
         await apply(two, ALARM, mode=ApplyMode.DELETE)
         async with asyncio.timeout(20):
             assert (await heard.get()).payload == b""
-        assert not [one for one in (await client.status()).alarms if "plant/nobody" in one]
+        assert not [one for one in (await client.status()).firing if "plant/nobody" in one]
     await apply(two, service("empty"), mode=ApplyMode.DELETE)
 
 

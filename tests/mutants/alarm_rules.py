@@ -32,13 +32,6 @@ ALARM_MUTANTS = (
         JUDGED,
     ),
     Mutant(
-        "the_unknown_ends_alarms",
-        JUDGE,
-        "case Stage.FIRING if verdict is Verdict.BACK:",
-        "case Stage.FIRING if not holds:",
-        JUDGED,
-    ),
-    Mutant(
         "clearing_forgives",
         JUDGE,
         "case Stage.CLEARING if verdict is not Verdict.BACK:",

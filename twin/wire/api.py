@@ -381,3 +381,6 @@ class StatusReply(Wire):
     sync: SyncBody | None = None
     web: Annotated[str, Field(description="address of the dashboard; empty: there is none")] = ""
     alarms: list[str] = Field(default_factory=list)
+    firing: Annotated[list[str], Field(description="alarms of rules that fire and that nobody has acknowledged")] = (
+        Field(default_factory=list)
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -140,22 +139,26 @@ class Site:
         await self.look(10)
         assert self.alarm()["state"] == "firing"
 
-    def kill(self):
+    async def kill(self):
+        """End without a word; what is on its way to the disk gets there, for its thread is ours."""
         self.stop()
+        await self.engine.close()
         self.store.close()
 
 
 @pytest.fixture
-def sites(tmp_path):
-    with ThreadPoolExecutor(1) as executor, contextlib.ExitStack() as stack:
-        clock = Clock()
+async def sites(tmp_path):
+    with ThreadPoolExecutor(1) as executor:
+        made, clock = [], Clock()
 
         def make(rules=(HOT,)):
-            site = Site(tmp_path, clock, executor, rules)
-            stack.callback(site.store.close)
-            return site
+            made.append(Site(tmp_path, clock, executor, rules))
+            return made[-1]
 
         yield make
+        for site in made:
+            await site.engine.close()
+            site.store.close()
 
 
 async def test_a_value_over_its_threshold_becomes_an_alarm_that_is_told_and_kept(sites):
@@ -221,6 +224,7 @@ async def test_a_value_that_moves_is_not_written_each_second(sites):
 async def test_an_answer_is_of_one_firing(sites):
     site = sites()
     await site.hot()
+    assert site.alarming.unseen() == ["critical: plant/hot of device/plant/boiler: t is 90 (> 80 is an alarm)"]
     key, since = TwinKey(Kind.ALARM, "plant", "hot.boiler.gw-1"), site.alarm()["since"]
     site.engine.set_desired(key, {"acknowledged": since, "note": "on my way"}, by="ada")
     await site.engine.settled()
@@ -229,6 +233,7 @@ async def test_an_answer_is_of_one_firing(sites):
     assert (site.alarm()["acknowledged_by"], site.alarm()["note"]) == ("ada", "on my way")
     assert site.engine.delta(key) == {}
     assert site.messages[-1][1]["acknowledged_by"] == "ada"
+    assert site.alarming.unseen() == []
     site.report(t=20.0)
     await site.look(1)
     await site.look(20)
@@ -260,7 +265,7 @@ async def test_a_restart_is_no_new_alarm(sites, caplog):
     await site.engine.settled()
     await site.look()
     before = site.alarm()
-    site.kill()
+    await site.kill()
     caplog.clear()
     again = sites()
     await again.look(3)
@@ -275,7 +280,7 @@ async def test_an_answer_that_came_while_the_hub_was_down_counts(sites):
     key = TwinKey(Kind.ALARM, "plant", "hot.boiler.gw-1")
     site.engine.set_desired(key, {"acknowledged": site.alarm()["since"]}, by="cloud-user")
     await site.engine.settled()
-    site.kill()
+    await site.kill()
     again = sites()
     await again.look(1)
     assert again.alarm()["state"] == "acknowledged"
@@ -286,7 +291,7 @@ async def test_a_pending_alarm_goes_on_after_a_restart(sites):
     site.report(t=90.0)
     await site.look()
     await site.look(7)
-    site.kill()
+    await site.kill()
     again = sites()
     await again.look(3)
     assert again.alarm()["state"] == "firing"
