@@ -52,7 +52,7 @@ async def define_devices(turn: Turn, changed: Collection[DocumentRef]) -> dict[T
 
 async def remove_undocumented(turn: Turn, own: frozenset[Place]) -> None:
     """Remove the twins of kinds without documents that the edge has no longer."""
-    for kind in (Kind.GATEWAY, Kind.MAPPER, Kind.ROUTE, Kind.ALARM):
+    for kind in (Kind.GATEWAY, Kind.MAPPER, Kind.ROUTE, Kind.ALARM, Kind.PUSH):
         after, upto = (TwinKey(kind, "", ""), ""), (TwinKey(kind, "~", ""), "")  # '~' comes after every name
         found = await turn.tx.digests(after=after, upto=upto, limit=MAX_UNDOCUMENTED, waiting=False)
         for key, uid, _ in found:

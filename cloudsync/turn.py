@@ -15,7 +15,7 @@ from twin.release import RELEASE, RELEASE_SPEC
 from twin.replica import Restamp
 from twin.tick import Ticker
 
-_MADE_BY_THE_EDGE = frozenset({Kind.MAPPER, Kind.GATEWAY, Kind.ROUTE, Kind.ALARM})
+_MADE_BY_THE_EDGE = frozenset({Kind.MAPPER, Kind.GATEWAY, Kind.ROUTE, Kind.ALARM, Kind.PUSH})
 """Kinds of twins that have no document of their own in the cloud, which learns of them by their rows."""
 
 _DESIRABLE = {Kind.GATEWAY: {RELEASE: RELEASE_SPEC}, Kind.ALARM: DESIRABLE}

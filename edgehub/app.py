@@ -41,6 +41,7 @@ from edgehub.mesh.home import Place as MeshPlace
 from edgehub.mesh.home import Sources as MeshSources
 from edgehub.peer_access import peer_access
 from edgehub.pods.home import Place, Pods
+from edgehub.push.door import PushDoor, PushPlace
 from edgehub.release import ReleaseLeaf
 from edgehub.settings import Settings
 from edgehub.state import CliAccess, StateFolder
@@ -175,6 +176,12 @@ class Gateway:
             )
             own_pods = Pods(place, documents.view, documents.sealer, opened[0], clock)
             pods = await stack.enter_async_context(own_pods.running())
+            push_place = PushPlace(
+                *(settings.gateway_name, folder, settings.log.level, settings.history.min_free_bytes),
+                strict=settings.dialects.kubeedge.strict,
+            )
+            own_pushes = PushDoor(push_place, opened[0], clock, executor)
+            pushes = await stack.enter_async_context(own_pushes.running(supervisor))
             names = settings.dialects.names()
             peers = partial(peer_access, settings.mesh, keys, settings.gateway_name)
             access = await stack.enter_async_context(
@@ -187,7 +194,7 @@ class Gateway:
             )
             link = await stack.enter_async_context(MqttLink(options, rng=rng))
             await link.connected(CONNECT_S)
-            parts = _Parts(*opened, link, documents, access, executor, keys, pods, kube, mesh)
+            parts = _Parts(*opened, link, documents, access, executor, keys, pods, kube, mesh, pushes)
             gateway = cls(settings, folder, clock, parts, supervisor=supervisor)
             await gateway._open(stack, rng)
             await stack.enter_async_context(gateway.web.running(supervisor))
@@ -229,6 +236,7 @@ class Gateway:
                 *self._parts.kube.alarms(),
                 *self.web.alarms(),
                 *self._parts.mesh.alarms(),
+                *self._parts.pushes.alarms(),
                 *self._cloud.alarms(self._parts.documents.refused()),
             ],
             firing=self._alarming.unseen(),
@@ -277,15 +285,18 @@ class Gateway:
 
     async def _project(self) -> None:
         """Make the twins what the documents say. What they do not name is removed, but for shadows of named devices."""
+        devices = self._parts.documents.specs()
         await self._parts.mesh.follow()
         await self._parts.pods.follow()
+        await self._parts.pushes.follow(self._parts.documents.view(), devices)
         connections = connection_specs(self._parts.documents.host_settings(), self._settings.gateway_name)
         said = self._dialects.completed(
             (
-                *self._parts.documents.specs(),
+                *devices,
                 *connections,
                 *self._parts.pods.specs(),
                 *self._parts.mesh.specs(),
+                *self._parts.pushes.specs(),
                 self._own_spec(),
             )
         )
@@ -408,6 +419,7 @@ class _Parts:
     pods: Pods
     kube: KubeApi
     mesh: Mesh
+    pushes: PushDoor
 
 
 async def _open_engine(

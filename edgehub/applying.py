@@ -17,7 +17,7 @@ from twin.wire.api import ApplyMode, ApplyReply, ApplyRequest
 
 log = logging.getLogger(__name__)
 
-_UNDOCUMENTED = frozenset({Kind.MAPPER, Kind.GATEWAY, Kind.ROUTE, Kind.ALARM})
+_UNDOCUMENTED = frozenset({Kind.MAPPER, Kind.GATEWAY, Kind.ROUTE, Kind.ALARM, Kind.PUSH})
 
 
 class Applying:

@@ -16,7 +16,7 @@ import typer
 
 
 class Entry(NamedTuple):
-    """Where a command lives, and the line that the overview shows; a group has commands of its own instead."""
+    """Where a command lives, and the line that the overview shows; a group has commands of its own instead, or too."""
 
     target: str
     line: str
@@ -41,6 +41,11 @@ ALARM_COMMANDS: Final = {
     "list": Entry("edgehub.commands.alarms:list_", "List the alarms that fire, and who has seen them."),
     "ack": Entry("edgehub.commands.alarms:ack", "Acknowledge an alarm that fires."),
     "rules": Entry("edgehub.commands.alarms:rules", "List the rules of alarms."),
+}
+
+PUSH_COMMANDS: Final = {
+    "test": Entry("edgehub.commands.pushes:try_", "Send one test reading, and say what came back."),
+    "aside": Entry("edgehub.commands.pushes:aside", "Show the readings that a target refused for good."),
 }
 
 MESH_COMMANDS: Final = {
@@ -180,6 +185,9 @@ COMMANDS: Final = {
     "top": Entry("edgehub.commands.top:top", "Show rates, the line to the cloud and what moves, live."),
     "explain": Entry("edgehub.commands.explain:explain", "Say why a property has the value it has."),
     "history": Entry("edgehub.commands.history:history", "Show the readings that were kept of a property."),
+    "pushes": Entry(
+        "edgehub.commands.pushes:pushes", "List what is pushed to other systems, and how it goes.", PUSH_COMMANDS
+    ),
     "pods": Entry("edgehub.commands.pods:pods", "List the pods of the gateway."),
     "describe": Entry("edgehub.commands.describe:describe", "Show all that is known of a pod, with its events."),
     "logs": Entry("edgehub.commands.logs:logs", "Print what a container has said."),
@@ -222,7 +230,10 @@ def _add(app: typer.Typer, commands: Mapping[str, Entry], words: Sequence[str]) 
     for name, entry in commands.items():
         called = words[:1] == [name]
         if entry.commands:
-            group = typer.Typer(no_args_is_help=True, help=entry.line)
+            alone = bool(entry.target)
+            group = typer.Typer(no_args_is_help=not alone, invoke_without_command=alone, help=entry.line)
+            if alone and called:
+                group.callback()(_body(entry))
             _add(group, entry.commands, words[1:] if called else [])
             app.add_typer(group, name=name)
         else:

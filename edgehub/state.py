@@ -46,6 +46,11 @@ class StateFolder:
         return self.path / "reserve"
 
     @property
+    def pushes(self) -> Path:
+        """How far each push has delivered."""
+        return self.path / "push.db"
+
+    @property
     def run(self) -> Path:
         """What is true only while the hub runs."""
         return self.path / "run"

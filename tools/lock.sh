@@ -19,8 +19,8 @@ lock() {
 
 # The two sets are locked together, so that the tests run against the very libraries the program gets.
 lock dev pyproject.toml --extra dev
-lock run pyproject.toml --extra cloud --extra demo --constraint requirements/dev.lock
-lock gateway pyproject.toml --extra mesh --extra gpiochip --constraint requirements/dev.lock
+lock run pyproject.toml --extra cloud --extra demo --extra push --constraint requirements/dev.lock
+lock gateway pyproject.toml --extra mesh --extra gpiochip --extra push --constraint requirements/dev.lock
 .venv/bin/python - >.cache/build.in <<'PYTHON'
 import tomllib
 from pathlib import Path

@@ -18,13 +18,13 @@ from cloudsync.settings import CloudSettings
 from edgehub.settings import Settings
 from mappers.sdk.config import HostSettings
 from twin.alarm import AlarmTwin, RuleBody
-from twin.manifest import kube, kube_network, workloads
+from twin.manifest import kube, kube_network, pushes, workloads
 from twin.manifest.fields import Deadband
 from twin.manifest.kinds import KINDS, OURS
 from twin.manifest.mesh_rules import MESH_KINDS
 from twin.model import NAME, PROPERTY, Drop, Keep
 from twin.release import Release, ReleaseReport, Running
-from twin.wire import api, cloud_api, enrolment, mesh, messages, peers, sync_bodies
+from twin.wire import api, cloud_api, enrolment, mesh, messages, peers, push, sync_bodies
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 
@@ -57,6 +57,8 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
     mesh.Alert,
     AlarmTwin,
     RuleBody,
+    push.PushedReading,
+    push.PushedBatch,
     Release,
     Running,
     ReleaseReport,
@@ -91,7 +93,7 @@ MESSAGES: Final[tuple[type[BaseModel], ...]] = (
     enrolment.Enrolled,
 )
 
-KUBERNETES: Final = {**kube.KINDS, **kube_network.KINDS, **workloads.KINDS, **MESH_KINDS}
+KUBERNETES: Final = {**kube.KINDS, **kube_network.KINDS, **workloads.KINDS, **MESH_KINDS, **pushes.KINDS}
 
 _DURATION: Final = {
     "description": (

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from twin.clock import Clock
 from twin.commit import Commit, GroupCommit
@@ -22,14 +22,17 @@ from twin.document import DELETED, Leaf, Slot, SlotValue, TwinDocument, live
 from twin.errors import NotTheReporter, Refused, StoreError, UnknownTwin, VersionMismatch
 from twin.merge import known_tick
 from twin.model import Site, TwinKey, TwinSpec, Value
-from twin.reading import PropertyMark, kept_readings, same_quality, unchanged
+from twin.reading import PropertyMark, TakenReport, kept_readings, pushed_readings, same_quality, unchanged
 from twin.replica import Replica
 from twin.resident import ResidentTwin, newly_said
 from twin.residents import OWNER, Residents
-from twin.store import NoteKey, Store
+from twin.store import NoteKey, PushedReading, Store
 from twin.tick import Ticker
 from twin.validate import Rule, refusal
 from twin.watching import DeltaWatcher, Watcher, Watchers
+
+if TYPE_CHECKING:
+    from twin.outbound import Outlets  # memory that only gateways with pushes should pay
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +69,8 @@ class TwinEngine:
         self._watchers = Watchers(self._by_id)
         self.failure: StoreError | None = None
         """What keeps the store from taking changes right now; None when the last commit went well."""
+        self.outlets: Outlets = {}
+        """Where readings go beside the twins: into queues of the store, in the commit of their leaves."""
 
     def open(self) -> None:
         """Take all twins from the store into memory."""
@@ -100,6 +105,11 @@ class TwinEngine:
             self._write_desired(twin, said_now, by="document")
         commit.batch.twins[twin.id] = twin.row
         return self._join()
+
+    @property
+    def last_tick(self) -> int:
+        """The last tick that was given."""
+        return self._ticker.last
 
     def remove(self, key: TwinKey) -> Commit:
         """Delete a twin with all its leaves. Raises UnknownTwin.
@@ -209,9 +219,11 @@ class TwinEngine:
             self._ticker.last = tick
             twin.version += 1
             commit.batch.versions[twin_id] = twin.version
-        if twin.kept:
-            readings = kept_readings(twin, values, marks, times, after=first, at=at, by=by, ticker=self._ticker)
-            commit.batch.readings.extend(readings)
+        ways = self.outlets.get(key)
+        if twin.kept or ways:
+            report = TakenReport(values, marks, times, first, at, by)
+            commit.batch.readings.extend(kept_readings(twin, report, self._ticker))
+            commit.batch.pushed.extend(pushed_readings(twin, ways or {}, report, self._ticker))
         self._commits.start_soon(now=twin.delta_touched)  # somebody waits for what they desire
         if refused is None:
             return Reported(commit)
@@ -331,9 +343,11 @@ class TwinEngine:
 
     def _write_reported(self, twin: ResidentTwin, changes: Mapping[str, SlotValue], *, by: str) -> None:
         now_us = self._clock.now_us()
+        batch, ways = self._commits.open.batch, self.outlets.get(twin.spec.key, {})
         for name, value in changes.items():
             slot = Slot(value, self._ticker.take(now_us), 0, by, now_us // 1000)
-            twin.reported[name] = self._commits.open.batch.reported[twin.id, name] = slot
+            twin.reported[name] = batch.reported[twin.id, name] = slot
+            batch.pushed.extend(PushedReading(twin.spec.key, name, way, slot) for way in ways.get(name, ()))
 
     def _join(self) -> Commit:
         self._commits.start()

@@ -74,6 +74,7 @@ class Kind(StrEnum):
     ROUTE = "route"
     MAPPER = "mapper"
     GATEWAY = "gateway"
+    PUSH = "push"
     SHADOW = "shadow"  # a named shadow of a device: no model, any property, any JSON value
     ALARM = "alarm"  # a rule that holds, or held, for something
 

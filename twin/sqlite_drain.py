@@ -22,6 +22,7 @@ from twin.history import Gap, Reading, Why
 from twin.history_pack import unpack
 from twin.model import Kind, TwinKey
 from twin.sqlite_rows import reading_of, store_error, tail_fits, tail_reading
+from twin.sqlite_writing import Writing
 
 PIECE_READINGS: Final = 2000
 _SPANS_AT_ONCE: Final = 64
@@ -127,34 +128,8 @@ class SqliteDrain:
             raise StoreError(message)
         return self._db
 
-    def _writing(self) -> _Writing:
-        return _Writing(self._opened(), self._path)
-
-
-class _Writing:
-    """One small transaction."""
-
-    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
-        self._db = db
-        self._path = path
-
-    def __enter__(self) -> sqlite3.Connection:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            raise store_error(error, self._path) from error
-        return self._db
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        try:
-            if error is None:
-                self._db.execute("COMMIT")
-        except sqlite3.Error as failed:
-            error = failed
-        if error is not None and self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-        if isinstance(error, sqlite3.Error):
-            raise store_error(error, self._path) from error
+    def _writing(self) -> Writing:
+        return Writing(self._opened(), self._path)
 
 
 def _of_spans(

@@ -186,12 +186,10 @@ class SqliteStore:
             for twin in batch.dropped:
                 db.execute("DELETE FROM leaf WHERE twin = ?", (twin,))
             put_history(db, batch)
+            if batch.pushed:
+                _put_outbound(db, batch)
             _write_feed(db, batch)
-            for note, text in batch.notes.items():
-                if text is None:
-                    db.execute("DELETE FROM note WHERE owner = ? AND name = ?", note)
-                else:
-                    db.execute(_PUT_NOTE, (*note, text, row_sum(*note, text)))
+            _write_notes(db, batch)
             db.execute(PUT_META, ("tick", batch.tick, row_sum("tick", batch.tick)))
             db.execute("COMMIT")
         except (sqlite3.Error, *_UNWRITABLE) as error:
@@ -295,6 +293,20 @@ _ROWS_AFTER: Final = (
     " at, quality, reason, leaf.version, leaf.sum FROM leaf JOIN twin ON twin.id = leaf.twin"
     " WHERE site = ? AND tick > ? ORDER BY tick LIMIT ?"
 )
+
+
+def _write_notes(db: sqlite3.Connection, batch: Batch) -> None:
+    for note, text in batch.notes.items():
+        if text is None:
+            db.execute("DELETE FROM note WHERE owner = ? AND name = ?", note)
+        else:
+            db.execute(_PUT_NOTE, (*note, text, row_sum(*note, text)))
+
+
+def _put_outbound(db: sqlite3.Connection, batch: Batch) -> None:
+    from twin.sqlite_outbound import put_outbound  # memory that only gateways with pushes should pay
+
+    put_outbound(db, batch)
 
 
 def _write_feed(db: sqlite3.Connection, batch: Batch) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from twin.document import Slot
 from twin.exchange import Row, Run
-from twin.model import Section, Site, TwinSpec
+from twin.model import Section, Site, TwinKey, TwinSpec
+
+if TYPE_CHECKING:
+    from twin.outbound import Outlet  # memory that only gateways with pushes should pay
 
 
 class TwinRow(NamedTuple):
@@ -45,6 +48,15 @@ class KeptReading(NamedTuple):
     slot: Slot
 
 
+class PushedReading(NamedTuple):
+    """A reading for one push: twin, property, the way out, and the slot that it made or repeated."""
+
+    key: TwinKey
+    property: str
+    outlet: Outlet
+    slot: Slot
+
+
 @dataclass(slots=True)
 class Batch:
     """What one transaction writes. Later writes of one place replace earlier ones, so each place costs one row."""
@@ -66,6 +78,8 @@ class Batch:
     """What others keep beside the twins; None deletes."""
     readings: list[KeptReading] = field(default_factory=list)
     """What goes into the history, in the order of ticks."""
+    pushed: list[PushedReading] = field(default_factory=list)
+    """What goes into the queues of pushes."""
 
     def __bool__(self) -> bool:
         return bool(
@@ -77,6 +91,7 @@ class Batch:
             or self.runs
             or self.notes
             or self.readings
+            or self.pushed
         )
 
 

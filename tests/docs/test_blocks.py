@@ -21,7 +21,7 @@ from twin import alarm, release
 from twin.errors import InvalidDocuments
 from twin.manifest.read import read_documents
 from twin.manifest.yaml import Source
-from twin.wire import api, cloud_api, codec, enrolment, mesh, messages, peers, sync, sync_bodies
+from twin.wire import api, cloud_api, codec, enrolment, mesh, messages, peers, push, sync, sync_bodies
 from twin.wire.api import ApplyRequest, DocumentSource
 
 pytestmark = pytest.mark.fast
@@ -142,7 +142,7 @@ def test_the_drawings_of_the_walk_name_functions_of_its_text(pages):
 
 
 def model_of(name: str):
-    for module in (messages, api, mesh, cloud_api, sync_bodies, enrolment, peers, release, alarm):
+    for module in (messages, api, mesh, cloud_api, sync_bodies, enrolment, peers, push, release, alarm):
         if hasattr(module, name):
             return getattr(module, name)
     return {"HostSettings": HostSettings}[name]
@@ -164,6 +164,8 @@ def usage_fault(arguments: list[str]) -> str:
             while hasattr(group, "commands"):
                 at = next((index for index, word in enumerate(rest) if not word.startswith("-")), len(rest))
                 name, rest = "".join(rest[at : at + 1]), rest[at + 1 :]
+                if not name and getattr(group, "invoke_without_command", False):
+                    return ""
                 if name not in group.commands:
                     return f"no command {name}"
                 group = group.commands[name]

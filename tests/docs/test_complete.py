@@ -69,6 +69,7 @@ from twin.manifest.policies import (
     Stale,
     TwinSelector,
 )
+from twin.manifest.pushes import BatchSize, Buffer, HttpPush, Influxdb2Push, MqttPush, OtelPush, PushSelector, PushSpec
 from twin.manifest.routes import (
     BackendRef,
     Filter,
@@ -238,11 +239,11 @@ def test_every_message_has_an_example_and_a_schema(pages, schemas):
 
 def test_every_message_of_the_wire_has_a_schema(schemas):
     from twin import release
-    from twin.wire import api, cloud_api, enrolment, mesh, messages, peers, sync_bodies
+    from twin.wire import api, cloud_api, enrolment, mesh, messages, peers, push, sync_bodies
 
     defined = {
         name
-        for module in (api, cloud_api, enrolment, mesh, messages, peers, release, sync_bodies)
+        for module in (api, cloud_api, enrolment, mesh, messages, peers, push, release, sync_bodies)
         for name, one in vars(module).items()
         if isinstance(one, type) and issubclass(one, messages.Wire) and one is not messages.Wire
     }
@@ -304,6 +305,10 @@ def test_the_schema_files_are_what_the_models_give(root, schemas):
             ),
         ),
         ("docs/alarms.md", (AlarmRuleSpec, TwinSelector)),
+        (
+            "docs/pushes.md",
+            (PushSpec, PushSelector, Buffer, BatchSize, HttpPush, MqttPush, Influxdb2Push, OtelPush),
+        ),
         ("docs/modbus.md", (ModbusConnection, ModbusDevice, ModbusPoint)),
         ("docs/ble.md", (BleConnection, BleDevice, BlePoint, BleScan)),
         ("docs/opcua.md", (OpcuaConnection, OpcuaDevice, OpcuaPoint, OpcuaScan)),

@@ -27,6 +27,7 @@ from tests.mutants.mesh_rules import MESH_MUTANTS
 from tests.mutants.mutant import Mutant
 from tests.mutants.page_rules import PAGE_MUTANTS
 from tests.mutants.peer_rules import PEER_MUTANTS
+from tests.mutants.push_rules import PUSH_MUTANTS
 from tests.mutants.rollout_rules import ROLLOUT_MUTANTS
 from tests.mutants.rules import MUTANTS
 from tests.mutants.scheduler_rules import SCHEDULER_MUTANTS
@@ -51,6 +52,7 @@ ALL = (
     *PAGE_MUTANTS,
     *MEDIA_MUTANTS,
     *ALARM_MUTANTS,
+    *PUSH_MUTANTS,
 )
 # A mutant that cannot run proves nothing of the tests.
 NOT_A_MUTANT = ("NameError", "AttributeError", "ImportError", "SyntaxError", "TypeError", "UnboundLocalError")

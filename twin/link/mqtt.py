@@ -46,6 +46,8 @@ class MqttLink(StatefulLink):
         self._closing = False
         self._failure = ""
         self._refused: set[str] = set()
+        self._answered = asyncio.Event()
+        self._answered.set()
         self.dropped = 0  # messages with a topic that is not UTF-8, and qos 0 ones that the socket did not take
 
     async def __aenter__(self) -> Self:
@@ -99,8 +101,13 @@ class MqttLink(StatefulLink):
             )
             raise LinkError(message, remedy="Publish less until the link is up, or keep only the newest value.")
         self._waiting.append(outgoing)
+        self._answered.clear()
         if session is not None:
             session.send_waiting()
+
+    async def answered(self) -> None:
+        """Wait until the broker has answered every qos 1 message: taken it, or refused it."""
+        await self._answered.wait()
 
     async def subscribe(self, topic_filter: str, handler: Handler, *, qos: int = 1) -> Unsubscribe:
         """Call the handler for each message that matches; the contract is Link's.
@@ -169,6 +176,10 @@ class MqttLink(StatefulLink):
     def dropped_one(self) -> None:
         """Count a message that went nowhere."""
         self.dropped += 1
+
+    def answered_all(self) -> None:
+        """Wake who waits for that."""
+        self._answered.set()
 
     def was_refused(self, topic: str, reason: str) -> None:
         """Log a refused topic, once."""

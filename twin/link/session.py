@@ -56,6 +56,10 @@ class Owner(Protocol):
         """A message went nowhere."""
         ...
 
+    def answered_all(self) -> None:
+        """The broker has answered every message, and none waits."""
+        ...
+
 
 class Session:
     """Single use. ``waiting`` belongs to the link and outlives the session."""
@@ -263,6 +267,8 @@ class Session:
             if message.refused is not None:
                 message.refused(refusal)
         self.send_waiting()
+        if not self.unacked and not self._waiting:
+            self._owner.answered_all()
 
     def _connected(self, _client: object, _user: object, _flags: object, reason: ReasonCode, properties: Any) -> None:
         if reason.is_failure:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from twin.manifest.kube import ConfigMap, PodSpec, Secret
     from twin.manifest.kube_network import Endpoints, EndpointSlice, ServiceSpec
     from twin.manifest.policies import AlarmRuleSpec, PolicySpec
+    from twin.manifest.pushes import PushSpec
     from twin.manifest.routes import HttpRouteSpec, TcpRouteSpec
     from twin.manifest.traffic import DestinationRuleSpec
     from twin.manifest.workloads import DeploymentSpec, GatewaySpec
@@ -45,6 +46,7 @@ class DocumentKind(StrEnum):
     DESTINATION_RULE = "DestinationRule"
     POLICY = "Policy"
     ALARM_RULE = "AlarmRule"
+    PUSH = "Push"
 
 
 CLOUD_ONLY: Final = (DocumentKind.DEPLOYMENT, DocumentKind.GATEWAY)
@@ -78,7 +80,7 @@ class Document:
     api_version: str
     ref: Ref
     labels: Mapping[str, str]
-    spec: Spec | _Kube | _Mesh
+    spec: Spec | _Kube | _Mesh | PushSpec
     raw: dict[str, Value]
     origin: Parsed = field(compare=False, repr=False)
 

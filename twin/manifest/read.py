@@ -36,7 +36,8 @@ _MESH: Final = (
     *((f"{_ISTIO}/{version}", "DestinationRule") for version in ("v1", "v1beta1", "v1alpha3")),
     *((OURS, kind) for kind in ("Policy", "AlarmRule")),
 )
-_LATER: Final = (*_NETWORK, *_WORKLOADS, *_MESH)
+_PUSHES: Final = ((OURS, "Push"),)
+_LATER: Final = (*_NETWORK, *_WORKLOADS, *_MESH, *_PUSHES)
 """Kinds whose models are loaded with the first of them: memory that only sites with such documents should pay."""
 
 
@@ -133,6 +134,10 @@ def _model(parsed: Parsed, value: dict[str, Value]) -> type[Envelope[Any]] | typ
         from twin.manifest.mesh_rules import MESH_KINDS
 
         return MESH_KINDS[version, kind]
+    if (version, kind) in _PUSHES:
+        from twin.manifest.pushes import KINDS as PUSH_KINDS
+
+        return PUSH_KINDS[version, kind]
     return _KINDS[version, kind]
 
 

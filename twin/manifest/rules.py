@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from twin.manifest.document import MESH, Document
+from twin.manifest.document import MESH, Document, DocumentKind
 from twin.manifest.fields import is_nanoseconds
 from twin.manifest.kinds import DeviceModelSpec, DeviceProperty, DeviceSpec, MapperSpec, ModelProperty
 from twin.manifest.kube_rules import broken_kube_rules
@@ -29,6 +29,10 @@ def broken_rules(document: Document) -> Iterator[Problem]:
         yield from _device(document, spec)
     elif isinstance(spec, MapperSpec):
         yield from _offered(document, spec)
+    elif document.kind is DocumentKind.PUSH:
+        from twin.manifest.push_rules import broken_push  # what few documents need is loaded with the first
+
+        yield from broken_push(document)
     else:
         yield from broken_kube_rules(document)
 
@@ -36,6 +40,10 @@ def broken_rules(document: Document) -> Iterator[Problem]:
 def doubtful(document: Document) -> Iterator[Problem]:
     """Find what is legal but may not mean what its writer thinks."""
     yield from _nanoseconds(document, document.raw.get("spec"), ("spec",))
+    if isinstance(document.spec, DeviceSpec) and any(one.push_method for one in document.spec.properties):
+        from twin.manifest.push_rules import doubtful_push_methods
+
+        yield from doubtful_push_methods(document, document.spec)
     if document.kind in MESH:
         from twin.manifest.mesh_rules import doubtful_mesh  # what few documents need is loaded with the first
 
