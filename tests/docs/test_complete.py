@@ -261,7 +261,7 @@ def test_every_message_of_the_wire_has_a_schema(schemas):
         "DocumentRowBody",
         "SeriesBody",
     }
-    parts |= {"MeshPort", "MeshEndpoint", "MeshOffer", "MeshVote"}
+    parts |= {"MeshPort", "MeshEndpoint", "MeshOffer", "MeshVote", "Told"}
     assert defined - parts - {model.__name__ for model in schemas.MESSAGES} == set()
 
 
