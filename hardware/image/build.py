@@ -75,7 +75,7 @@ def build(
         root = work / "root"
         step("root file system")
         rootfs.unpacked(tools, tar, system_files(spec), root)
-        wheels.lay_out(tools, house, board.arch, root / "opt/edgetwin/lib", spare=True)
+        wheels.lay_out_sparingly(tools, house, board.arch, root / "opt/edgetwin/lib", shop.cache)
         wheels.name_release(root / "opt/edgetwin/lib", release)
         components = components_of(root, (one for one in wheels.wheels_of(house) if not is_spared(one)))
         rootfs.at_one_time(root, shop.epoch_s)

@@ -8,15 +8,17 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Final
 
 from hardware.errors import BuildFailed
 from hardware.image.tools import Tools
-from hardware.image.trim import spared
+from hardware.image.trim import LEXERS, LIBRARIES, spared
 
 PYTHON: Final = "3.11"
 """Of Debian 12."""
+RUNS_AT: Final = "/opt/edgetwin/lib"
 LOCK: Final = "requirements/gateway.lock"
 _PLATFORMS: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 _MANYLINUX: Final = (
@@ -64,35 +66,64 @@ def wheels_of(wheelhouse: Path) -> list[Path]:
     return sorted(wheelhouse.rglob("*.whl"), key=lambda one: one.name)
 
 
-def lay_out(
-    tools: Tools, wheelhouse: Path, arch: str, place: Path, runs_at: str = "/opt/edgetwin/lib", *, spare: bool = False
-) -> None:
+def lay_out(tools: Tools, wheelhouse: Path, arch: str, place: Path, runs_at: str = RUNS_AT) -> None:
     """Unpack all wheels into a folder, with bytecode that does not depend on times. Needs no network.
 
-    ``runs_at`` is where the folder will be on the gateway. ``spare``: leave out what no image uses.
+    ``runs_at`` is where the folder will be on the gateway.
     """
+    _unpack(tools, wheels_of(wheelhouse), arch, place)
+    _compile(place, runs_at)
+
+
+def lay_out_sparingly(tools: Tools, wheelhouse: Path, arch: str, place: Path, cache: Path) -> None:
+    """The same for an image, without what no image uses. What is not our own is made once, and kept in ``cache``."""
+    own = wheels_of(wheelhouse / "own")
+    others = [one for one in wheels_of(wheelhouse) if one not in own]
+    kept = cache / f"lib-{arch}-{_key(others)}"
+    if not kept.exists():
+        making = cache / f".{kept.name}.{os.getpid()}.making"
+        shutil.rmtree(making, ignore_errors=True)
+        _unpack(tools, others, arch, making)
+        spared(making)
+        _compile(making, RUNS_AT)
+        making.rename(kept)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    tools.run("cp", "-a", "--reflink=auto", kept, place)
+    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+        ours = Path(folder, "lib")
+        _unpack(tools, own, arch, ours)
+        _compile(ours, RUNS_AT)
+        for one in ours.iterdir():
+            one.rename(place / one.name)
+
+
+def _key(wheels: list[Path]) -> str:
+    """Names what is laid out of these wheels."""
+    told = hashlib.sha256(repr((LIBRARIES, sorted(LEXERS), sys.version_info[:3], RUNS_AT)).encode())
+    for wheel in wheels:
+        told.update(wheel.name.encode() + hashlib.sha256(wheel.read_bytes()).digest())
+    return told.hexdigest()[:16]
+
+
+def _unpack(tools: Tools, wheels: list[Path], arch: str, place: Path) -> None:
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")
-    found = wheels_of(wheelhouse)
-    tools.run(*pip, "install", "--no-index", "--no-deps", "--no-compile", "--target", place, *_for(arch), *found)
-    for script in (place / "bin",):
-        shutil.rmtree(script, ignore_errors=True)
+    tools.run(*pip, "install", "--no-index", "--no-deps", "--no-compile", "--target", place, *_for(arch), *wheels)
+    shutil.rmtree(place / "bin", ignore_errors=True)
     for record in place.glob("*.dist-info/RECORD"):
         # It would list the bytecode, and names the folder that it was installed to.
         record.unlink()
     for direct in place.glob("*.dist-info/direct_url.json"):
         direct.unlink()
-    if spare:
-        spared(place)
-    if f"{sys.version_info.major}.{sys.version_info.minor}" == PYTHON:
-        mode = compileall.py_compile.PycInvalidationMode.UNCHECKED_HASH  # type: ignore[attr-defined]  # a re-export
-        compileall.compile_dir(
-            place,
-            quiet=2,
-            stripdir=str(place),
-            prependdir=runs_at,
-            invalidation_mode=mode,
-            workers=os.cpu_count() or 1,
-        )
+
+
+def _compile(place: Path, runs_at: str) -> None:
+    if f"{sys.version_info.major}.{sys.version_info.minor}" != PYTHON:
+        return
+    mode = compileall.py_compile.PycInvalidationMode.UNCHECKED_HASH  # type: ignore[attr-defined]  # a re-export
+    workers = os.cpu_count() or 1
+    compileall.compile_dir(
+        place, quiet=2, stripdir=str(place), prependdir=runs_at, invalidation_mode=mode, workers=workers
+    )
 
 
 def name_release(place: Path, release: str) -> None:

@@ -13,7 +13,7 @@ from hardware.image.cli import TREE
 from tests.bench.figure import Figure, Scale
 from tests.vm.releases import bundle_of, disk_of, signer
 from tests.vm.test_power_on import powered_on
-from tests.vm.test_update import BOARD, EPOCH_S, Gateway, Site, cut_once, healthy, release, tried
+from tests.vm.test_update import BOARD, EPOCH_S, Gateway, Site, cut_once, healthy, is_tried, release, tried
 
 CUTS = 10
 UPDATE_S = 60.0
@@ -46,7 +46,7 @@ async def power_cut(scale: Scale) -> list[Figure]:
 
 
 async def rollback(scale: Scale) -> list[Figure]:
-    """From a broken release that is given to the updater, over its three tries, to the old one in the twin."""
+    """From the start into a broken release, over its three tries, to the old one that says so in its twin."""
     if not scale.long:
         return []
     site = await asyncio.to_thread(_site, scale.folder)
@@ -54,12 +54,19 @@ async def rollback(scale: Scale) -> list[Figure]:
     async with gateway.on() as lab:
         await healthy(lab)
         await lab.run("sh", "-c", "echo 'updates: {trial: 60s}' >/etc/edgetwin/edgetwin.yaml")
-        began_s = time.monotonic()
+        given_s = time.monotonic()
+        trying = asyncio.create_task(is_tried(lab))
         said = await tried(gateway, lab, "broken", "rolled_back")
-        took_s = time.monotonic() - began_s
+        ended_s = time.monotonic()
         assert said["version"] == await release(lab) == "1.0.0"
-    says = "a broken release given to the updater, its three tries with it, to the old one reported healthy, TCG"
-    return [Figure("hardware.rollback", took_s, "s", says, reach=60, at_most=True)]
+        async with asyncio.timeout(1):  # it was seen long ago
+            began_s = await trying
+    whole = "a broken release given to the updater: laid out, tried three times, left, to the old one's twin, TCG"
+    says = "the same from the restart into the broken release on"
+    return [
+        Figure("hardware.rollback.whole", ended_s - given_s, "s", whole, reach=180, at_most=True),
+        Figure("hardware.rollback", ended_s - began_s, "s", says, reach=60, at_most=True),
+    ]
 
 
 def _site(folder: Path) -> Site:

@@ -98,6 +98,7 @@ BENCHES: Final = (
     Bench("hardware.rollback", hardware_vm.rollback, long=True),
     Bench("hardware.power_cut", hardware_vm.power_cut, long=True),
     Bench("hardware.writes.commit", hardware_writes.commit),
+    Bench("hardware.writes", hardware_writes.day, long=True),
     Bench("hardware.wrong_disk", hardware_flash.wrong_disk),
     Bench("cli.help", cli.overview),
     Bench("sync.resync", sync_resync.resync, long=True),

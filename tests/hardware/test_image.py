@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import subprocess
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +24,9 @@ from hardware.image.grub import SLOTS, grub_cfg
 from hardware.image.manifest import Component, components_of, sbom
 from hardware.image.partitions import MIB, image_bytes, placed, table_script
 from hardware.image.spec import ImageSpec
-from hardware.image.tools import can_run
+from hardware.image.tools import Tools, can_run
 from hardware.image.trim import is_spared, spared
+from hardware.image.wheels import lay_out_sparingly
 from tests.hardware.test_grubenv import Environment
 
 SPEC = ImageSpec(board("qemu-x86-64"), "1.0.0", 1_700_000_000, "0" * 64)
@@ -260,3 +262,40 @@ def test_a_watchdogs_driver_is_loaded_before_systemd_asks_for_it_and_gpio_chips_
 def test_two_roots_and_one_data_partition_are_in_the_order_of_the_disk() -> None:
     roles = [one.role for one in SPEC.board.partitions]
     assert roles == [PartitionRole.BOOT, PartitionRole.ROOT, PartitionRole.ROOT, PartitionRole.DATA]
+
+
+def wheel(folder: Path, name: str, module: str) -> None:
+    """A wheel with one module."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as made:
+        made.writestr(f"{name}/__init__.py", module)
+        made.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        made.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        made.writestr(f"{about}/RECORD", "")
+
+
+def test_libraries_of_others_are_laid_out_once_and_our_own_each_time(tmp_path: Path) -> None:
+    house, cache = tmp_path / "house", tmp_path / "cache"
+    cache.mkdir()
+    wheel(house, "other", "a = 1\n")
+    wheel(house, "pytest", "b = 1\n")
+    for turn in (1, 2):
+        wheel(house / "own", "ours", f"turn = {turn}\n")
+        place = tmp_path / f"root-{turn}/opt/lib"
+        lay_out_sparingly(Tools(tmp_path / "log", 0), house, "amd64", place, cache)
+        assert sorted(one.name for one in place.iterdir()) == [
+            "other",
+            "other-1.0.dist-info",
+            "ours",
+            "ours-1.0.dist-info",
+        ]
+        assert (place / "ours/__init__.py").read_text() == f"turn = {turn}\n"
+        assert all(list((place / name / "__pycache__").glob("*.pyc")) for name in ("other", "ours"))
+        (kept,) = cache.iterdir()
+        (kept / "other/mark").touch()
+    assert (place / "other/mark").exists()  # of the first time
+    wheel(house, "other", "a = 2\n")
+    lay_out_sparingly(Tools(tmp_path / "log", 0), house, "amd64", tmp_path / "root-3/opt/lib", cache)
+    assert (tmp_path / "root-3/opt/lib/other/__init__.py").read_text() == "a = 2\n"
+    assert len(list(cache.iterdir())) == 2

@@ -7,9 +7,10 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 FIRMWARE = Path("/usr/share/OVMF")
 HOST = "10.0.2.100"
@@ -43,7 +44,10 @@ ARM64 = Machine(
 
 
 class Guest:
-    """One qemu. ``more`` are words for its command line, such as devices that a test needs."""
+    """One qemu. ``more`` are words for its command line, such as devices that a test needs.
+
+    ``ports`` of the host are reached from the guest. ``opened``: ports of the host's loopback, with the guest's port.
+    """
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Guest:
         memory_mib: int = 768,
         machine: Machine = X86_64,
         more: Sequence[str] = (),
+        opened: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         self.console = folder / "console.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,6 +66,7 @@ class Guest:
         if not variables.exists():
             shutil.copy(machine.variables, variables)
         forwards = "".join(f",guestfwd=tcp:{HOST}:{one}-cmd:socat STDIO TCP4:127.0.0.1:{one}" for one in ports)
+        forwards += "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in opened.items())
         self._command = [
             *(machine.qemu, "-accel", "tcg,thread=multi", *machine.words, "-m", str(memory_mib), "-smp", "2"),
             *("-drive", f"if=pflash,format=raw,readonly=on,file={machine.code}"),

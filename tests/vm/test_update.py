@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
+from edgehub.state import CliAccess
 from hardware import grubenv
 from hardware.boards import board
 from hardware.image.build import Workshop, build
@@ -23,6 +26,9 @@ from tests.vm.guest import X86_64, Guest
 from tests.vm.laboratory import Lab, lab_disk, plant, words_for
 from tests.vm.record import proved, seconds
 from tests.vm.releases import bundle_of, damaged, disk_of, signer
+from twin.client import TwinClient
+from twin.link.mqtt import MqttLink
+from twin.link.options import MqttOptions
 
 pytestmark = [
     pytest.mark.vm,
@@ -37,6 +43,11 @@ BOOT_S = 900.0
 INSTALL_S = 900.0
 STATUS = "/boot/esp/EFI/edgetwin/grubenv"
 ENVIRONMENT = "EDGETWIN_STATE=/var/lib/edgetwin"
+RECORD = "/var/lib/edgetwin-update/record.json"
+ANSWER_S = 20.0
+RELAYED = 2883
+RULES = "/etc/nftables.d/lab.nft"
+OPEN = f"echo 'add rule inet edgetwin_filter input tcp dport {RELAYED} accept' >{RULES}; nft -f /etc/nftables.conf"
 DATA = "/var/lib/edgetwin/of-the-test"
 
 
@@ -64,7 +75,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 class Gateway:
     """A machine with a disk of its own, that may lose its power and get it again."""
 
-    def __init__(self, site: Site, folder: Path) -> None:
+    def __init__(self, site: Site, folder: Path, opened: Mapping[int, int] = MappingProxyType({})) -> None:
         self.disk = folder / "disk.img"
         subprocess.run(["cp", "--sparse=always", site.image, self.disk], check=True, timeout=300)
         os.truncate(self.disk, self.disk.stat().st_size + 1024 * 2**20)  # room for data to grow into
@@ -73,7 +84,7 @@ class Gateway:
         self._socket = folder / "lab.sock"
         drive = f"file={site.bundles},format=raw,if=none,id=bundles,readonly=on"
         more = ("-drive", drive, "-device", "virtio-blk-pci,drive=bundles,serial=bundles")
-        self.guest = Guest(self.disk, folder, more=(*words_for(folder / "lab.img", self._socket), *more))
+        self.guest = Guest(self.disk, folder, more=(*words_for(folder / "lab.img", self._socket), *more), opened=opened)
 
     @asynccontextmanager
     async def on(self) -> AsyncIterator[Lab]:
@@ -137,6 +148,16 @@ async def tried(gateway: Gateway, lab: Lab, bundle: str, state: str) -> dict[str
     return found
 
 
+async def is_tried(lab: Lab) -> float:
+    """Wait until the updater has laid out a release and is about to start it; when that was, in monotonic seconds."""
+    while True:
+        with contextlib.suppress(TimeoutError):  # the machine may go down before it answers
+            async with asyncio.timeout(ANSWER_S):
+                if '"trying"' in (await lab.run("cat", RECORD, check=False)).out:
+                    return time.monotonic()
+        await asyncio.sleep(0.5)
+
+
 def leaf_of(shown: object) -> Any:
     """The first leaf called update, wherever it lies."""
     if isinstance(shown, dict):
@@ -178,6 +199,27 @@ async def test_updates_are_tried_and_kept_refused_or_left_again(site: Site, tmp_
         assert await release(lab) == "2.0.0"
         await healthy(lab)
         proved(BOARD, f"a broken release is left after its tries: {said['reason']}", seconds(began_s))
+
+
+async def test_twins_are_queried_from_without_over_mqtt(
+    site: Site, tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    here = free_port()
+    gateway = Gateway(site, tmp_path, {here: RELAYED})
+    async with gateway.on() as lab:
+        await healthy(lab)
+        await lab.run("sh", "-c", OPEN)
+        access = CliAccess.model_validate_json((await lab.run("cat", "/var/lib/edgetwin/cli.json")).out)
+        words = f"setsid python3 /run/lab/relay.py {RELAYED} {access.port} >/dev/null 2>&1 </dev/null &"
+        await lab.run("sh", "-c", words)
+        options = MqttOptions("127.0.0.1", here, "from-without", access.account, access.password)
+        began_s = time.monotonic()
+        async with asyncio.timeout(BOOT_S), MqttLink(options, rng=random.Random()) as link:
+            await link.connected(BOOT_S)
+            async with TwinClient(link, account=access.account, client="from-without", timeout_s=60) as client:
+                found = await client.query("SELECT name FROM twins WHERE kind = 'gateway'")
+                assert found.rows == [["edgetwin"]]
+                proved(BOARD, "a query by MQTT from without is answered by the gateway's hub", seconds(began_s))
 
 
 async def cut_once(gateway: Gateway, moment: random.Random, longest_s: float) -> tuple[str, str]:
