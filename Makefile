@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 # Processes that share the tests out, file by file; most tests wait for other processes much of the time.
 TESTERS := 3
+# Most tests start processes: none of them is to compile the tree anew, whatever the caller's environment says.
+unexport PYTHONDONTWRITEBYTECODE
 # A mosquitto unpacked into .cache (no root) comes before the system's.
 export PATH := $(CURDIR)/.cache/mosquitto:$(PATH):/usr/sbin
 
