@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -62,6 +62,7 @@ class Pushes:
         self._wanted: PushesSetup | None = None
         self._running: PushesSetup | None = None
         self._failed = False
+        self._changed = asyncio.Event()
 
     @asynccontextmanager
     async def running(self, supervisor: Supervisor) -> AsyncIterator[Pushes]:
@@ -86,6 +87,7 @@ class Pushes:
         self._plan = plan
         self._engine.outlets = plan.outlets
         self._wanted = self._setup(plan) if plan.pushes else None
+        self._changed.set()
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._keep(), name="pushes")
 
@@ -114,18 +116,20 @@ class Pushes:
             else:
                 self._failed = False
             number += 1
-            await asyncio.sleep(LOOK_S)
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._changed.wait()
 
     async def _look(self, *, counters: bool) -> None:
         """Delete what is delivered, keep the bounds, and tell how it is."""
         known = await asyncio.to_thread(read_progress, self._place.folder.pushes)
         place = self._place.folder.path
         now_ms = self._age.now_ms(self._now_ms(), self._clock.monotonic_s())
+        pushes = [(one, self._queues[one.queue]) for one in self._plan.pushes]  # which may change meanwhile
         bounds, standing = {}, {}
-        for one in self._plan.pushes:
-            queue = self._queues[one.queue]
-            found = known.get(queue)
-            progress = found if found is not None and found.name == name_of(one) else Progress(name_of(one))
+        for one, queue in pushes:
+            progress = standing_of(known.get(queue), name_of(one), self._engine.last_tick)
             bounds[queue] = Bounds(progress.cursor, one.max_bytes, one.max_age_ms)
             standing[queue] = progress
 
@@ -136,8 +140,7 @@ class Pushes:
 
         while await self._on_thread(piece):
             pass
-        for one in self._plan.pushes:
-            queue = self._queues[one.queue]
+        for one, queue in pushes:
             waiting = await self._on_thread(partial(self._store.waiting, queue, standing[queue].cursor))
             self._report(one, standing[queue], waiting, counters=counters)
 
@@ -212,6 +215,11 @@ class Pushes:
 def name_of(push: PlannedPush) -> str:
     """What a push is called on the command line and in the log."""
     return f"{push.key.namespace}/{push.key.name}"
+
+
+def standing_of(known: Progress | None, name: str, top: int) -> Progress:
+    """Where a push stands. A place beyond the last tick is of a store that was lost: nothing may be deleted by it."""
+    return known if known is not None and known.name == name and known.cursor <= top else Progress(name)
 
 
 def _same(one: PushesSetup | None, other: PushesSetup | None) -> bool:

@@ -76,6 +76,8 @@ def _senders(setup: PushesSetup, folder: StateFolder, file: ProgressFile, clock:
     senders: dict[str, Sender] = {}
     for one in setup.pushes:
         progress = begun(known.get(one.queue), one.name, setup.top)
+        if progress != known.get(one.queue):
+            file.put(one.queue, progress)  # before the hub deletes by a place that is not this push's
         backoff = Backoff(RETRY_BASE_S, setup.retry_cap_s, rng)
         reader = OutboundReader(folder.database)
         senders[one.name] = Sender(one, setup.gateway, reader, file, progress, clock=clock, backoff=backoff)

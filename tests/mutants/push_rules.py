@@ -6,6 +6,19 @@ RULES, QUEUES = "tests/edgehub/push/test_rules.py", "tests/twin/test_outbound.py
 
 PUSH_MUTANTS = (
     Mutant(
+        "push_deletes_by_a_lost_place",
+        "edgehub.push.home",
+        "known.name == name and known.cursor <= top",
+        "known.name == name",
+        (RULES,),
+    ),
+    Mutant(
+        "edgehub.push.otel",
+        "return value is None or isinstance(value, bool | float)",
+        "return True or isinstance(value, bool | float)",
+        ("tests/edgehub/push/test_databases.py",),
+    ),
+    Mutant(
         "push_later_takes_all",
         "edgehub.push.steps",
         "return Step(taken, aside=False, limit=limit)",

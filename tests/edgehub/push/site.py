@@ -103,9 +103,9 @@ async def site(path: Path, *, retry_cap_s: float = RETRY_CAP_S, strict: bool = F
         yield Site(folder, engine, door, supervisor)
 
 
-async def until(condition: Callable[[], object], what: str = "", wait_s: float = WAIT_S) -> None:
+async def until(condition: Callable[[], object], what: Callable[[], object] = str, wait_s: float = WAIT_S) -> None:
     """Wait for a condition, not for a time."""
     deadline_s = time.monotonic() + wait_s
     while not condition():
-        assert time.monotonic() < deadline_s, what or "it did not come about in time"
+        assert time.monotonic() < deadline_s, f"it did not come about in time {what()}"
         await asyncio.sleep(0.02)

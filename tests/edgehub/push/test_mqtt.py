@@ -74,7 +74,7 @@ async def test_what_the_broker_does_not_let_us_publish_waits_and_says_so(tmp_pat
         await until(lambda: "Not authorized" in str(gateway.told().get("why")))
         assert gateway.told()["waiting"] == 2
         secret.unlink()
-        await until(lambda: gateway.told().get("state") == "broken", str(gateway.told()))
+        await until(lambda: gateway.told().get("state") == "broken", gateway.told)
         assert "cannot be read" in str(gateway.told()["why"])
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgehub.push.home import standing_of
 from edgehub.push.http_answers import outcome_of
 from edgehub.push.payload import batch_json, filled, kubeedge_form, kubeedge_line, reading_json, time_text
 from edgehub.push.plan import push_plan
@@ -150,3 +151,11 @@ def test_a_push_goes_on_where_it_was_unless_the_place_is_not_its_own():
     assert begun(known, "a/c", 100) == Progress("a/c")
     assert begun(known, "a/b", 20) == Progress("a/b", cursor=20, sent=7)
     assert begun(None, "a/b", 20) == Progress("a/b")
+
+
+def test_the_hub_deletes_nothing_by_a_place_that_is_not_this_push_s():
+    known = Progress("a/b", cursor=50, sent=7)
+    assert standing_of(known, "a/b", 50) == known
+    assert standing_of(known, "a/b", 49) == Progress("a/b")
+    assert standing_of(known, "a/c", 50) == Progress("a/c")
+    assert standing_of(None, "a/b", 50) == Progress("a/b")
