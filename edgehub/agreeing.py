@@ -32,6 +32,7 @@ _ORDER: Final = (
     *(DocumentKind.CONFIG_MAP, DocumentKind.SECRET, DocumentKind.POD),
     *(DocumentKind.SERVICE, DocumentKind.ENDPOINTS, DocumentKind.ENDPOINT_SLICE),
     *MESH,
+    DocumentKind.PUSH,
 )
 Problems = Callable[[RegistryView], list[Problem]]
 

@@ -60,8 +60,10 @@ class OutboundReader:
                     found.append(Row(series, tail_reading(row)))
                 else:
                     damaged += 1
-        named = tuple(self._named(db, row) for row in found)
-        return Page(named, found[-1].reading.tick if chunk is not None and found else upto, damaged)
+        named = [self._named(db, row) for row in found]
+        known = tuple(one for one in named if one is not None)
+        last = found[-1].reading.tick if chunk is not None and found else upto
+        return Page(known, last, damaged + len(named) - len(known))
 
     def _unpacked(self, db: sqlite3.Connection, number: int) -> list[Row] | None:
         if self._chunk[0] != number:
@@ -72,11 +74,14 @@ class OutboundReader:
                 return None
         return self._chunk[1]
 
-    def _named(self, db: sqlite3.Connection, row: Row) -> QueuedReading:
+    def _named(self, db: sqlite3.Connection, row: Row) -> QueuedReading | None:
         names = self._series.get(row.series)
         if names is None:
             query = "SELECT namespace, device, property, unit, route FROM outbound_series WHERE id = ?"
-            names = self._series[row.series] = db.execute(query, (row.series,)).fetchone()
+            names = db.execute(query, (row.series,)).fetchone()
+            if names is None:  # the disk has damaged it: nobody knows whose reading this is
+                return None
+            self._series[row.series] = names
         one = row.reading
         namespace, device, name, unit, route = names
         place = (one.tick, namespace, device, name, unit, route)

@@ -193,6 +193,14 @@ def test_a_damaged_reading_is_passed_over_and_counted(queue):
     assert (len(page.readings), page.damaged, page.upto) == (PACKED - 1, 1, tick(2 * PACKED - 1))
 
 
+def test_a_reading_whose_series_is_lost_is_passed_over_and_counted(queue):
+    queue.put(6)
+    queue.outbound._db.execute("DELETE FROM outbound_series WHERE property = 'p1'")
+    page = queue.reader.next(queue.number, 0, 500)
+    assert ([one.property for one in page.readings], page.damaged) == (["p0", "p2", "p0", "p2"], 2)
+    assert page.upto == tick(5)
+
+
 @given(st.lists(st.tuples(st.integers(1, 9), st.floats(allow_nan=False) | st.text()), max_size=40))
 def test_rows_are_unpacked_as_they_were_packed(rows):
     from twin.history import Reading

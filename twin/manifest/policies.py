@@ -156,7 +156,7 @@ class ServiceSelector(Part):
 class TwinSelector(Part):
     """Twins by name, by labels, or all of the namespace; with namespace "*" those of every namespace."""
 
-    kind: Literal["device", "pod", "gateway", "mapper", "route"] | None = Field(None, examples=["device"])
+    kind: Literal["device", "pod", "gateway", "mapper", "route", "push"] | None = Field(None, examples=["device"])
     namespace: Literal["*"] | None = Field(None, examples=['"*"'])
     name: Name | None = None
     match_labels: dict[str, str] = Field({}, examples=["{hall: north}"])
