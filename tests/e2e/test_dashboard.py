@@ -15,7 +15,7 @@ from tests.e2e.browser import Visitor, chromium, needs_chromium
 pytestmark = [needs_chromium, pytest.mark.timeout(180), pytest.mark.xdist_group("dashboard")]
 
 START_S = 90.0
-VIEWS = ("overview", "devices", "mappers", "pods", "mesh", "twin/device/plant/tank?p=valve")
+VIEWS = ("overview", "devices", "mappers", "pods", "mesh", "alarms", "twin/device/plant/tank?p=valve")
 
 
 class Demo:
@@ -173,6 +173,37 @@ def test_a_pod_shows_what_it_says_and_goes_on_to(visitor, demo, tmp_path):
     visitor.see("() => ![...document.querySelectorAll('tbody th')].some((one) => one.textContent.includes('talker'))")
 
 
+RULE = """
+apiVersion: edgetwin.dev/v1
+kind: AlarmRule
+metadata: {name: filled, namespace: plant}
+spec: {twin: {name: tank}, property: level, operator: ">", threshold: -1, summary: there is something in the tank}
+"""
+
+
+@pytest.fixture(scope="module")
+def watched(demo, tmp_path_factory):
+    """The demo with an alarm that fires as long as it runs."""
+    path = tmp_path_factory.mktemp("rule") / "rule.yaml"
+    path.write_text(RULE)
+    assert demo.run("apply", "-f", str(path)).returncode == 0
+    return demo
+
+
+def test_an_alarm_is_shown_and_acknowledged(visitor, watched):
+    visitor.go("alarms")
+    row = "tr:has-text('filled.tank')"
+    visitor.page.wait_for_selector(f"{row} .badge:has-text('firing')")
+    assert "there is something in the tank" in visitor.text(row)
+    visitor.shot("alarms", full=True)
+    visitor.page.fill(f"{row} input", "it is meant to be full")
+    visitor.page.click(f"{row} button")
+    visitor.page.wait_for_selector(f"{row} .badge:has-text('acknowledged')")
+    visitor.page.wait_for_selector(f"{row}:has-text('web: it is meant to be full')")
+    listed = json.loads(watched.run("alarms", "list", "--state", "acknowledged", "--json").stdout)["alarms"]
+    assert [one["note"] for one in listed] == ["it is meant to be full"]
+
+
 def test_mappers_and_the_mesh_are_shown(visitor):
     visitor.go("mappers")
     visitor.page.wait_for_selector("th:has-text('plant/press')")
@@ -204,7 +235,7 @@ def test_a_cut_line_is_told_with_its_time_and_what_is_unsent_and_so_is_its_retur
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_keeps_people_from_using_it(browser, demo, login, scheme):
+def test_nothing_keeps_people_from_using_it(browser, demo, login, watched, scheme):
     axe_module = pytest.importorskip("axe_playwright_python.sync_playwright")
     visitor = Visitor(browser, demo.base, storage_state=login, color_scheme=scheme, bypass_csp=True)
     found = []
@@ -225,7 +256,7 @@ def test_nothing_keeps_people_from_using_it(browser, demo, login, scheme):
     assert found == []
 
 
-def test_it_fits_a_phone(browser, demo, login):
+def test_it_fits_a_phone(browser, demo, login, watched):
     phone = Visitor(
         browser,
         demo.base,

@@ -32,7 +32,7 @@ from twin.errors import (
     StoreError,
     UnknownTwin,
 )
-from twin.model import TwinKey
+from twin.model import Kind, TwinKey
 from twin.page import static
 from twin.page.board import Boards
 from twin.page.guard import MAX_BODY_BYTES, Guard, refusal
@@ -203,7 +203,8 @@ class Page:
             held = self._sessions.holder(token)
             return held is not None and held == holder and await self._gatekeeper.visitor(held) is not None
 
-        board = None if quiet else self._boards.of(visitor.name, gateway, partial(self._site.client, visitor))
+        kind = wish.kind if wish.kind == Kind.ALARM and not gateway else ""  # of a whole fleet, alarms alone are few
+        board = None if quiet else self._boards.of(visitor.name, gateway, partial(self._site.client, visitor), kind)
         shared = self._parts.setdefault(
             visitor.name,
             {

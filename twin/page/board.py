@@ -25,11 +25,12 @@ OnChange = Callable[[Iterable[str]], None]
 
 
 class Board:
-    """The twins of a gateway, or of all that there are."""
+    """The twins of a gateway, or of all that there are; of one kind, or of all."""
 
-    def __init__(self, client: Callable[[], Awaitable[TwinClient]], gateway: str) -> None:
+    def __init__(self, client: Callable[[], Awaitable[TwinClient]], gateway: str, kind: str = "") -> None:
         self._client = client
         self._gateway = gateway
+        self._kind = kind
         self._watchers: set[OnChange] = set()
         self.twins: dict[str, TwinBody] = {}
         self.ready = False
@@ -58,7 +59,7 @@ class Board:
         while True:
             try:
                 client = await self._client()
-                async with client.watch(gateway=self._gateway, every_ms=EVERY_MS) as events:
+                async with client.watch(gateway=self._gateway, kind=self._kind, every_ms=EVERY_MS) as events:
                     found: set[str] = set()
                     async for event in events:
                         if event.restarted:
@@ -94,14 +95,14 @@ class Boards:
     """The boards that are open: one for each place, and for each account that sees it."""
 
     def __init__(self) -> None:
-        self._boards: dict[tuple[str, str], Board] = {}
-        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._boards: dict[tuple[str, ...], Board] = {}
+        self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
 
-    def of(self, account: str, gateway: str, client: Callable[[], Awaitable[TwinClient]]) -> Board:
-        """The board of a place; it is followed from now on."""
-        key = (account, gateway)
+    def of(self, account: str, gateway: str, client: Callable[[], Awaitable[TwinClient]], kind: str = "") -> Board:
+        """The board of a place, of twins of one kind or of all; it is followed from now on."""
+        key = (account, gateway, kind)
         if key not in self._boards:
-            board = self._boards[key] = Board(client, gateway)
+            board = self._boards[key] = Board(client, gateway, kind)
             self._tasks[key] = asyncio.create_task(self._keep(key, board), name=f"board of {account} {gateway}")
         return self._boards[key]
 
@@ -112,7 +113,7 @@ class Boards:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _keep(self, key: tuple[str, str], board: Board) -> None:
+    async def _keep(self, key: tuple[str, ...], board: Board) -> None:
         following = asyncio.create_task(board.follow(), name="twins of a board")
         try:
             unseen_s = 0.0

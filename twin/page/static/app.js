@@ -8,6 +8,7 @@ import { devices } from "./devices.js";
 import { twin } from "./twin.js";
 import { mappers, pods } from "./machinery.js";
 import { mesh } from "./mesh.js";
+import { alarms } from "./alarms.js";
 
 const root = document.getElementById("app");
 let me = null;
@@ -15,19 +16,21 @@ let shell = null;
 let view = null;
 let stream = null;
 
-const VIEWS = { overview, devices, twin, mappers, pods, mesh, fleet };
+const VIEWS = { overview, devices, twin, mappers, pods, mesh, alarms, fleet };
 const PLACES = [
   ["overview", "Overview"],
   ["devices", "Devices"],
   ["mappers", "Mappers"],
   ["pods", "Pods"],
   ["mesh", "Mesh"],
+  ["alarms", "Alarms"],
 ];
 const FLEET_PLACES = [
   ["fleet", "Fleet"],
   ["devices", "Devices"],
   ["pods", "Pods"],
   ["mesh", "Mesh"],
+  ["alarms", "Alarms"],
 ];
 
 // -- where we are: #/devices?text=tank ---------------------------------------------------------------------------
@@ -115,7 +118,7 @@ export function sentence(text) {
 
 function frame() {
   const sync = h("a", { class: "pill", href: "#/overview" });
-  const alarms = h("a", { class: "pill", href: "#/overview", hidden: true });
+  const alarms = h("a", { class: "pill", href: "#/alarms", hidden: true });
   const lost = h("p", { class: "lost", role: "status", hidden: true }, "The page has lost its connection. What it shows may be old; it goes on by itself.");
   const main = h("main", { id: "main", tabindex: "-1" });
   const look = h("button", { class: "quiet", title: THEMES[theme()], "aria-label": THEMES[theme()] }, "◐");
@@ -172,7 +175,8 @@ function aboutPlace(status) {
   const [tone, words] = syncWords(status.sync);
   say(shell.sync, words);
   attr(shell.sync, "data-tone", tone);
-  const count = (status.alarms || []).length;
+  const count = (status.alarms || []).length + (status.firing || []).length;
+  attr(shell.alarms, "href", (status.firing || []).length ? "#/alarms" : "#/overview");
   shell.alarms.hidden = !count;
   attr(shell.alarms, "data-tone", "bad");
   say(shell.alarms, plural(count, "alarm"));
@@ -193,7 +197,7 @@ function show() {
   const gateway = where.params.get("gateway") || "";
   say(shell.chosen, gateway && `/ ${gateway}`);
   for (const [name, one] of shell.links) {
-    one.hidden = me.fleet && name !== "fleet" && !gateway; // twins are those of a gateway that was chosen
+    one.hidden = me.fleet && !["fleet", "alarms"].includes(name) && !gateway; // twins are those of a gateway that was chosen
     attr(one, "aria-current", name === where.name || (name === "devices" && where.name === "twin") ? "page" : null);
     attr(one, "href", link(name));
   }

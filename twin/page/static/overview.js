@@ -69,8 +69,9 @@ export function overview({ main, me }) {
       const since = before && (now() - before.at) / 1000;
       flow.show(since > 0.5 ? rate((said.updates - before.updates) / since) : "–", plural(said.updates, "value") + " since the start");
       before = { at: now(), updates: said.updates };
-      quiet.hidden = Boolean(said.alarms.length);
-      lines.show(said.alarms, (text) => text);
+      const wrong = [...said.alarms, ...(said.firing || [])];
+      quiet.hidden = Boolean(wrong.length);
+      lines.show(wrong, (text) => text);
       sync.replaceChildren(syncFacts(one));
       gateway.replaceChildren(
         facts([
