@@ -39,6 +39,7 @@ from edgehub.mapper_hosts import MapperHosts, client_id
 from edgehub.mesh.home import Mesh
 from edgehub.mesh.home import Place as MeshPlace
 from edgehub.mesh.home import Sources as MeshSources
+from edgehub.metering import Metering
 from edgehub.peer_access import peer_access
 from edgehub.pods.home import Place, Pods
 from edgehub.push.door import PushDoor, PushPlace
@@ -120,6 +121,10 @@ class Gateway:
         looking = Looking(parts.engine, parts.mesh)
         self._alarming = Alarming(parts.engine, looking, facts, clock, settings.gateway_name)
         self._alarming.publish = lambda topic, payload: parts.link.publish(topic, payload, qos=1, retain=True)
+        self._metering = Metering(
+            *(settings.metrics, folder.path, parts.engine, self._alarming, self.status),
+            session=lambda: self._cloud.session,
+        )
         self._machine = Machine.here()
         self._system = system()
         self._started_at = clock.now_us() // 1000
@@ -198,6 +203,7 @@ class Gateway:
             gateway = cls(settings, folder, clock, parts, supervisor=supervisor)
             await gateway._open(stack, rng)
             await stack.enter_async_context(gateway.web.running(supervisor))
+            await stack.enter_async_context(gateway._metering.running())
             yield gateway
 
     async def answers(self) -> bool:
@@ -235,6 +241,7 @@ class Gateway:
                 *self._parts.alarms.now(),
                 *self._parts.kube.alarms(),
                 *self.web.alarms(),
+                *self._metering.alarms(),
                 *self._parts.mesh.alarms(),
                 *self._parts.pushes.alarms(),
                 *self._cloud.alarms(self._parts.documents.refused()),

@@ -162,6 +162,43 @@ class WebSettings(Section):
         return self
 
 
+class MetricsSettings(Section):
+    """Metrics for Prometheus."""
+
+    listen: Annotated[
+        str, Field(description="host:port of /metrics; beyond loopback with TLS and the token; empty: none")
+    ] = ""
+    certfile: Annotated[str, Field(description="its certificate, PEM")] = ""
+    keyfile: Annotated[str, Field(description="the key of that certificate, PEM")] = ""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the listener."""
+        return split_address(self.listen)
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return split_address(self.listen)[0] in _LOOPBACK
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, listen: str) -> str:
+        return checked_address(listen, example="127.0.0.1:9464")
+
+    @model_validator(mode="after")
+    def _is_protected(self) -> Self:
+        if bool(self.certfile) is not bool(self.keyfile):
+            message = "metrics.certfile and metrics.keyfile go together"
+            raise ValueError(message)
+        if self.listen and not self.local and not self.certfile:
+            message = (
+                f"{self.listen!r} is not on loopback; name metrics.certfile and metrics.keyfile, or write 127.0.0.1"
+            )
+            raise ValueError(message)
+        return self
+
+
 def checked_device(device: str) -> None:
     """Raise ValueError if a setting does not name a device."""
     if device.count("/") > 1:

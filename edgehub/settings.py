@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from edgehub.accounts import DialectNames
-from edgehub.listeners import KubeApiSettings, LegacySettings, TlsSettings, WebSettings, checked_device
+from edgehub.listeners import KubeApiSettings, LegacySettings, MetricsSettings, TlsSettings, WebSettings, checked_device
 from edgehub.mesh_settings import MeshSettings
 from twin.dialects.aws_names import THING, THING_RULE, Things
 from twin.errors import InvalidName
@@ -331,6 +331,7 @@ class Settings(Section):
     kube_api: KubeApiSettings = KubeApiSettings()
     mesh: MeshSettings = MeshSettings()
     web: WebSettings = WebSettings()
+    metrics: MetricsSettings = MetricsSettings()
     updates: UpdateSettings = UpdateSettings()
     log: LogSettings = LogSettings()
 

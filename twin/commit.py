@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from typing import Final
 
 from twin.errors import StoreError
+from twin.metrics.model import Times
 from twin.store import Batch, Store
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class GroupCommit:
         self._wanted = False
         self._interval_s = interval_s
         self._timer: asyncio.TimerHandle | None = None
+        self.times = Times()
+        """How long commits took, those that failed too."""
 
     def start_soon(self, *, now: bool) -> None:
         """See to it that the open commit is written within the interval; at once without one, or if it is large."""
@@ -139,7 +142,9 @@ class GroupCommit:
                 failure: StoreError | None = None
                 if commit.batch:
                     self._before(commit)
+                    began_s = loop.time()
                     failure = await loop.run_in_executor(self._executor, self._write, commit.batch)
+                    self.times.add(loop.time() - began_s)
                     self._after(commit, failure)
                 commit.end(failure)
         finally:

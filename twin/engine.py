@@ -21,6 +21,7 @@ from twin.delta import delta
 from twin.document import DELETED, Leaf, Slot, SlotValue, TwinDocument, live
 from twin.errors import NotTheReporter, Refused, StoreError, UnknownTwin, VersionMismatch
 from twin.merge import known_tick
+from twin.metrics.model import Times
 from twin.model import Site, TwinKey, TwinSpec, Value
 from twin.reading import PropertyMark, TakenReport, kept_readings, pushed_readings, same_quality, unchanged
 from twin.replica import Replica
@@ -293,6 +294,11 @@ class TwinEngine:
         """Whether the twin in memory holds nothing that the open commit has still to write; for watchers."""
         twin = self._twins.get(key)
         return twin is None or twin.id not in self._commits.open.batch.versions
+
+    @property
+    def commit_times(self) -> Times:
+        """How long commits took since the start."""
+        return self._commits.times
 
     def tail(self) -> Commit | None:
         """The commit after which all that was changed so far is on disk; None if it is already."""

@@ -104,6 +104,8 @@ class Dialogue:
         self._compared = False
         self._began_ms = 0
         self.last_resync_ms = 0
+        self.resyncs = 0
+        """How often both sides came to be equal since the start."""
         self.last_resync_s = 0.0
 
     async def ready(self) -> bool:
@@ -275,6 +277,7 @@ class Dialogue:
             elif self._compared and self.documents.agreed:
                 self.last_resync_ms = self._clock.now_us() // 1000
                 self.last_resync_s = (self.last_resync_ms - self._began_ms) / 1000
+                self.resyncs += 1
                 self.stand.enter(SyncState.LIVE)
         elif self.stand.state is SyncState.LIVE and equal and now_s >= self._compare_at_s:
             self._compare_at_s = now_s + self._timing.digests_every_s * self._rng.uniform(0.9, 1.1)

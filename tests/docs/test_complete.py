@@ -147,7 +147,8 @@ def test_every_setting_of_a_cloud_is_on_the_page_with_its_default_and_no_other(p
 def test_no_setting_is_on_the_page_that_does_not_exist(pages):
     shown = set(
         re.findall(
-            r"^\| `((?:gateway|broker|dialects|store|history|cloud|pods|kube_api|mesh|web|updates|log)\.[\w.]+)`",
+            r"^\| `((?:gateway|broker|dialects|store|history|cloud|pods|kube_api|mesh|web|metrics|updates|log)"
+            r"\.[\w.]+)`",
             pages["docs/operations.md"].text,
             re.MULTILINE,
         )

@@ -338,6 +338,7 @@ class ConnectionStatus(Wire):
     devices_silent: int = 0
     requests: int = 0
     errors: int = 0
+    connects: int = 0
     latency_ms: float = 0.0
     last_error: str = ""
 
