@@ -146,7 +146,7 @@ class Cloud:
                 await broker.start(self._directory.accounts(), lists[GATEWAYS if broker.named else USERS])
             self._keep(stack, self._guard.keep(), "guard")
         for number in range(1, settings.workers + 1):
-            await self._add(self._worker(f"worker-{number}"))
+            await self._add(self._worker(f"worker-{number}", number))
         if settings.web.listen:
             await self._add(self._web())
         if settings.relay.listen:
@@ -198,8 +198,11 @@ class Cloud:
 
     # -- children ------------------------------------------------------------------------------------------------
 
-    def _worker(self, name: str) -> Child:
+    def _worker(self, name: str, number: int) -> Child:
+        listen = self._settings.metrics.listen
+        host, port = address(listen) if listen else ("", 0)
         setup = WorkerSetup(
+            metrics=(host, port + number - 1) if listen else None,
             **self._setup(name, WORKER),
             sync=self._settings.sync,
             audit=self._settings.audit,

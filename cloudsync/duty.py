@@ -60,6 +60,11 @@ class Duty:
             self.listening_since = now
         return self._holds
 
+    @property
+    def holds(self) -> bool:
+        """Whether it was this worker's when it was looked at last."""
+        return self._holds
+
     async def release(self) -> None:
         """Let another worker have it, which asks for it every few seconds. Raises StoreError."""
         if self._holds:

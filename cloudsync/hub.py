@@ -40,6 +40,7 @@ from twin.exchange import (
     SyncMessage,
     Twins,
 )
+from twin.metrics.model import Times
 from twin.tick import clock_alarm
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Hub:
         self._boxes: dict[str, Mailbox] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}  # in their order, so that a simulation repeats
         self._turns = asyncio.Semaphore(MAX_TURNS)
+        self.turn_times, self.commit_times = Times(), Times()
         self._alive: dict[str, str] = {}
         self._asked: dict[str, float] = {}
         self._fenced: dict[str, float] = {}
@@ -256,12 +258,17 @@ class Hub:
     @contextlib.asynccontextmanager
     async def _turn(self, gateway: str) -> AsyncIterator[Turn]:
         async with self._turns:
+            began_s = self._clock.monotonic_s()
             async with self._store.transaction(gateway) as tx:
                 turn = Turn(tx, now_us=self._clock.now_us())
                 if outlived(turn.state):
                     self._ask(gateway, turn.state.session)
                     end(turn.state)
                 yield turn
+                ready_s = self._clock.monotonic_s()
+            ended_s = self._clock.monotonic_s()
+            self.turn_times.add(ended_s - began_s)
+            self.commit_times.add(ended_s - ready_s)
             for message in turn.out:
                 self._send(gateway, message)
             if turn.changed:

@@ -68,13 +68,14 @@ async def serving(
     clock: Clock,
     nonce: Callable[[], str],
     rng: random.Random,
+    line: Line | None = None,
 ) -> AsyncIterator[Hub]:
     """Open the store, as soon as it lets itself be opened, and serve all gateways while the block runs.
 
     Raises StoreTooNew and StoreCorrupt, for which waiting is no remedy.
     """
     await opened(store, options.run, rng)
-    line = _Line(link)
+    line = line or Line(link)
     hub = Hub(
         store,
         send=line.send,
@@ -114,20 +115,25 @@ async def serving(
 
 def sender(link: Link) -> Callable[[str, SyncMessage], None]:
     """The way down to gateways, for a hub that takes nothing from them."""
-    return _Line(link).send
+    return Line(link).send
 
 
-class _Line:
+class Line:
     """The link as the hub's line: bytes to messages and back; what cannot be sent is lost, as on any line."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._told: set[str] = set()
+        self.messages: dict[tuple[str, str], int] = {}
+        """How many went ``up`` or ``down``, by type."""
+        self.dropped = 0
 
     def send(self, gateway: str, message: SyncMessage) -> None:
         try:
             self._link.publish(topics.sync_down(gateway), encode(message), qos=1)
+            self._count("down", message)
         except LinkError as error:
+            self.dropped += 1
             log.debug("a %s for gateway %s is lost: %s", type(message).__name__, gateway, error)
 
     def take(self, hub: Hub, message: Message) -> None:
@@ -137,6 +143,7 @@ class _Line:
         except (InvalidMessage, InvalidName) as error:
             self._tell(message.topic, error)
         else:
+            self._count("up", found)
             hub.receive(gateway, found)
 
     def take_state(self, hub: Hub, message: Message) -> None:
@@ -148,8 +155,13 @@ class _Line:
         else:
             hub.receive(gateway, Seen(state.online))
 
+    def _count(self, direction: str, message: SyncMessage) -> None:
+        key = direction, type(message).__name__
+        self.messages[key] = self.messages.get(key, 0) + 1
+
     def _tell(self, topic: str, error: Exception) -> None:
         """Warn of the first of each topic, so that nobody can fill the log."""
+        self.dropped += 1
         first = topic not in self._told and len(self._told) < _TOLD
         self._told.add(topic) if first else None
         log.log(logging.WARNING if first else logging.DEBUG, "dropped: %s", error)

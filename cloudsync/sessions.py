@@ -96,3 +96,8 @@ def heard(state: GatewayState, now_ms: int) -> None:
 def is_online(state: GatewayState | Presence, now_ms: int) -> bool:
     """Whether the gateway is there: its will has not come, and it was heard of lately."""
     return state.online and abs(now_ms - state.heard_at) < 2 * LEASE_MS
+
+
+def is_unacked(state: GatewayState) -> bool:
+    """Whether something was sent that the gateway does not have on disk yet, as far as is known."""
+    return bool(state.sent) or (bool(state.session) and state.position > state.acked)

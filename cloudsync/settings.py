@@ -174,6 +174,23 @@ class RelaySettings(Section):
         return listen
 
 
+class MetricsSettings(Section):
+    """Metrics for Prometheus, of each worker on a port of its own."""
+
+    listen: Annotated[
+        str,
+        Field(description="host:port of worker-1's /metrics, on loopback; others on the ports after it; empty: none"),
+    ] = ""
+
+    @field_validator("listen")
+    @classmethod
+    def _is_loopback(cls, listen: str) -> str:
+        if listen and address(listen)[0] not in ("127.0.0.1", "::1", "localhost"):
+            message = f"{listen!r} is not on loopback; write 127.0.0.1:9465"
+            raise ValueError(message)
+        return listen
+
+
 class KubeSettings(Section):
     """Kubernetes as the source of truth: gateways are nodes of a cluster."""
 
@@ -244,6 +261,7 @@ class CloudSettings(Section):
     identity: IdentitySettings = IdentitySettings()
     relay: RelaySettings = RelaySettings()
     kube: KubeSettings = KubeSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -79,6 +79,8 @@ class WorkerSetup(ChildSetup):
 
     sync: SyncSettings = SyncSettings()
     audit: AuditSettings = AuditSettings()
+    metrics: tuple[str, int] | None = None
+    """Where it serves its metrics; None: nowhere."""
     secrets_key: str
     """Path of the key that Secrets are kept with."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -17,9 +18,10 @@ from cloudsync.api.server import Api
 from cloudsync.collector import relax
 from cloudsync.duty import on_duty
 from cloudsync.identity.directory import Directory
+from cloudsync.metrics import WorkerMetrics
 from cloudsync.rollout.keeper import Keeper
 from cloudsync.scheduler.keeper import scheduler
-from cloudsync.serving import WorkerOptions, serving
+from cloudsync.serving import Line, WorkerOptions, serving
 from cloudsync.setup import WorkerSetup, read_setup
 from cloudsync.store.opening import open_store
 from twin.clock import SystemClock
@@ -60,11 +62,14 @@ async def _serve(setup: WorkerSetup) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with (
-        setup.links(rng) as link,
-        Directory.at(setup.store_url) as directory,
-        serving(link, store, options, known=directory.known, clock=clock, nonce=_nonce, rng=rng) as hub,
-        Api(
+    async with contextlib.AsyncExitStack() as stack:
+        link = await stack.enter_async_context(setup.links(rng))
+        directory = await stack.enter_async_context(Directory.at(setup.store_url))
+        line, known = Line(link), directory.known
+        hub = await stack.enter_async_context(
+            serving(link, store, options, known=known, clock=clock, nonce=_nonce, rng=rng, line=line)
+        )
+        api = Api(
             store,
             hub,
             link,
@@ -72,13 +77,19 @@ async def _serve(setup: WorkerSetup) -> None:
             directory.role,
             new_id=_nonce,
             version=version("edgetwin"),
-            known=directory.known,
+            known=known,
             worker=options.name,
             sealer=sealer,
-        ),
-        on_duty(scheduler(hub, store, sealer, options.name, known=directory.known, clock=clock)),
-        on_duty(Keeper(hub, store, options.name, known=directory.known, clock=clock)),
-    ):
+        )
+        await stack.enter_async_context(api)
+        schedules = scheduler(hub, store, sealer, options.name, known=known, clock=clock)
+        keeps = Keeper(hub, store, options.name, known=known, clock=clock)
+        await stack.enter_async_context(on_duty(schedules))
+        await stack.enter_async_context(on_duty(keeps))
+        if setup.metrics is not None:
+            duties = (schedules.duty, keeps.duty)
+            metrics = WorkerMetrics(setup.name, store, hub, line, api.verbs, duties, clock)
+            await stack.enter_async_context(metrics.served(*setup.metrics))
         relax()
         await ended.wait()
 

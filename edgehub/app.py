@@ -123,6 +123,7 @@ class Gateway:
         self._alarming.publish = lambda topic, payload: parts.link.publish(topic, payload, qos=1, retain=True)
         self._metering = Metering(
             *(settings.metrics, folder.path, parts.engine, self._alarming, self.status),
+            verbs=lambda: self._api.verbs,
             session=lambda: self._cloud.session,
         )
         self._machine = Machine.here()

@@ -16,6 +16,7 @@ from edgehub.alarming.keeper import Alarming
 from edgehub.listeners import MetricsSettings
 from edgehub.metrics import Counts, PodFacts, metrics_text
 from edgehub.sync.session import CloudSession
+from twin.api import VerbTimes
 from twin.document import DELETED
 from twin.engine import TwinEngine
 from twin.metrics.server import MetricsServer
@@ -40,6 +41,7 @@ class Metering:
         engine: TwinEngine,
         alarming: Alarming,
         status: Callable[[], StatusReply],
+        verbs: Callable[[], VerbTimes],
         session: Callable[[], CloudSession | None],
     ) -> None:
         self._settings = settings
@@ -47,6 +49,7 @@ class Metering:
         self._engine = engine
         self._alarming = alarming
         self._status = status
+        self._verbs = verbs
         self._session = session
         self._alarm = ""
 
@@ -112,6 +115,7 @@ class Metering:
             alarms=tuple((one.words.state, one.words.severity) for one in self._alarming.all() if one.kept),
             files=files,
             disk=disk,
+            verbs=self._verbs(),
         )
 
     def _pod(self, key: TwinKey) -> PodFacts:

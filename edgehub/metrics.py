@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from twin.alarm import AlarmState, Severity
+from twin.api import VERB_METRICS, VerbTimes, put_verbs
 from twin.metrics.machine import PROCESS, put_process
 from twin.metrics.model import Metric, MetricType, Samples, Times, catalog
 from twin.metrics.text import exposition
@@ -67,6 +68,7 @@ METRICS: Final = catalog(
     *(CONNECTED, STATE, SINCE, UNSENT, LAG, RESYNCS, MESSAGES, BYTES, DROPPED),
     *(MAPPER_UP, MAPPER_REQUESTS, MAPPER_ERRORS, MAPPER_CONNECTS, MAPPER_SILENT, MAPPER_LATENCY),
     *(POD_PHASE, POD_READY, POD_RESTARTS, CHILD_UP, CHILD_RESTARTS, ALARMS, TROUBLES, STARTED),
+    *VERB_METRICS,
     *PROCESS,
 )
 """All that there are; docs/metrics.md lists them."""
@@ -102,6 +104,7 @@ class Counts:
     files: dict[str, int] = field(default_factory=dict)
     disk: tuple[int, int] | None = None
     """Free and whole."""
+    verbs: VerbTimes = field(default_factory=VerbTimes)
 
 
 def metrics_text(status: StatusReply, counts: Counts) -> bytes:
@@ -112,6 +115,7 @@ def metrics_text(status: StatusReply, counts: Counts) -> bytes:
     _put_sync(samples, status, counts)
     _put_mappers(samples, status)
     _put_pods(samples, counts.pods)
+    put_verbs(samples, counts.verbs)
     for child in status.children:
         samples.put(CHILD_UP, child.running, child.name)
         samples.put(CHILD_RESTARTS, child.restarts, child.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -20,6 +21,7 @@ from twin.errors import (
     NotAllowed,
 )
 from twin.link import Link, Message
+from twin.metrics.model import Metric, MetricType, Samples, Times
 from twin.model import TwinKey
 from twin.view import explanation, twin_body
 from twin.watches import Filter, Watches
@@ -81,6 +83,36 @@ def _named_by_reply(message: Message) -> Caller:
 LOCAL_DOOR: Final = Door((topics.ALL_REQUESTS,), _named_by_reply)
 
 
+class VerbTimes:
+    """How long requests took by verb, and which were refused with which code."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, Times] = {}
+        self.refused: dict[tuple[str, str], int] = {}
+
+    def add(self, verb: str, time_s: float, code: str = "") -> None:
+        """Count one; the ``code`` of its error, if it was one."""
+        self.times.setdefault(verb, Times()).add(time_s)
+        if code:
+            self.refused[verb, code] = self.refused.get((verb, code), 0) + 1
+
+
+API_TIMES: Final = Metric("edgetwin_api_seconds", MetricType.HISTOGRAM, "How long requests of a verb took", ("verb",))
+API_REFUSED: Final = Metric(
+    "edgetwin_api_refused_total", MetricType.COUNTER, "Requests that were answered with an error", ("verb", "code")
+)
+VERB_METRICS: Final = (API_TIMES, API_REFUSED)
+UNKNOWN_VERB: Final = "unknown"
+
+
+def put_verbs(samples: Samples, verbs: VerbTimes) -> None:
+    """What is known of the verbs that a server serves."""
+    for verb, times in verbs.times.items():
+        samples.put_times(API_TIMES, times, verb)
+    for (verb, code), count in verbs.refused.items():
+        samples.put(API_REFUSED, count, verb, code)
+
+
 class ApiServer:
     """Serves verbs over a link."""
 
@@ -90,6 +122,7 @@ class ApiServer:
         self._door = door
         self._under_way: set[asyncio.Task[None]] = set()
         self._stops: list[Callable[[], None]] = []
+        self.verbs = VerbTimes()
 
     async def open(self) -> None:
         """Start to take requests."""
@@ -126,7 +159,7 @@ class ApiServer:
         task.add_done_callback(self._under_way.discard)
 
     async def _serve(self, message: Message, caller: Caller) -> None:
-        verb = topics.parse_request(message.topic)
+        verb, began_s, code = topics.parse_request(message.topic), time.monotonic(), ""
         try:
             served = self._verbs.get(Verb(verb)) if verb in set(Verb) else None
             if served is None:
@@ -135,14 +168,17 @@ class ApiServer:
             request = decode(served.request, message.payload, what=f"request {verb}")
             answer = await served.answer(request, caller)
         except EdgetwinError as error:
+            code = error.code
             send_reply(self._link, caller, error)
         except Exception:  # a supervisor boundary: one bad request must not end the hub
             log.exception("request %s failed", verb)
             internal = EdgetwinError(f"request {verb} failed inside the hub", remedy="The hub's log has the reason.")
+            code = internal.code
             send_reply(self._link, caller, internal)
         else:
             if answer is not None:
                 send_reply(self._link, caller, answer)
+        self.verbs.add(verb if verb in self._verbs else UNKNOWN_VERB, time.monotonic() - began_s, code)
 
 
 def send_reply(link: Link, caller: Caller, answer: BaseModel | EdgetwinError, *, strict: bool = False) -> None:

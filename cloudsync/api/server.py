@@ -20,7 +20,7 @@ from cloudsync.applying import Applying
 from cloudsync.hub import Hub
 from cloudsync.identity.roles import Role
 from cloudsync.store import AuditEntry, CloudStore
-from twin.api import ApiServer, Caller, Served
+from twin.api import ApiServer, Caller, Served, VerbTimes
 from twin.clock import Clock
 from twin.errors import StoreError
 from twin.link import Link
@@ -76,6 +76,11 @@ class Api:
             },
             door=cloud_door(role_of, self._on_denied),
         )
+
+    @property
+    def verbs(self) -> VerbTimes:
+        """How long requests took."""
+        return self._server.verbs
 
     async def __aenter__(self) -> Self:
         """Begin to answer."""

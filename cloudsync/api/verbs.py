@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cloudsync.commands import put_command
 from cloudsync.hub import Hub
-from cloudsync.sessions import is_online
+from cloudsync.sessions import is_online, is_unacked
 from cloudsync.store import AuditEntry, CloudStore, GatewayState
 from cloudsync.writing import check, set_desired
 from twin.api import Caller, Served
@@ -201,6 +201,6 @@ def _gateway_body(state: GatewayState, now_ms: int) -> GatewayBody:
         heard_at=max(0, state.heard_at),
         session=state.session,
         mending=state.forked,
-        unacked=bool(state.sent) or (bool(state.session) and state.position > state.acked),
+        unacked=is_unacked(state),
         commands=state.waiting,
     )
