@@ -13,6 +13,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from tests.typist import typed
+
 START_S = 30.0
 EDGETWIN = (sys.executable, "-c", "from edgehub.cli import main; main()")
 CANARY = "c4n4ry-of-the-store-password"
@@ -50,9 +52,7 @@ class CloudProcess:
 
     def run(self, *words, check=True, **more):
         """A command beside it."""
-        done = subprocess.run(
-            [*EDGETWIN, *words], env={**self.environment, **more}, capture_output=True, text=True, timeout=60
-        )
+        done = typed(words, {**self.environment, **more}, 60)
         assert not check or done.returncode == 0, done.stderr
         return done
 

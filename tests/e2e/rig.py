@@ -15,6 +15,7 @@ from typing import TypeVar
 from pyModbusTCP.server import DataBank, ModbusServer
 
 from edgehub.state import CliAccess, StateFolder
+from tests.typist import typed
 from twin.client import TwinClient
 from twin.errors import EdgetwinError
 from twin.link.mqtt import MqttLink
@@ -97,17 +98,9 @@ class Hub:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def run(self, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
         """Run one command to its end, as a shell would."""
-        done = subprocess.run(
-            [sys.executable, "-c", "from edgehub.cli import main; main()", *arguments],
-            env=self.environment,
-            input=stdin,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+        return typed(arguments, self.environment, 60, stdin=stdin)
 
     @asynccontextmanager
     async def client(self, timeout_s: float = 10.0) -> AsyncIterator[TwinClient]:

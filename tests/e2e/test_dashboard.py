@@ -11,6 +11,7 @@ import pytest
 
 from tests.cloudsync.process import EDGETWIN
 from tests.e2e.browser import Visitor, chromium, needs_chromium
+from tests.typist import typed
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180), pytest.mark.xdist_group("dashboard")]
 
@@ -51,7 +52,7 @@ class Demo:
         return found
 
     def run(self, *words):
-        return subprocess.run([*EDGETWIN, *words], env=self.environment, capture_output=True, text=True, timeout=60)
+        return typed(words, self.environment, 60)
 
 
 @pytest.fixture(scope="module")

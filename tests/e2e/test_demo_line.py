@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.cloudsync.process import EDGETWIN
+from tests.typist import typed
 
 
 @pytest.mark.timeout(120)
@@ -17,7 +18,7 @@ def test_the_unsent_leaves_rise_while_the_line_is_cut_and_fall_to_0(tmp_path):
     environment["PATH"] += ":/usr/sbin"
 
     def command(*words):
-        return subprocess.run([*EDGETWIN, *words], env=environment, capture_output=True, text=True, timeout=60)
+        return typed(words, environment, 60)
 
     refused = command("demo", "cut")
     assert refused.returncode != 0
