@@ -24,7 +24,7 @@ from edgehub.push.types import push_type
 from twin.clock import Clock
 from twin.errors import EdgetwinError, StoreError
 from twin.link.backoff import Backoff
-from twin.sqlite_outbound_reader import OutboundReader
+from twin.sqlite_outbound_reader import OutboundReader, Page
 from twin.sqlite_progress import Progress, ProgressFile, SetAside
 
 log = logging.getLogger(__name__)
@@ -84,21 +84,21 @@ class Sender:
 
     async def _while_open(self) -> _Broken:
         """Deliver until something fails; what failed. Nothing is opened before there is something to send."""
-        batch = await self._batch()
+        page = await self._batch()
         async with contextlib.AsyncExitStack() as stack:
             try:
                 target = await self._opened(stack)
             except _Broken as broken:
                 return broken
             while True:
-                outcome = await self._sent(target, batch)
-                await self._take(outcome, batch)
+                outcome = await self._sent(target, page.readings)
+                await self._take(outcome, page)
                 if isinstance(outcome, Later):
                     return _Tried(outcome)
                 self._backoff.reset()
-                batch = await self._batch()
+                page = await self._batch()
 
-    async def _batch(self) -> Sequence[Reading]:
+    async def _batch(self) -> Page:
         """The next readings, once there are some."""
         while True:
             page = None
@@ -106,12 +106,11 @@ class Sender:
                 page = await asyncio.to_thread(self._reader.next, self._setup.queue, self.progress.cursor, self._limit)
             except StoreError as error:
                 log.debug("%s: %s", self._setup.name, error)
-            if page is not None and page.damaged:
-                self.progress = replace(self.progress, lost=self.progress.lost + page.damaged)
             if page is not None and page.readings:
-                return page.readings
+                return page
             if page is not None and page.upto > self.progress.cursor:
-                self.progress = replace(self.progress, cursor=page.upto)
+                lost = self.progress.lost + page.damaged
+                self.progress = replace(self.progress, cursor=page.upto, lost=lost)
                 await self._noted()
                 continue
             if self.progress.state == "sending":
@@ -148,8 +147,9 @@ class Sender:
             return Later(f"the target answered {outcome!r}, which is no outcome")
         return outcome
 
-    async def _take(self, outcome: Outcome, batch: Sequence[Reading]) -> None:
+    async def _take(self, outcome: Outcome, page: Page) -> None:
         """Move on as far as the outcome allows, and note it."""
+        batch = page.readings
         step = next_step(outcome, len(batch), self._limit, self._setup.max_readings)
         self._limit = step.limit
         if not step.taken and not step.aside:
@@ -161,10 +161,12 @@ class Sender:
             at_ms = self._clock.now_us() // 1000
             aside = SetAside(one.tick, reading_json(one, self._gateway).decode(), outcome.why[:WHY_CHARS], at_ms)
             log.warning("%s refuses a reading for good, it is set aside: %s", self._setup.name, outcome.why[:WHY_CHARS])
-        last = batch[step.taken - 1 + step.aside]
+        done = step.taken + step.aside
+        whole = done == len(batch)  # what the disk has damaged is passed over with the last, and counted once
         self.progress = replace(
             self.progress,
-            cursor=last.tick,
+            cursor=page.upto if whole else batch[done - 1].tick,
+            lost=self.progress.lost + (page.damaged if whole else 0),
             sent=self.progress.sent + step.taken,
             aside=self.progress.aside + step.aside,
             last_ms=self._clock.now_us() // 1000 if step.taken else self.progress.last_ms,
