@@ -28,6 +28,17 @@ class OutboundReader:
         self._series: dict[int, tuple[str, str, str, str, str]] = {}
         self._chunk: tuple[int, list[Row]] = (0, [])
 
+    def last_tick(self) -> int:
+        """The last tick that was committed. Blocks. Raises StoreError."""
+        with reading_of(self._path):
+            db = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            try:
+                db.execute("PRAGMA busy_timeout=5000")
+                found = db.execute("SELECT value FROM meta WHERE key = 'tick'").fetchone()
+            finally:
+                db.close()
+        return found[0] if found is not None else 0
+
     def next(self, queue: int, cursor: int, limit: int) -> Page:
         """The readings behind the cursor, in order, at most so many. Blocks. Raises StoreError."""
         with reading_of(self._path):

@@ -159,7 +159,7 @@ class Pushes:
     async def _follow_child(self) -> None:
         """Have the child that is wanted. It is told everything at its start, so other documents mean another child."""
         wanted = self._wanted
-        if _same(wanted, self._running):
+        if wanted == self._running:
             return
         await self._end_child()
         if wanted is not None and self._supervisor is not None:
@@ -186,7 +186,6 @@ class Pushes:
         return PushesSetup(
             gateway=self._place.gateway,
             state=str(self._place.folder.path),
-            top=self._engine.last_tick,
             retry_cap_s=self._place.retry_cap_s,
             log_level=self._place.log_level,
             watchdog_s=HUNG_S,
@@ -220,13 +219,6 @@ def name_of(push: PlannedPush) -> str:
 def standing_of(known: Progress | None, name: str, top: int) -> Progress:
     """Where a push stands. A place beyond the last tick is of a store that was lost: nothing may be deleted by it."""
     return known if known is not None and known.name == name and known.cursor <= top else Progress(name)
-
-
-def _same(one: PushesSetup | None, other: PushesSetup | None) -> bool:
-    """Whether two mean the same child; the tick of the moment makes no difference."""
-    if one is None or other is None:
-        return one is other
-    return one.model_copy(update={"top": 0}) == other.model_copy(update={"top": 0})
 
 
 def _level_of(line: str) -> int:

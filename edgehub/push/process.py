@@ -73,9 +73,10 @@ async def _deliver(setup: PushesSetup, clock: Clock) -> None:
 def _senders(setup: PushesSetup, folder: StateFolder, file: ProgressFile, clock: Clock) -> dict[str, Sender]:
     file.keep_only({one.queue for one in setup.pushes})
     known, rng = file.load(), random.Random()
+    top = OutboundReader(folder.database).last_tick()
     senders: dict[str, Sender] = {}
     for one in setup.pushes:
-        progress = begun(known.get(one.queue), one.name, setup.top)
+        progress = begun(known.get(one.queue), one.name, top)
         if progress != known.get(one.queue):
             file.put(one.queue, progress)  # before the hub deletes by a place that is not this push's
         backoff = Backoff(RETRY_BASE_S, setup.retry_cap_s, rng)
@@ -85,7 +86,7 @@ def _senders(setup: PushesSetup, folder: StateFolder, file: ProgressFile, clock:
 
 
 def begun(known: Progress | None, name: str, top: int) -> Progress:
-    """Where a push goes on. Another's place, or one of a store that was lost, is not its own."""
+    """Where a push goes on. Another's place is not its own, nor is one beyond the last tick: its store was lost."""
     if known is None or known.name != name:
         return Progress(name)
     if known.cursor <= top:

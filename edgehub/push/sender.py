@@ -84,19 +84,19 @@ class Sender:
 
     async def _while_open(self) -> _Broken:
         """Deliver until something fails; what failed. Nothing is opened before there is something to send."""
-        page = await self._batch()
+        await self._batch()
         async with contextlib.AsyncExitStack() as stack:
             try:
                 target = await self._opened(stack)
             except _Broken as broken:
                 return broken
             while True:
+                page = await self._batch()  # as it is now: opening may have taken long
                 outcome = await self._sent(target, page.readings)
                 await self._take(outcome, page)
                 if isinstance(outcome, Later):
                     return _Tried(outcome)
                 self._backoff.reset()
-                page = await self._batch()
 
     async def _batch(self) -> Page:
         """The next readings, once there are some."""

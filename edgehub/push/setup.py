@@ -27,8 +27,6 @@ class PushesSetup(BaseModel):
 
     gateway: str
     state: str
-    top: int
-    """The last tick of the gateway: a place beyond it is of a store that there is no more."""
     retry_cap_s: float
     log_level: str
     watchdog_s: float

@@ -99,6 +99,12 @@ def test_readings_come_back_as_they_were_in_the_order_of_ticks_packed_or_not(que
     assert (one.quality, one.reason) == (Quality.GOOD, Reason.NONE)
 
 
+def test_the_last_tick_is_that_of_the_last_commit(queue):
+    assert queue.reader.last_tick() == 0
+    queue.put(5)
+    assert queue.reader.last_tick() == tick(5)
+
+
 def test_quality_reason_and_any_json_value_come_back(queue):
     odd = [{"a": [1, None]}, None, True, "x", 2**70, -1.5]
     for number, value in enumerate(odd):
@@ -156,6 +162,16 @@ def test_what_is_over_the_age_is_dropped_with_a_gap_that_says_when_and_how_many(
     assert waiting.readings + gap.readings == 2 * PACKED + 90
     assert waiting.readings == 50
     assert (gap.first, gap.last) == (tick(10) // 1000, tick(2 * PACKED + 49) // 1000)
+
+
+def test_a_queue_that_is_far_over_its_bytes_is_brought_below_them(queue):
+    queue.put(6 * PACKED)
+    queue.tend()
+    whole = queue.waiting().size_bytes
+    queue.tend(max_bytes=whole // 4)
+    waiting = queue.waiting()
+    assert whole // 8 < waiting.size_bytes <= whole // 4
+    assert waiting.readings + waiting.dropped == 6 * PACKED
 
 
 def test_on_a_disk_that_runs_full_the_queue_gives_way(queue):

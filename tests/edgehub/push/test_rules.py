@@ -48,6 +48,7 @@ def test_whatever_is_refused_all_else_arrives_in_order_within_few_tries(bad, siz
     taken, aside = [], []
     while cursor < size:
         tries += 1
+        assert tries <= size // most + 1 + (len(bad) + 1) * 14
         batch = list(range(cursor, min(cursor + limit, size)))
         outcome = Refused("x") if bad & set(batch) else DELIVERED
         step = next_step(outcome, len(batch), limit, most)
@@ -58,7 +59,6 @@ def test_whatever_is_refused_all_else_arrives_in_order_within_few_tries(bad, siz
         assert 1 <= limit <= most
     assert taken == [number for number in range(size) if number not in bad]
     assert aside == sorted(number for number in bad if number < size)
-    assert tries <= size // most + 1 + (len(aside) + 1) * 14
 
 
 def test_a_wait_is_what_was_drawn_or_what_the_target_asks_for_up_to_a_limit():
