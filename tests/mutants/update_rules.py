@@ -53,7 +53,9 @@ UPDATE_MUTANTS = (
     Mutant("update_from_too_old", MANIFEST, "is_older(here.version, manifest.minimum)", "False", READ),
     Mutant("update_files_unchecked", BUNDLE, "left or digest.hexdigest() != one.sha256", "left", READ),
     Mutant("update_more_behind_it", BUNDLE, "size != begins + manifest.files_bytes", "False", READ),
-    Mutant("update_anybody_signs", SIGNING, "if issuer is None:", "if False:", READ),
+    Mutant(
+        "update_anybody_signs", SIGNING, "authorities if _issued(certificate, one)), None)", "authorities), None)", READ
+    ),
     Mutant(
         "update_signature_of_something_else",
         SIGNING,
