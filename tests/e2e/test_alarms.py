@@ -29,6 +29,7 @@ kind: AlarmRule
 metadata: {name: flowing}
 spec: {twin: {matchLabels: {area: hall-1}}, property: flow, operator: ">=", threshold: 500, hysteresis: 100}
 """
+pytestmark = pytest.mark.timeout(300)  # a cloud and a gateway, which is killed, on a machine that may be busy
 SILENT, FLOWING = "alarm/default/device-silent.v1.gw-1", "alarm/default/flowing.v1.gw-1"
 
 

@@ -300,8 +300,15 @@ async def test_a_pending_alarm_goes_on_after_a_restart(sites):
 
 async def test_what_is_bad_ends_no_alarm_and_begins_none(sites):
     site = sites()
-    await site.hot()
-    site.report(marks={"t": DEAD})
+    site.report(t=90.0, marks={"t": DEAD})
+    await site.look()
+    await site.look(100)
+    assert "hot.boiler.gw-1" not in site.alarms()
+    site.report(t=90.0)
+    await site.look()
+    await site.look(10)
+    site.report(t=10.0, marks={"t": DEAD})
+    await site.look()
     await site.look(100)
     assert site.alarm()["state"] == "firing"
 
