@@ -13,11 +13,11 @@ import os
 import random
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edgehub import accounts
 from edgehub.alarming.documents import rules_of, subjects_of
@@ -39,7 +39,6 @@ from edgehub.mapper_hosts import MapperHosts, client_id
 from edgehub.mesh.home import Mesh
 from edgehub.mesh.home import Place as MeshPlace
 from edgehub.mesh.home import Sources as MeshSources
-from edgehub.metering import Metering
 from edgehub.peer_access import peer_access
 from edgehub.pods.home import Place, Pods
 from edgehub.push.door import PushDoor, PushPlace
@@ -76,6 +75,9 @@ from twin.wire.api import ApplyRequest, StatusReply, StatusRequest, SyncBody, Ve
 from twin.wire.codec import decode
 from twin.wire.mesh import MeshReply, MeshRequest
 from twin.wire.messages import MapperState
+
+if TYPE_CHECKING:
+    from edgehub.metering import Metering
 
 log = logging.getLogger(__name__)
 
@@ -121,11 +123,7 @@ class Gateway:
         looking = Looking(parts.engine, parts.mesh)
         self._alarming = Alarming(parts.engine, looking, facts, clock, settings.gateway_name)
         self._alarming.publish = lambda topic, payload: parts.link.publish(topic, payload, qos=1, retain=True)
-        self._metering = Metering(
-            *(settings.metrics, folder.path, parts.engine, self._alarming, self.status),
-            verbs=lambda: self._api.verbs,
-            session=lambda: self._cloud.session,
-        )
+        self._metering: Metering | None = None
         self._machine = Machine.here()
         self._system = system()
         self._started_at = clock.now_us() // 1000
@@ -204,7 +202,8 @@ class Gateway:
             gateway = cls(settings, folder, clock, parts, supervisor=supervisor)
             await gateway._open(stack, rng)
             await stack.enter_async_context(gateway.web.running(supervisor))
-            await stack.enter_async_context(gateway._metering.running())
+            if settings.metrics.listen:
+                await stack.enter_async_context(gateway._metered())
             yield gateway
 
     async def answers(self) -> bool:
@@ -242,7 +241,7 @@ class Gateway:
                 *self._parts.alarms.now(),
                 *self._parts.kube.alarms(),
                 *self.web.alarms(),
-                *self._metering.alarms(),
+                *(self._metering.alarms() if self._metering is not None else ()),
                 *self._parts.mesh.alarms(),
                 *self._parts.pushes.alarms(),
                 *self._cloud.alarms(self._parts.documents.refused()),
@@ -279,6 +278,17 @@ class Gateway:
         where = f"{self.access.host}:{self.access.port}"
         devices = sum(key.kind is Kind.DEVICE for key in self._engine)
         log.info("gateway %s is up, %d devices, broker on %s", self._settings.gateway_name, devices, where)
+
+    def _metered(self) -> AbstractAsyncContextManager[None]:
+        from edgehub.metering import Metering  # memory that only gateways which are scraped should pay
+
+        parts = self._parts
+        self._metering = Metering(
+            *(self._settings.metrics, self._folder.path, parts.engine, self._alarming, self.status),
+            verbs=lambda: self._api.verbs,
+            session=lambda: self._cloud.session,
+        )
+        return self._metering.running()
 
     def _sync_status(self) -> SyncBody | None:
         return self._cloud.status(self._parts.documents.refused())
