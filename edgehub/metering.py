@@ -14,7 +14,7 @@ from typing import Final
 
 from edgehub.alarming.keeper import Alarming
 from edgehub.listeners import MetricsSettings
-from edgehub.metrics import Counts, PodFacts, metrics_text
+from edgehub.metrics import Counts, PodFacts, PushFacts, metrics_text
 from edgehub.sync.session import CloudSession
 from twin.api import VerbTimes
 from twin.document import DELETED
@@ -96,11 +96,13 @@ class Metering:
 
     def _counts(self, files: dict[str, int], disk: tuple[int, int] | None) -> Counts:
         twins = dict.fromkeys((kind.value for kind in Kind), 0)
-        pods = []
+        pods, pushes = [], []
         for key in self._engine:
             twins[key.kind] += 1
             if key.kind is Kind.POD:
                 pods.append(self._pod(key))
+            elif key.kind is Kind.PUSH:
+                pushes.append(self._push(key))
         session = self._session()
         dialogue = session.dialogue if session is not None else None
         return Counts(
@@ -112,15 +114,25 @@ class Metering:
             payload_bytes=(dialogue.up.payload_bytes, dialogue.down.payload_bytes) if dialogue else (0, 0),
             dropped=dialogue.down.dropped if dialogue else 0,
             pods=tuple(pods),
+            pushes=tuple(pushes),
             alarms=tuple((one.words.state, one.words.severity) for one in self._alarming.all() if one.kept),
             files=files,
             disk=disk,
             verbs=self._verbs(),
         )
 
+    def _said(self, key: TwinKey) -> dict[str, object]:
+        return {name: slot.value for name, slot in self._engine.reported(key).items() if slot.value is not DELETED}
+
+    def _push(self, key: TwinKey) -> PushFacts:
+        said = self._said(key)
+        names = ("waiting", "lag_s", "sent", "dropped", "aside")
+        numbers = [value if isinstance(value := said.get(name), int) else 0 for name in names]
+        delivering = said.get("state") not in ("waiting", "broken")
+        return PushFacts(f"{key.namespace}/{key.name}", delivering, *numbers)
+
     def _pod(self, key: TwinKey) -> PodFacts:
-        slots = self._engine.reported(key)
-        said = {name: slot.value for name, slot in slots.items() if slot.value is not DELETED}
+        said = self._said(key)
         restarts = said.get("restarts")
         return PodFacts(
             f"{key.namespace}/{key.name}",

@@ -57,6 +57,16 @@ MAPPER_LATENCY: Final = Metric(
 POD_PHASE: Final = Metric("edgetwin_pod_phase", _GAUGE, "1 for the phase that a pod is in", ("pod", "phase"))
 POD_READY: Final = Metric("edgetwin_pod_ready", _GAUGE, "1 while a pod is ready", ("pod",))
 POD_RESTARTS: Final = Metric("edgetwin_pod_restarts_total", _COUNTER, "Restarts of a pod's containers", ("pod",))
+PUSH_OK: Final = Metric("edgetwin_push_delivering", _GAUGE, "0 while the last try of a push has failed", ("push",))
+PUSH_WAITING: Final = Metric("edgetwin_push_waiting_readings", _GAUGE, "Readings that wait for a push", ("push",))
+PUSH_LAG: Final = Metric("edgetwin_push_lag_seconds", _GAUGE, "Age of the oldest of them", ("push",))
+PUSH_SENT: Final = Metric("edgetwin_push_sent_total", _COUNTER, "Readings that were delivered", ("push",))
+PUSH_DROPPED: Final = Metric(
+    "edgetwin_push_dropped_total", _COUNTER, "Readings that the buffer dropped before that", ("push",)
+)
+PUSH_ASIDE: Final = Metric(
+    "edgetwin_push_aside_total", _COUNTER, "Readings that the target refused for good", ("push",)
+)
 CHILD_UP: Final = Metric("edgetwin_child_running", _GAUGE, "1 while a process of the hub's runs", ("child",))
 CHILD_RESTARTS: Final = Metric("edgetwin_child_restarts_total", _COUNTER, "How often it was started again", ("child",))
 ALARMS: Final = Metric("edgetwin_alarms", _GAUGE, "Alarms of rules by state and severity", ("state", "severity"))
@@ -67,6 +77,7 @@ METRICS: Final = catalog(
     *(TWINS, BAD, REPORTS, READINGS, REFUSED, COMMITS, STORE_FAILED, STATE_BYTES, DISK_FREE, DISK_SIZE),
     *(CONNECTED, STATE, SINCE, UNSENT, LAG, RESYNCS, MESSAGES, BYTES, DROPPED),
     *(MAPPER_UP, MAPPER_REQUESTS, MAPPER_ERRORS, MAPPER_CONNECTS, MAPPER_SILENT, MAPPER_LATENCY),
+    *(PUSH_OK, PUSH_WAITING, PUSH_LAG, PUSH_SENT, PUSH_DROPPED, PUSH_ASIDE),
     *(POD_PHASE, POD_READY, POD_RESTARTS, CHILD_UP, CHILD_RESTARTS, ALARMS, TROUBLES, STARTED),
     *VERB_METRICS,
     *PROCESS,
@@ -88,6 +99,19 @@ class PodFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PushFacts:
+    """One push as its twin tells of it."""
+
+    name: str
+    delivering: bool
+    waiting: int
+    lag_s: int
+    sent: int
+    dropped: int
+    aside: int
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What the hub knows beside its status."""
 
@@ -100,6 +124,7 @@ class Counts:
     payload_bytes: tuple[int, int] = (0, 0)
     dropped: int = 0
     pods: tuple[PodFacts, ...] = ()
+    pushes: tuple[PushFacts, ...] = ()
     alarms: tuple[tuple[AlarmState, Severity], ...] = ()
     files: dict[str, int] = field(default_factory=dict)
     disk: tuple[int, int] | None = None
@@ -115,6 +140,7 @@ def metrics_text(status: StatusReply, counts: Counts) -> bytes:
     _put_sync(samples, status, counts)
     _put_mappers(samples, status)
     _put_pods(samples, counts.pods)
+    _put_pushes(samples, counts.pushes)
     put_verbs(samples, counts.verbs)
     for child in status.children:
         samples.put(CHILD_UP, child.running, child.name)
@@ -178,6 +204,16 @@ def _put_pods(samples: Samples, pods: Iterable[PodFacts]) -> None:
             samples.put(POD_PHASE, pod.phase == phase, pod.name, phase)
         samples.put(POD_READY, pod.ready, pod.name)
         samples.put(POD_RESTARTS, pod.restarts, pod.name)
+
+
+def _put_pushes(samples: Samples, pushes: Iterable[PushFacts]) -> None:
+    for push in pushes:
+        samples.put(PUSH_OK, push.delivering, push.name)
+        samples.put(PUSH_WAITING, push.waiting, push.name)
+        samples.put(PUSH_LAG, push.lag_s, push.name)
+        samples.put(PUSH_SENT, push.sent, push.name)
+        samples.put(PUSH_DROPPED, push.dropped, push.name)
+        samples.put(PUSH_ASIDE, push.aside, push.name)
 
 
 def _pairs() -> Iterator[tuple[AlarmState, Severity]]:

@@ -23,6 +23,11 @@ apiVersion: v1
 kind: Pod
 metadata: {name: ends}
 spec: {restartPolicy: Never, containers: [{name: app, image: host, command: ["true"]}]}
+---
+apiVersion: edgetwin.dev/v1
+kind: Push
+metadata: {name: out}
+spec: {type: http, config: {url: "http://127.0.0.1:9/"}}
 """
 
 
@@ -60,6 +65,7 @@ async def test_a_gateway_tells_prometheus_how_it_is(tmp_path, free_port):
     count = next(one.value for one in found["edgetwin_commit_seconds"].samples if one.name.endswith("_count"))
     assert count > 0
     assert {one.labels["pod"] for one in found["edgetwin_pod_phase"].samples} == {"default/ends"}
+    assert {one.labels["push"] for one in found["edgetwin_push_delivering"].samples} == {"default/out"}
     assert {one.labels["child"] for one in found["edgetwin_child_running"].samples} >= {"mosquitto"}
     assert next(one.value for one in found["edgetwin_state_bytes"].samples if one.labels["file"] == "state.db") > 0
     never = METRICS.keys() - names - {name for name in METRICS if "_mapper_" in name or "_api_" in name}
