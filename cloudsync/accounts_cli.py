@@ -75,7 +75,10 @@ async def _token_list(config: Path | None, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-def token_revoke(token_id: Annotated[str, typer.Argument(metavar="ID")], config: Config = None) -> None:
+def token_revoke(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="number of the token; `token list` shows it")],
+    config: Config = None,
+) -> None:
     """End a join token that was not used yet.
 
     Example: edgetwin cloud token revoke 0123456789ab
@@ -101,7 +104,7 @@ def gateway_list(config: Config = None, as_json: Json = False) -> None:
     run_command(_list(AccountKind.GATEWAY, config, as_json))
 
 
-def gateway_revoke(name: str, config: Config = None) -> None:
+def gateway_revoke(name: Annotated[str, typer.Argument(help="name of the gateway")], config: Config = None) -> None:
     """Shut a gateway out: its certificates are revoked and its live session is cut within 5 s.
 
     Example: edgetwin cloud gateway revoke hall-1
@@ -110,22 +113,29 @@ def gateway_revoke(name: str, config: Config = None) -> None:
 
 
 def user_add(
-    name: str,
+    name: Annotated[str, typer.Argument(help="name of the user, which is also its account")],
     role: Annotated[Role, typer.Option(help="viewer reads, operator sets too, admin may all.")],
     out: Out = None,
+    pem: Annotated[
+        Path | None, typer.Option(help="Folder for ca.pem, cert.pem and key.pem, which other MQTT clients take.")
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="New credentials for one that is there.")] = False,
     config: Config = None,
 ) -> None:
     """Make a user and print the credentials file: certificate and API token. They are shown once.
 
-    Example: edgetwin cloud user add anna --role operator --out anna.json
+    Example: edgetwin cloud user add anna --role operator --out anna.json --pem anna
     """
-    run_command(_user_add(name, role, out, replace, config))
+    run_command(_user_add(name, role, out, pem, replace, config))
 
 
-async def _user_add(name: str, role: Role, out: Path | None, replace: bool, config: Path | None) -> int:
+async def _user_add(
+    name: str, role: Role, out: Path | None, pem: Path | None, replace: bool, config: Path | None
+) -> int:
     async with local_identities(config) as (identities, _):
         credentials = await identities.add_user(name, role, by=ADMIN, replace=replace)
+    if pem is not None:
+        credentials.write_pem(pem)
     if out is None:
         typer.echo(credentials.text(), nl=False)
         return ExitCode.DONE
@@ -142,7 +152,7 @@ def user_list(config: Config = None, as_json: Json = False) -> None:
     run_command(_list(AccountKind.USER, config, as_json))
 
 
-def user_revoke(name: str, config: Config = None) -> None:
+def user_revoke(name: Annotated[str, typer.Argument(help="name of the user")], config: Config = None) -> None:
     """Shut a user out: certificate and API token are not good any more, live sessions are cut within 5 s.
 
     Example: edgetwin cloud user revoke anna

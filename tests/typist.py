@@ -24,7 +24,9 @@ ENDS_WITHIN_S = 10.0
 def modules(commands: Mapping[str, Entry]) -> Iterator[str]:
     """Where the commands are."""
     for entry in commands.values():
-        yield from modules(entry.commands) if entry.commands else [entry.target.partition(":")[0]]
+        yield from modules(entry.commands)
+        if entry.target:
+            yield entry.target.partition(":")[0]
 
 
 FORKS = multiprocessing.get_context("forkserver")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sees that the real parts which the tests talk to are there: a C compiler, libmodbus, socat, stunnel, dbus-daemon,
 # kubectl, and node-opcua and modbus-serial where there is npm.
-# What only some need (libfiu and mkfs.xfs: the fault tests; podman and busybox: its pods; nft, wrk and the like: the
+# What only some need (libfiu and mkfs.xfs: the fault tests; podman and busybox: its pods; mosquitto-clients: pages; nft, wrk and the like: the
 # mesh; chromium: the dashboard; rauc, mtools, qemu: hardware, with the word vm all that images need) is installed where
 # that is possible; without it they are skipped.
 set -euo pipefail
@@ -43,6 +43,7 @@ wanted() {
     done
     [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || echo netavark
     [ -x /bin/busybox ] || echo busybox-static
+    command -v mosquitto_rr >/dev/null || echo mosquitto-clients
     command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo chromium
     # Images, bundles and disks of hardware/; qemu for `hardware run`.
     for program in rauc:rauc mksquashfs:squashfs-tools mcopy:mtools mkfs.vfat:dosfstools mkfs.ext4:e2fsprogs \

@@ -56,6 +56,16 @@ class Credentials(BaseModel):
             message = f"{path} cannot be written: {error.strerror}"
             raise InvalidCredentials(message, remedy="Name another place with --out.") from None
 
+    def write_pem(self, folder: Path) -> None:
+        """Write ca.pem, cert.pem and key.pem for other MQTT clients, for us alone. Raises InvalidCredentials."""
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name, text in (("ca", self.ca), ("cert", self.certificate), ("key", self.key)):
+                write_private(folder / f"{name}.pem", text)
+        except OSError as error:
+            message = f"{folder} cannot be written: {error.strerror}"
+            raise InvalidCredentials(message, remedy="Name another folder with --pem.") from None
+
     @classmethod
     def read(cls, path: Path) -> Credentials:
         """Read the file. Raises InvalidCredentials; nothing of it is in the text."""

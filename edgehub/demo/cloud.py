@@ -22,6 +22,7 @@ from twin.wire.enrolment import JoinToken
 
 NEEDS: Final = ("fastapi", "uvicorn")
 READY_S: Final = 30.0
+CONFIG: Final = "edgetwin-cloud.yaml"
 _PROGRAM: Final = (
     "import os; from twin.parent import die_with_parent; "
     f"die_with_parent(int(os.environ[{PARENT_ENV!r}])); from edgehub.cli import main; main()"
@@ -51,6 +52,7 @@ class DemoCloud:
     async def running(self, gateway: str, keys: CloudKeys) -> AsyncIterator[None]:
         """Start it, and have the gateway join it if it has not. Raises EdgetwinError, with the reason in the log."""
         self._ports = await asyncio.to_thread(self._find_ports)
+        (self.folder / CONFIG).write_text(self._settings(), encoding="ascii")
         if not (self.folder / "ca").exists():
             await self._command("init")
             shutil.rmtree(keys.folder, ignore_errors=True)
@@ -89,16 +91,22 @@ class DemoCloud:
         file.write_text(json.dumps(ports), encoding="ascii")
         return ports
 
+    def _settings(self) -> str:
+        """A file, so that `edgetwin cloud user add` beside the demo knows the same places."""
+        listen = {name: f"127.0.0.1:{port}" for name, port in self._ports.items()}
+        return (
+            "public: {host: localhost}\n"
+            f'broker: {{gateways: "{listen["GATEWAYS"]}", apps: "{listen["APPS"]}"}}\n'
+            f'web: {{listen: "{listen["WEB"]}"}}\n'
+        )
+
     def _environment(self) -> Mapping[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("EDGETWIN_")}
         return {
             **inherited,
             PARENT_ENV: str(os.getpid()),
             "EDGETWIN_CLOUD_STATE": str(self.folder),
-            "EDGETWIN_CLOUD_PUBLIC_HOST": "localhost",
-            "EDGETWIN_CLOUD_BROKER_GATEWAYS": f"127.0.0.1:{self._ports['GATEWAYS']}",
-            "EDGETWIN_CLOUD_BROKER_APPS": f"127.0.0.1:{self._ports['APPS']}",
-            "EDGETWIN_CLOUD_WEB_LISTEN": f"127.0.0.1:{self._ports['WEB']}",
+            "EDGETWIN_CLOUD_CONFIG": str(self.folder / CONFIG),
         }
 
     async def _command(self, *words: str) -> str:

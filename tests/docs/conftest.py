@@ -105,11 +105,16 @@ class Pages:
             for line in block.text.splitlines()
             if line and not line.startswith("#")
         ]
-        for block in self.blocks("console"):
-            for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
-                line, _, output = part.partition("\n")
-                found.append(CommandLine(str(block), line, output))
-        return found
+        return found + [one for block in self.blocks("console") for one in lines_of(block)]
+
+
+def lines_of(block: Block) -> list[CommandLine]:
+    """Every ``$`` line of a ``console`` block, with its output."""
+    found = []
+    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        line, _, output = part.partition("\n")
+        found.append(CommandLine(str(block), line, output))
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import time
 
 import pytest
 
 from tests.cloudsync.process import CloudProcess
+from tests.docs.conftest import ROOT, read_page
+from tests.docs.reader import Reader
 from tests.e2e.kube_site import KubeSite, pod
 from tests.e2e.test_pods import alive, starts
 from twin.errors import UnknownTwin
@@ -280,3 +283,14 @@ def test_two_clusters_are_refused_before_anything_starts(tmp_path):
     done = made.run("cloud", "run", check=False)
     assert done.returncode != 0
     assert "two clusters" in done.stderr
+
+
+TYPED = ("kubectl", "mosquitto_pub", "mosquitto_sub")
+
+
+@pytest.mark.skipif(not all(map(shutil.which, TYPED)), reason="tools/peers.sh installs kubectl and mosquitto-clients")
+def test_a_kubeedge_cluster_is_connected_as_its_page_shows(site):
+    ports = {"-p 1883": f"-p {site.hub.environment['EDGETWIN_BROKER_PORT']}"}
+    plain = {"kubectl apply": "kubectl apply --validate=false"}  # the tests' API server publishes no schema
+    reader = Reader(site.folder / "gateway", ROOT, {"KUBECONFIG": str(site.kubeconfig)}, ports | plain)
+    reader.read(read_page(ROOT / "docs/kubeedge-cluster.md"))
