@@ -2,7 +2,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo scale-demo test test-vm test-vm-io docs check bench bench-long torture fuzz mutants lock clean setup setup-dev
+.PHONY: help demo scale-demo test test-vm test-vm-io docs docs-images check bench bench-long torture fuzz mutants lock clean setup setup-dev
 
 PYTHON := .venv/bin/python
 # Processes that share the tests out, file by file; most tests wait for other processes much of the time.
@@ -36,6 +36,10 @@ scale-demo: setup-dev ## two brokers behind HAProxy, PostgreSQL, two workers, si
 docs: setup-dev ## the pages as a site that can be read without a server, into .cache/site
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet --strict
 	@echo "open .cache/site/index.html"
+
+docs-images: setup-dev ## the screenshots of the pages anew into docs/images, made by the browser tests (chromium)
+	@tools/peers.sh
+	@EDGETWIN_IMAGES=1 $(PYTHON) -m pytest -q tests/e2e/test_dashboard.py
 
 test-vm: setup-dev ## build an image and boot it in qemu (root, some 3 minutes; mmdebstrap, qemu-system-x86, ovmf, mtools)
 	@tools/peers.sh vm

@@ -17,6 +17,7 @@ from twin.show.explanation import explanation_lines
 from twin.show.readings import asked_span, print_readings, read_all
 from twin.show.rows import print_rows
 from twin.show.table import console, twin_table
+from twin.show.tree import twin_tree
 from twin.wire.api import HistoryRequest
 
 Twin = Annotated[str, typer.Argument(help="name, namespace/name or kind/namespace/name")]
@@ -33,16 +34,21 @@ def get(
     namespace: Namespace = "",
     gateway: Gateway = "",
     credentials: CredentialsFile = None,
+    as_tree: Annotated[bool, typer.Option("--tree", help="Gateway, device, property as a tree.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show twins of any gateway: what is reported, what is desired, and how good it is.
 
     Example: edgetwin cloud get plant/tank
     """
-    run_command(_get(twin, kind, namespace, gateway, credentials, as_json))
+    if as_tree and as_json:
+        raise typer.BadParameter("--tree and --json exclude each other")  # noqa: EM101 shown as it is
+    run_command(_get(twin, kind, namespace, gateway, credentials, as_tree=as_tree, as_json=as_json))
 
 
-async def _get(twin: str, kind: str, namespace: str, gateway: str, credentials: Path | None, as_json: bool) -> int:
+async def _get(
+    twin: str, kind: str, namespace: str, gateway: str, credentials: Path | None, *, as_tree: bool, as_json: bool
+) -> int:
     key = str(TwinKey.parse(twin)) if twin else ""
     async with cloud_client(credentials) as client:
         if key:
@@ -52,7 +58,8 @@ async def _get(twin: str, kind: str, namespace: str, gateway: str, credentials: 
     if as_json:
         typer.echo(json.dumps({"twins": [one.model_dump(mode="json", exclude_defaults=True) for one in found]}))
     elif found:
-        console().print(twin_table(found, int(time.time() * 1000)))
+        show = twin_tree if as_tree else twin_table
+        console().print(show(found, int(time.time() * 1000)))
     else:
         typer.echo("No twins. `edgetwin cloud gateway status` shows which gateways are there.")
     return ExitCode.DONE

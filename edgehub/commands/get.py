@@ -14,6 +14,7 @@ from edgehub.state import NotRunning
 from twin.errors import UnknownTwin
 from twin.model import TwinKey
 from twin.show.table import console, twin_table
+from twin.show.tree import twin_tree
 from twin.wire.api import TwinBody
 
 
@@ -23,6 +24,7 @@ def get(
     ] = "",
     kind: Annotated[str, typer.Option(help="Twins of this kind: device, gateway, mapper, ...")] = "device",
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Only twins of this namespace.")] = "",
+    as_tree: Annotated[bool, typer.Option("--tree", help="Gateway, device, property as a tree.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object with all that is known.")] = False,
 ) -> None:
     """Show twins: what is reported, what is desired, and how good it is.
@@ -31,10 +33,12 @@ def get(
 
     Example: edgetwin get plant/tank
     """
-    run_command(_get(twin, kind, namespace, as_json))
+    if as_tree and as_json:
+        raise typer.BadParameter("--tree and --json exclude each other")  # noqa: EM101 shown as it is
+    run_command(_get(twin, kind, namespace, as_tree, as_json))
 
 
-async def _get(twin: str, kind: str, namespace: str, as_json: bool) -> int:
+async def _get(twin: str, kind: str, namespace: str, as_tree: bool, as_json: bool) -> int:
     if twin:
         TwinKey.parse(twin)  # a wrong name is told before anything is connected
     try:
@@ -47,7 +51,7 @@ async def _get(twin: str, kind: str, namespace: str, as_json: bool) -> int:
     if as_json:
         typer.echo(json.dumps({"twins": [one.model_dump(mode="json", exclude_defaults=True) for one in found]}))
     else:
-        _print(found)
+        _print(found, as_tree)
     return ExitCode.DONE
 
 
@@ -66,8 +70,9 @@ def _stored(reason: NotRunning, twin: str, kind: str, namespace: str) -> list[Tw
     return [twins[key]]
 
 
-def _print(twins: list[TwinBody]) -> None:
+def _print(twins: list[TwinBody], as_tree: bool) -> None:
     if not twins:
         typer.echo("No twins. `edgetwin apply -f FILE` adds devices.")
         return
-    console().print(twin_table(twins, int(time.time() * 1000)))
+    show = twin_tree if as_tree else twin_table
+    console().print(show(twins, int(time.time() * 1000)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 
 import pytest
 
@@ -35,6 +36,22 @@ def test_every_page_and_example_is_linked_from_some_page(pages, root):
     known = [page.path for page in pages] + sorted((root / "docs/examples").glob("*.*"))
     lost = [str(path.relative_to(root)) for path in known if path not in linked and path.name != "README.md"]
     assert lost == []
+
+
+def test_every_picture_of_the_pages_is_there_and_small_and_every_picture_is_shown(pages, root):
+    shown = {
+        (page.path.parent / place).resolve()
+        for page in pages
+        for place in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.prose)
+    }
+    assert shown == set((root / "docs/images").iterdir()), "make docs-images makes them"
+    for path in shown:
+        picture = path.read_bytes()
+        assert picture.startswith(b"\x89PNG\r\n\x1a\n"), path.name
+        width, height = struct.unpack(">II", picture[16:24])
+        assert 700 <= width <= 1400, (path.name, width)
+        assert 400 <= height <= 4000, (path.name, height)
+        assert len(picture) < 150_000, (path.name, len(picture))
 
 
 def test_the_readme_begins_with_what_a_bare_system_lacks_and_is_short(pages):

@@ -12,7 +12,11 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WAIT_MS = 30_000
-SHOTS = Path(__file__).resolve().parents[2] / ".cache" / "dashboard"
+ROOT = Path(__file__).resolve().parents[2]
+SHOTS = ROOT / ".cache" / "dashboard"
+IMAGES = ROOT / "docs" / "images"
+"""What pages show; written anew by `make docs-images` alone, or each run of the tests would change the tree."""
+SHOWN = ("overview", "devices-light", "devices-dark", "twin", "mesh", "offline", "phone-devices", "fleet")
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian package chromium)")
 
@@ -70,3 +74,6 @@ class Visitor:
     def shot(self, name, *, full=False):
         SHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SHOTS / f"{name}.png", full_page=full)
+        if os.environ.get("EDGETWIN_IMAGES") and name in SHOWN:
+            IMAGES.mkdir(exist_ok=True)
+            shutil.copyfile(SHOTS / f"{name}.png", IMAGES / f"{name}.png")

@@ -78,6 +78,19 @@ def test_a_gateway_is_a_node_with_a_lease(site):
     assert lease["metadata"]["ownerReferences"][0]["uid"] == node["metadata"]["uid"]
 
 
+TYPED = ("kubectl", "mosquitto_pub", "mosquitto_sub")
+
+
+@pytest.mark.skipif(not all(map(shutil.which, TYPED)), reason="tools/peers.sh installs kubectl and mosquitto-clients")
+def test_a_kubeedge_cluster_is_connected_as_its_page_shows(site):
+    ports = {"-p 1883": f"-p {site.hub.environment['EDGETWIN_BROKER_PORT']}"}
+    plain = {"kubectl apply": "kubectl apply --validate=false"}  # the tests' API server publishes no schema
+    reader = Reader(site.folder / "gateway", ROOT, {"KUBECONFIG": str(site.kubeconfig)}, ports | plain)
+    reader.read(read_page(ROOT / "docs/kubeedge-cluster.md"))
+    site.cluster.delete("devices", "lamp")
+    site.cluster.delete("devicemodels", "lamp-model")
+
+
 def test_a_pod_runs_with_its_config_is_made_anew_and_goes(site):
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"}, "data": {"WORD": "hello"}}
     site.cluster.create(config)
@@ -283,14 +296,3 @@ def test_two_clusters_are_refused_before_anything_starts(tmp_path):
     done = made.run("cloud", "run", check=False)
     assert done.returncode != 0
     assert "two clusters" in done.stderr
-
-
-TYPED = ("kubectl", "mosquitto_pub", "mosquitto_sub")
-
-
-@pytest.mark.skipif(not all(map(shutil.which, TYPED)), reason="tools/peers.sh installs kubectl and mosquitto-clients")
-def test_a_kubeedge_cluster_is_connected_as_its_page_shows(site):
-    ports = {"-p 1883": f"-p {site.hub.environment['EDGETWIN_BROKER_PORT']}"}
-    plain = {"kubectl apply": "kubectl apply --validate=false"}  # the tests' API server publishes no schema
-    reader = Reader(site.folder / "gateway", ROOT, {"KUBECONFIG": str(site.kubeconfig)}, ports | plain)
-    reader.read(read_page(ROOT / "docs/kubeedge-cluster.md"))

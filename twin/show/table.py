@@ -13,7 +13,7 @@ from twin.model import Kind, Quality
 from twin.wire import topics
 from twin.wire.api import LeafBody, TwinBody
 
-_STYLES = {Quality.GOOD: "green", Quality.UNCERTAIN: "yellow", Quality.BAD: "red"}
+STYLES = {Quality.GOOD: "green", Quality.UNCERTAIN: "yellow", Quality.BAD: "red"}
 
 
 def console() -> Console:
@@ -66,6 +66,14 @@ def age_text(age_ms: int) -> str:
     return f"{seconds / 86400:.0f} d"
 
 
+def quality_text(leaf: LeafBody | None) -> str:
+    """How good a value is, why, and whether it is simulated."""
+    if leaf is None:
+        return "not reported"
+    text = f"{leaf.quality} ({leaf.reason})" if leaf.reason else str(leaf.quality)
+    return f"{text}, simulated" if topics.is_simulated(leaf.by) else text
+
+
 def _row(twin: TwinBody, name: str, now_ms: int, bold: bool) -> list[Text | str]:
     reported, desired = twin.reported.get(name), twin.desired.get(name)
     value = Text(value_text(reported.value) if reported else "-", style="bold" if bold else "")
@@ -73,15 +81,8 @@ def _row(twin: TwinBody, name: str, now_ms: int, bold: bool) -> list[Text | str]
     if desired is not None:
         wanted = Text(value_text(desired.value), style="yellow" if name in twin.delta else "dim")
     leaf = reported or desired or LeafBody()
-    quality = Text(_quality(reported), style=_STYLES[reported.quality] if reported else "dim")
+    quality = Text(quality_text(reported), style=STYLES[reported.quality] if reported else "dim")
     return [short_key(twin.twin), name, value, leaf.unit, wanted, quality, age_text(now_ms - leaf.at)]
-
-
-def _quality(leaf: LeafBody | None) -> str:
-    if leaf is None:
-        return "not reported"
-    text = f"{leaf.quality} ({leaf.reason})" if leaf.reason else str(leaf.quality)
-    return f"{text}, simulated" if topics.is_simulated(leaf.by) else text
 
 
 def _json(value: Any) -> str:
