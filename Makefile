@@ -39,7 +39,7 @@ docs: setup-dev ## the pages as a site that can be read without a server, into .
 
 docs-images: setup-dev ## the screenshots of the pages anew into docs/images, made by the browser tests (chromium)
 	@tools/peers.sh
-	@EDGETWIN_IMAGES=1 $(PYTHON) -m pytest -q tests/e2e/test_dashboard.py
+	@EDGETWIN_IMAGES=1 $(PYTHON) -m pytest -q --basetemp=/tmp/edgetwin tests/e2e/test_dashboard.py
 
 test-vm: setup-dev ## build an image and boot it in qemu (root, some 3 minutes; mmdebstrap, qemu-system-x86, ovmf, mtools)
 	@tools/peers.sh vm

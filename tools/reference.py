@@ -22,9 +22,11 @@ import edgehub
 import hardware
 import mappers
 import twin
+from cloudsync.metrics import METRICS as CLOUD_METRICS
 from cloudsync.settings import FILE as CLOUD_FILE
 from cloudsync.settings import CloudSettings
 from edgehub.cli import COMMANDS, Entry, application
+from edgehub.metrics import METRICS as GATEWAY_METRICS
 from edgehub.settings import FILE, Settings
 from mesh.prometheus import MeshCollector
 from mesh.snapshot import Snapshot
@@ -198,9 +200,18 @@ def leaf_words(commands: Mapping[str, Entry], above: tuple[str, ...] = ()) -> It
 
 
 def metric_lines() -> Iterator[str]:
-    """The families that a mesh of nothing gives. Their labels and rules are in ``mesh-flow.md``."""
-    yield from ("Served at `mesh.metrics.listen`; labels are explained in [flow control](../mesh-flow.md#metrics).", "")
-    yield from ("| metric | kind | meaning |", "|---|---|---|")
+    """The tables of gateway and cloud, and the families that a mesh of nothing gives."""
+    yield from (
+        "How they are scraped: [metrics.md](../metrics.md); the mesh: [flow control](../mesh-flow.md#metrics).",
+        "",
+    )
+    for title, table in (("Of a gateway", GATEWAY_METRICS), ("Of a cloud's worker", CLOUD_METRICS)):
+        yield from (f"## {title}", "", "| metric | kind | labels | meaning |", "|---|---|---|---|")
+        for one in table.values():
+            words = needed(one.help, f"the metric {one.name}", "its Metric")
+            yield table_row((f"`{one.name}`", one.type.value, ", ".join(f"`{label}`" for label in one.labels), words))
+        yield ""
+    yield from ("## Of the mesh", "", "| metric | kind | meaning |", "|---|---|---|")
     for family in MeshCollector(lambda: Snapshot(0.0)).collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
         words = needed(family.documentation, f"the metric {name}", "mesh/prometheus.py")
