@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from edgehub.alarming.judge import Now, Stage, Standing, pending_again
-from edgehub.alarming.looking import Seen
+from edgehub.alarming.looking import Seen, worded
 from edgehub.alarming.rule import Rule, Subject
 from twin.alarm import ACKNOWLEDGED, NOTE, PROPERTIES, AlarmState, AlarmTwin
 from twin.document import TwinDocument
@@ -47,8 +47,8 @@ class Alarm:
         said = {name: slot.value for name, slot in document.reported.items() if name in PROPERTIES}
         try:
             words = AlarmTwin.model_validate(said)
-            kind, namespace, name = words.subject.split("/")
-        except (ValidationError, ValueError):
+            subject = Subject(*words.subject.split("/"))
+        except (ValidationError, ValueError, TypeError):
             return None
         standing = Standing(Stage.QUIET, now.s, words.since)
         if words.state.fires:
@@ -56,7 +56,7 @@ class Alarm:
         elif words.state is AlarmState.PENDING:
             standing = pending_again(words.since, now)
         known: dict[str, Value] = words.model_dump(mode="json")
-        return cls(key, words.rule, Subject(kind, namespace, name), standing, words, known, now.s, kept=True)
+        return cls(key, words.rule, subject, standing, words, known, now.s, kept=True)
 
     @property
     def topic(self) -> str:
@@ -69,7 +69,7 @@ class Alarm:
         new: dict[str, object] = {"severity": rule.severity, "rule": str(rule), "subject": str(self.subject)}
         if seen is not None:
             new["value"] = float(f"{seen.value:.4g}") if isinstance(seen.value, float) else seen.value
-            new["message"] = f"{rule.summary or seen.text}"
+            new["message"] = rule.summary or worded(rule, seen)
         self.words = words.model_copy(update=new)
         self.describe_state(now)
 

@@ -13,6 +13,7 @@ from twin.engine import TwinEngine
 from twin.model import Quality
 from twin.wire.mesh import Alert
 
+_NOTHING: Final[Mapping[str, Slot]] = {}
 CRASH_LOOP: Final = "CrashLoopBackOff"
 
 
@@ -49,6 +50,7 @@ class Seen:
     verdict: Verdict
     value: bool | int | float | str | None
     text: str
+    """Empty for a property; see ``worded``."""
 
 
 class Looking:
@@ -85,7 +87,7 @@ class Looking:
 
     def _reported(self, subject: Subject) -> Mapping[str, Slot]:
         key = subject.key
-        return self._engine.reported(key) if key in self._engine else {}
+        return self._engine.reported(key) if key is not None and key in self._engine else _NOTHING
 
 
 def _gateway(metric: Metric, facts: Facts) -> tuple[float | None, str]:
@@ -131,8 +133,14 @@ def _property(rule: Rule, slot: Slot | None) -> Seen:
     value = slot.value
     if not isinstance(value, bool | int | float | str):
         return Seen(Verdict.UNKNOWN, None, "")
-    text = f"{rule.property} is {_shown(value)} ({rule.operator} {_shown(rule.threshold)} is an alarm)"
-    return Seen(verdict(rule, value), value, text)
+    return Seen(verdict(rule, value), value, "")
+
+
+def worded(rule: Rule, seen: Seen) -> str:
+    """What has been seen, for people; made only when somebody is to read it."""
+    if rule.metric is not Metric.PROPERTY:
+        return seen.text
+    return f"{rule.property} is {_shown(seen.value)} ({rule.operator} {_shown(rule.threshold)} is an alarm)"
 
 
 def _shown(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -54,14 +54,16 @@ class Subject:
     kind: str
     namespace: str
     name: str
+    key: TwinKey | None = field(init=False, compare=False)
+    """Its twin; a service has none of its own."""
+
+    def __post_init__(self) -> None:
+        """Make the key once: it is looked up every second."""
+        key = TwinKey(Kind(self.kind), self.namespace, self.name) if self.kind != SERVICE else None
+        object.__setattr__(self, "key", key)
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.namespace}/{self.name}"
-
-    @property
-    def key(self) -> TwinKey:
-        """Its twin; for subjects that are no service."""
-        return TwinKey(Kind(self.kind), self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ def _head(pulse: Pulse, last: StatusReply, now_ms: int) -> list[Text]:
         lines.append(_cloud(last.sync, pulse.unsent(), now_ms))
     lines += [Text(f"{child.name}: {child.problem}", style="red") for child in last.children if child.problem]
     lines += [Text(f"ALARM {alarm}", style="red") for alarm in last.alarms]
+    lines += [Text(f"fires {alarm}", style="yellow") for alarm in last.firing]
     return lines
 
 
