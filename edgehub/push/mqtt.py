@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from edgehub.push.own_words import OwnWords
-from edgehub.push.payload import filled, kubeedge_line, reading_json
+from edgehub.push.payload import kubeedge_line, reading_json, topic_of
 from edgehub.push.secret import secret_text
 from edgehub.push.target import DELIVERED, Broken, Later, Outcome, Place, PushType, Reading, Refused, Target
 from twin.errors import EdgetwinError
@@ -63,7 +63,7 @@ class MqttTarget:
 
     def _publish(self, reading: Reading, refused: Callable[[str], None]) -> None:
         config = self._words.of(reading.route)
-        topic = filled(config.topic, reading, self._gateway)
+        topic = topic_of(config.topic, reading, self._gateway)
         shape = config.shape == "kubeedge"
         payload = kubeedge_line(reading, topic) if shape else reading_json(reading, self._gateway)
         # With qos 0 nobody says that it arrived; so the broker is asked to, whatever its subscribers get.

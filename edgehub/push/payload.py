@@ -72,6 +72,11 @@ def filled(pattern: str, reading: Reading, gateway: str) -> str:
     return text.replace("{device}", reading.device).replace("{property}", reading.property)
 
 
+def topic_of(pattern: str, reading: Reading, gateway: str) -> str:
+    """The topic of a reading. Names of properties may hold a ``#``, which no topic may."""
+    return filled(pattern, reading, gateway).replace("#", "%23")
+
+
 def _local(at_ms: int) -> str:
     try:
         return f"{datetime.fromtimestamp(at_ms // 1000, UTC).astimezone():%Y-%m-%d %H:%M:%S}"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edgehub.push.home import standing_of
 from edgehub.push.http_answers import outcome_of
-from edgehub.push.payload import batch_json, filled, kubeedge_form, kubeedge_line, reading_json, time_text
+from edgehub.push.payload import batch_json, filled, kubeedge_form, kubeedge_line, reading_json, time_text, topic_of
 from edgehub.push.plan import push_plan
 from edgehub.push.process import begun
 from edgehub.push.steps import Step, next_step, wait_s
@@ -117,6 +117,7 @@ def test_kubeedge_s_own_shapes(monkeypatch):
 
 
 def test_a_topic_is_filled_with_the_words_of_the_reading():
+    assert topic_of("x/{property}", READING._replace(property="a/b#1"), "g") == "x/a/b%231"
     assert filled("x/{gateway}/{namespace}/{device}/{property}", READING, "g") == "x/g/plant/tank/level"
 
 
