@@ -13,10 +13,11 @@ PUSH_MUTANTS = (
         (RULES,),
     ),
     Mutant(
+        "push_gauges_of_text",
         "edgehub.push.otel",
         "return value is None or isinstance(value, bool | float)",
         "return True or isinstance(value, bool | float)",
-        ("tests/edgehub/push/test_databases.py",),
+        (RULES,),
     ),
     Mutant(
         "push_later_takes_all",

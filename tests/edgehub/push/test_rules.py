@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from edgehub.push.home import standing_of
 from edgehub.push.http_answers import outcome_of
+from edgehub.push.line_protocol import line_of
+from edgehub.push.otel import is_gauge
 from edgehub.push.payload import batch_json, filled, kubeedge_form, kubeedge_line, reading_json, time_text, topic_of
 from edgehub.push.plan import push_plan
 from edgehub.push.process import begun
@@ -114,6 +116,26 @@ def test_kubeedge_s_own_shapes(monkeypatch):
     assert kubeedge_form(READING).startswith(b"level=1.5&time=2026-11-2")
     assert kubeedge_line(READING._replace(value="on"), "a/b").endswith(b"  a/b: on")
     assert kubeedge_line(READING._replace(value=True), "a/b").endswith(b": true")
+
+
+@pytest.mark.parametrize(
+    ("value", "holds"),
+    [(1, True), (-1.5, True), (True, True), (None, True), ("1", False), ([1], False), ({}, False), (2**70, True)],
+)
+def test_a_gauge_holds_numbers_and_nothing_else(value, holds):
+    assert is_gauge(READING._replace(value=value)) is holds
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        *((7, "level=7.0,"), (True, "level=true,"), ('a"b', 'level="a\\"b",'), (None, ""), (float("inf"), "")),
+        *(([1], 'level="[1]",'), (-0.5, "level=-0.5,")),
+    ],
+)
+def test_a_line_has_the_value_the_quality_and_a_time_that_no_other_reading_has(value, field):
+    line = line_of(READING._replace(value=value), "my tank", {"a,b": "c d", "none": ""}, "level")
+    assert line == f'my\\ tank,a\\,b=c\\ d {field}quality="good" 1795470660042000123'
 
 
 def test_a_topic_is_filled_with_the_words_of_the_reading():
