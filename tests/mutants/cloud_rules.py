@@ -12,6 +12,11 @@ MEMORY, SQL = (
     for name in ("test_the_same_over_a_store_in_memory", "test_all_replicas_agree_and_no_acknowledged_edit_is_lost")
 )
 
+_MEASURED = """                ready_s = self._clock.monotonic_s()
+            ended_s = self._clock.monotonic_s()
+            self.turn_times.add(ended_s - began_s)
+            self.commit_times.add(ended_s - ready_s)
+"""
 _ANSWER = "            for message in turn.out:\n                self._send(gateway, message)\n"
 _FRAME = "                await feed.take_frame(turn, message, patient=patient)\n"
 
@@ -33,8 +38,8 @@ CLOUD_MUTANTS = (
     Mutant(
         "cloud_answers_before_the_commit",
         "cloudsync.hub",
-        f"                yield turn\n{_ANSWER}",
-        "                yield turn\n                for message in turn.out:\n                    self._send(gateway, message)\n",
+        f"{_MEASURED}{_ANSWER}",
+        f"                for message in turn.out:\n                    self._send(gateway, message)\n{_MEASURED}",
         (FEED,),
     ),
     Mutant("cloud_cursor_goes_back", "cloudsync.feed", "max(state.cursor, frame.upto)", "frame.upto", (FEED, MEMORY)),
