@@ -136,7 +136,7 @@ def error_lines() -> Iterator[str]:
             importlib.import_module(module.name)
     names = {package.__name__ for package in PACKAGES}
     found = {one for one in children_of(EdgetwinError) if one.__module__.partition(".")[0] in names}
-    for one in sorted(found, key=lambda each: (each.code, each.__qualname__)):
+    for one in sorted(found, key=lambda each: (each.code, each.__module__, each.__qualname__)):
         words = needed(
             first_line(one.__dict__.get("__doc__")),
             f"the error {one.code}",
