@@ -34,7 +34,8 @@ from tools.schemas import schemas
 from twin.errors import EdgetwinError
 from twin.wire import topics
 
-FOLDER: Final = Path(__file__).resolve().parents[1] / "docs" / "reference"
+TREE: Final = Path(__file__).resolve().parents[1]
+FOLDER: Final = TREE / "docs" / "reference"
 GENERATED: Final = "Written from the code by `python -m tools.reference`; do not edit."
 PACKAGES: Final = (twin, mappers, edgehub, cloudsync, hardware)
 
@@ -183,12 +184,16 @@ def parameter_rows(command: str, one: Any) -> Iterator[str]:
         else (one.metavar or one.name).upper()
     )
     words = needed(one.help, f"{shown} of the command {command}", "its typer.Argument or typer.Option")
-    default = (
-        ""
-        if one.default in (None, False, "") or callable(one.default)
-        else f"`{getattr(one.default, 'value', one.default)}`"
-    )
-    yield table_row((f"`{shown}`", "needed" if one.required else default, words))
+    yield table_row((f"`{shown}`", "needed" if one.required else written_default(one.default), words))
+
+
+def written_default(default: object) -> str:
+    """The default of an option; a place in this tree as it is in any other."""
+    if default in (None, False, "") or callable(default):
+        return ""
+    if isinstance(default, Path) and default.is_relative_to(TREE):
+        default = default.relative_to(TREE)
+    return f"`{getattr(default, 'value', default)}`"
 
 
 def leaf_words(commands: Mapping[str, Entry], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

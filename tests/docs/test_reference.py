@@ -33,3 +33,7 @@ def test_a_setting_without_a_description_is_refused_by_its_key():
     ] == "| `part.spoken` | whole number, at least 1 | `3` | said | `part_spoken` |"
     with pytest.raises(Undocumented, match=r"the setting part\.silent has no words"):
         next(lines)
+
+
+def test_no_page_of_the_reference_knows_where_the_tree_is(root):
+    assert [name for name, text in pages().items() if str(root) in text] == []
