@@ -62,8 +62,6 @@ async def test_readings_reach_the_collector_through_kills_and_the_commands_tell_
         tried = await run("pushes", "test", "collector")
         assert (tried.returncode, "HTTP 400: no thanks" in tried.stdout) == (1, True)
         assert (await run("pushes", "test", "nobody")).returncode == 4
-        table = await run("pushes")
-        assert "default/collector" in table.stdout
         moody.refuses = lambda request: True
         device.set_input(0, 99)
         await until(lambda: any(one.aside for one in read_progress(hub.folder.pushes).values()))
@@ -71,5 +69,4 @@ async def test_readings_reach_the_collector_through_kills_and_the_commands_tell_
         assert (aside["reading"]["value"], aside["why"]) == (99, "HTTP 422: no such unit")
         for path in (hub.log, hub.folder.registry, hub.folder.health):
             assert "not-to-be-seen" not in path.read_text()
-        assert (await run("get", "v1")).returncode == 0
         assert hub.stop() == 0
