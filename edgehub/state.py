@@ -41,6 +41,11 @@ class StateFolder:
         return self.path / "state.db.copy"
 
     @property
+    def database_before(self) -> Path:
+        """The twins as an earlier release had them, for its return."""
+        return self.path / "state.db.before"
+
+    @property
     def reserve(self) -> Path:
         """Room that is given back to a full disk."""
         return self.path / "reserve"

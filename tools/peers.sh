@@ -44,6 +44,7 @@ wanted() {
     [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || echo netavark
     [ -x /bin/busybox ] || echo busybox-static
     command -v mosquitto_rr >/dev/null || echo mosquitto-clients
+    command -v sqlite3 >/dev/null || echo sqlite3
     command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo chromium
     # Images, bundles and disks of hardware/; qemu for `hardware run`.
     for program in rauc:rauc mksquashfs:squashfs-tools mcopy:mtools mkfs.vfat:dosfstools mkfs.ext4:e2fsprogs \

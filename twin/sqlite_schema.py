@@ -40,6 +40,11 @@ def refuse_later(db: sqlite3.Connection, path: Path) -> None:
         )
 
 
+def is_earlier(db: sqlite3.Connection) -> bool:
+    """Whether an earlier release wrote it, which does not know what ``migrate`` makes of it."""
+    return 0 < _schema_version(db) < len(_migrations())
+
+
 def _schema_version(db: sqlite3.Connection) -> int:
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     return version

@@ -24,7 +24,7 @@ from twin.spec_text import NO_SPEC, SpecReader, text_of
 from twin.sqlite_check import commits_in, delete_leaf, fault, mend_pages, mend_rows
 from twin.sqlite_history import put_history
 from twin.sqlite_rows import QUALITIES, QUALITY_SQL, REASONS, from_sql, reading_of, store_error, to_sql
-from twin.sqlite_schema import PUT_META, migrate, refuse_later
+from twin.sqlite_schema import PUT_META, is_earlier, migrate, refuse_later
 from twin.store import Batch, FeedState, LeafKey, TwinRow
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,10 @@ log = logging.getLogger(__name__)
 class SqliteStore:
     """The store of a gateway, and the cloud's embedded default."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, before: Path | None = None) -> None:
+        """``before`` is where the file of an earlier release is copied to, before it is brought up to date."""
         self._path = path
+        self._before = before
         self._db: sqlite3.Connection | None = None
         self._log_in_doubt = True
         self.lost: list[str] = []
@@ -69,6 +71,8 @@ class SqliteStore:
             _, taken, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if left_out := sum(number > taken for number in commits):
                 self._lose(f"{left_out} commits of the log (cut off by a power loss in the midst of one, or damaged)")
+            if self._before is not None and is_earlier(db):
+                self._keep(db, self._before)
             migrate(db)
             for text in mend_rows(db):
                 self._lose(text)
@@ -206,22 +210,15 @@ class SqliteStore:
 
         Raises StoreCorrupt if what is on disk is damaged.
         """
-        fresh = path.with_name(f"{path.name}.new")
+        _copy(self._opened(), path)
+
+    def _keep(self, db: sqlite3.Connection, before: Path) -> None:
         try:
-            fresh.unlink(missing_ok=True)
-            target = sqlite3.connect(fresh)
-            try:
-                self._opened().backup(target)
-                target.text_factory = self._opened().text_factory
-                if found := fault(target):
-                    raise sqlite3.DatabaseError(found)
-            finally:
-                target.close()
-            fresh.chmod(0o600)
-            fresh.replace(path)
-        except (sqlite3.Error, OSError) as error:
-            fresh.unlink(missing_ok=True)
-            raise store_error(error, path) from error
+            _copy(db, before)
+        except StoreError as error:  # a gateway that starts is worth more than the way back
+            log.error(
+                "%s is not kept as the earlier release had it, which cannot come back to it: %s", self._path, error
+            )
 
     def close(self) -> None:
         """Let go of the files."""
@@ -293,6 +290,25 @@ _ROWS_AFTER: Final = (
     " at, quality, reason, leaf.version, leaf.sum FROM leaf JOIN twin ON twin.id = leaf.twin"
     " WHERE site = ? AND tick > ? ORDER BY tick LIMIT ?"
 )
+
+
+def _copy(db: sqlite3.Connection, path: Path) -> None:
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        fresh.unlink(missing_ok=True)
+        target = sqlite3.connect(fresh)
+        try:
+            db.backup(target)
+            target.text_factory = db.text_factory
+            if found := fault(target):
+                raise sqlite3.DatabaseError(found)
+        finally:
+            target.close()
+        fresh.chmod(0o600)
+        fresh.replace(path)
+    except (sqlite3.Error, OSError) as error:
+        fresh.unlink(missing_ok=True)
+        raise store_error(error, path) from error
 
 
 def _write_notes(db: sqlite3.Connection, batch: Batch) -> None:

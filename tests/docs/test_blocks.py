@@ -28,6 +28,7 @@ pytestmark = pytest.mark.fast
 
 STARTS = (
     *("sudo apt install", "git clone", "cd ", ".venv/bin/python ", "kubectl ", "export KUBECONFIG="),
+    *("sqlite3 ", "tar ", "mkdir ", "cp "),
     *(
         "mosquitto_pub ",
         "mosquitto_sub ",
