@@ -19,7 +19,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from edgehub import accounts
 from edgehub.alarming.documents import rules_of, subjects_of
 from edgehub.alarming.facts import GatewayFacts
 from edgehub.alarming.keeper import Alarming
@@ -39,6 +38,7 @@ from edgehub.mapper_hosts import MapperHosts, client_id
 from edgehub.mesh.home import Mesh
 from edgehub.mesh.home import Place as MeshPlace
 from edgehub.mesh.home import Sources as MeshSources
+from edgehub.own_twin import OwnTwin
 from edgehub.peer_access import peer_access
 from edgehub.pods.home import Place, Pods
 from edgehub.push.door import PushDoor, PushPlace
@@ -51,7 +51,6 @@ from edgehub.sync.states import SyncState
 from edgehub.system import system
 from edgehub.twins import LocalTwins
 from edgehub.web.home import Web, WebPlace
-from twin.alarm import RULES
 from twin.api import ApiServer, Caller, Served, TwinVerbs
 from twin.client import TwinClient
 from twin.clock import Clock
@@ -63,10 +62,9 @@ from twin.history_verb import HistoryVerb
 from twin.link import LinkState, Message
 from twin.link.mqtt import MqttLink
 from twin.link.options import LOCAL_RETRY_BASE_S, LOCAL_RETRY_CAP_S, MqttOptions
-from twin.model import DEFAULT_NAMESPACE, Kind, PropertySpec, Quality, Reason, TwinKey, TwinSpec, Value, ValueType
+from twin.model import Kind, Quality, Reason, TwinKey, Value
 from twin.query.reader import SqliteReader
 from twin.query.verb import QueryVerb
-from twin.release import RELEASE, RELEASE_SPEC, UPDATE
 from twin.sqlite_drain import SqliteDrain
 from twin.sqlite_history import SqliteHistory
 from twin.supervisor import Supervisor
@@ -83,17 +81,6 @@ log = logging.getLogger(__name__)
 
 CONNECT_S: Final = 15.0
 ANSWER_S: Final = 5.0
-_OWN_TYPES: Final = {
-    "version": ValueType.STRING,
-    "broker": ValueType.STRING,
-    "started_at": ValueType.INT,
-    "system": ValueType.JSON,
-    "pods": ValueType.JSON,
-    "mesh": ValueType.JSON,
-    UPDATE: ValueType.JSON,
-    RULES: ValueType.JSON,
-}
-"""What the gateway's own twin has, besides what it says of its cloud."""
 
 
 class Gateway:
@@ -109,12 +96,13 @@ class Gateway:
         self._parts = parts
         self._engine = parts.engine
         self._link = parts.link
-        parts.pods.on_removed = self._report_own
+        self._own = OwnTwin(parts.engine, settings.gateway_name, clock)
+        parts.pods.on_removed = self._own.report
         self._applying = Applying(parts.documents, parts.engine, self._follow_documents)
-        parts.mesh.on_own = self._report_own
+        parts.mesh.on_own = self._own.report
         parts.mesh.publish = self._publish_of_mesh
         self._cloud = Cloud(settings, parts.keys, parts.engine, parts.drain, parts.executor, self._applying, clock)
-        self._release = ReleaseLeaf(folder, parts.engine, self._own_key(), self._report_own)
+        self._release = ReleaseLeaf(folder, parts.engine, self._own.key, self._own.report)
         self._version = version("edgetwin")
         broker = (parts.access.host, parts.access.port)
         place = WebPlace(settings.gateway_name, folder.path, broker, parts.access.web, settings.log.level)
@@ -124,9 +112,12 @@ class Gateway:
         self._alarming = Alarming(parts.engine, looking, facts, clock, settings.gateway_name)
         self._alarming.publish = lambda topic, payload: parts.link.publish(topic, payload, qos=1, retain=True)
         self._metering: Metering | None = None
-        self._machine = Machine.here()
         self._system = system()
         self._started_at = clock.now_us() // 1000
+        self._own.asks(
+            *(self._said, Machine.here().reported, self._release.reported, self._reader_key),
+            *(lambda: self._cloud.reported(parts.documents.refused()), parts.mesh.reported, self._alarming.reported),
+        )
         self._twins = twins = LocalTwins(parts.engine, parts.link, clock, settings.gateway_name)
         self._hosts = MapperHosts(
             parts.access, parts.link, supervisor, lambda keys: twins.mark_down(keys, Reason.MAPPER_DOWN)
@@ -209,7 +200,7 @@ class Gateway:
     async def answers(self) -> bool:
         """Whether the hub answers itself through its broker."""
         try:
-            await self._asking.get(str(self._own_key()))
+            await self._asking.get(str(self._own.key))
         except EdgetwinError:
             return False
         return True
@@ -315,7 +306,7 @@ class Gateway:
                 *self._parts.pods.specs(),
                 *self._parts.mesh.specs(),
                 *self._parts.pushes.specs(),
-                self._own_spec(),
+                self._own.spec(),
             )
         )
         specs = {spec.key: spec for spec in said}
@@ -328,7 +319,7 @@ class Gateway:
         by_cloud = self._parts.documents.by_cloud()
         for spec in specs.values():
             self._engine.define(spec, theirs=spec.key in by_cloud)
-        self._report_own()
+        self._own.report()
         self._parts.pods.report_all()
         self._parts.mesh.report_all()
         self._parts.kube.documents_changed()
@@ -342,22 +333,14 @@ class Gateway:
         finally:
             await self._hosts.follow(self._parts.documents.placement())
 
-    def _report_own(self) -> None:
-        """Report what the gateway's own twin says, where it has changed."""
-        own: dict[str, Value] = {
+    def _said(self) -> dict[str, Value]:
+        return {
             "version": self._version,
             "broker": f"{self.access.host}:{self.access.port}",
             "started_at": self._started_at,
-            **self._machine.reported(),
-            **self._release.reported(),
             "system": self._system,
             "pods": {"seen": self._parts.documents.seen_pods(), "there": self._parts.pods.there()},
-            **self._cloud.reported(self._parts.documents.refused()),
-            **self._reader_key(),
-            **self._parts.mesh.reported(),
-            **self._alarming.reported(),
         }
-        self._engine.report(self._own_key(), own, {}, at=self._clock.now_us() // 1000, by=accounts.HUB)
 
     def _reader_key(self) -> dict[str, Value]:
         """The public key for the cloud's Secrets, once there is a cloud."""
@@ -369,15 +352,6 @@ class Gateway:
         except EnvelopeError as error:
             log.error("%s", error)
             return {}
-
-    def _own_key(self) -> TwinKey:
-        return TwinKey(Kind.GATEWAY, DEFAULT_NAMESPACE, self._settings.gateway_name)
-
-    def _own_spec(self) -> TwinSpec:
-        types = {**_OWN_TYPES, "secrets_key": ValueType.STRING, **Machine.TYPES, **Cloud.TYPES}
-        properties = {name: PropertySpec(name, type_) for name, type_ in types.items()}
-        properties[RELEASE] = RELEASE_SPEC
-        return TwinSpec(self._own_key(), uid="", gateway=self._settings.gateway_name, properties=properties)
 
     # -- what happens --------------------------------------------------------------------------------------------
 
@@ -391,7 +365,7 @@ class Gateway:
         session = self._cloud.session
         reached = session is not None and session.state in (SyncState.RESYNC, SyncState.LIVE)
         self._parts.mesh.cloud_reached(reached)
-        self._report_own()
+        self._own.report()
 
     def _on_link_state(self, state: LinkState) -> None:
         """A broker that was away has lost what it retained."""
