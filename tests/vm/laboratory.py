@@ -6,6 +6,7 @@ The image under test is not changed: the unit that starts the agent lies in the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import subprocess
@@ -95,6 +96,10 @@ def words_for(disk: Path, socket: Path) -> tuple[str, ...]:
     )
 
 
+class Restarted(Exception):
+    """The machine went down before it answered."""
+
+
 class Lab:
     """The line to the agent of a guest."""
 
@@ -123,7 +128,7 @@ class Lab:
         self._writer.close()
 
     async def run(self, *words: str, stdin: str = "", timeout_s: float = 120.0, check: bool = True) -> Done:
-        """Run a command in the guest as root."""
+        """Run a command in the guest as root. Raises Restarted."""
         number = next(self._ids)
         self._waiting[number] = asyncio.get_running_loop().create_future()
         asked = {"id": number, "words": words, "stdin": stdin, "timeout_s": timeout_s}
@@ -138,14 +143,15 @@ class Lab:
         return done
 
     async def until(self, *words: str, so: Callable[[Done], bool], timeout_s: float = 180.0) -> Done:
-        """Run a command again and again until its result is as wanted; the last result is in the error."""
+        """Run a command again and again, over restarts, until its result is as wanted; the last is in the error."""
         done = Done(-1, "", "never run")
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
-                    done = await self.run(*words, check=False)
-                    if so(done):
-                        return done
+                    with contextlib.suppress(Restarted):
+                        done = await self.run(*words, check=False)
+                        if so(done):
+                            return done
                     await asyncio.sleep(0.5)
         except TimeoutError:
             raise AssertionError(f"{' '.join(words)} after {timeout_s} s: {done}") from None
@@ -157,5 +163,8 @@ class Lab:
             answer = json.loads(line)
             if answer["id"] == 0:
                 self.up.set()
+                for waiting in self._waiting.values():
+                    if not waiting.done():
+                        waiting.set_exception(Restarted())
             elif (waiting := self._waiting.get(answer["id"])) is not None and not waiting.done():
                 waiting.set_result(Done(answer["rc"], answer["out"], answer["err"]))

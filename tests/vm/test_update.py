@@ -23,7 +23,7 @@ from hardware.boards import board
 from hardware.image.build import Workshop, build
 from hardware.image.cli import TREE
 from tests.vm.guest import X86_64, Guest
-from tests.vm.laboratory import Lab, lab_disk, plant, words_for
+from tests.vm.laboratory import Lab, Restarted, lab_disk, plant, words_for
 from tests.vm.record import proved, seconds
 from tests.vm.releases import bundle_of, damaged, disk_of, signer
 from twin.client import TwinClient
@@ -134,7 +134,7 @@ async def tried(gateway: Gateway, lab: Lab, bundle: str, state: str) -> dict[str
     came = asyncio.create_task(lab.up.wait())
     async with asyncio.timeout(INSTALL_S + BOOT_S):
         await asyncio.wait({asked, came}, return_when=asyncio.FIRST_COMPLETED)
-        assert not asked.done(), f"it was not begun: {asked.result()}"
+        assert lab.up.is_set(), f"it was not begun: {asked.result()}"
         await came
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
@@ -151,7 +151,7 @@ async def tried(gateway: Gateway, lab: Lab, bundle: str, state: str) -> dict[str
 async def is_tried(lab: Lab) -> float:
     """Wait until the updater has laid out a release and is about to start it; when that was, in monotonic seconds."""
     while True:
-        with contextlib.suppress(TimeoutError):  # the machine may go down before it answers
+        with contextlib.suppress(TimeoutError, Restarted):  # the machine may go down before it answers
             async with asyncio.timeout(ANSWER_S):
                 if '"trying"' in (await lab.run("cat", RECORD, check=False)).out:
                     return time.monotonic()
