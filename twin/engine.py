@@ -139,6 +139,10 @@ class TwinEngine:
         """What is reported as it stands now, tombstones too; not to be kept, for it goes on. Raises UnknownTwin."""
         return self._known(key).reported
 
+    def reports(self, key: TwinKey) -> int:
+        """How many reports with a value came since the start, also those that changed nothing. Raises UnknownTwin."""
+        return self._known(key).reports
+
     def spec(self, key: TwinKey) -> TwinSpec:
         """What the documents say of the twin. Raises UnknownTwin."""
         return self._known(key).spec
@@ -220,6 +224,7 @@ class TwinEngine:
             self._ticker.last = tick
             twin.version += 1
             commit.batch.versions[twin_id] = twin.version
+        twin.reports += bool(values)
         ways = self.outlets.get(key)
         if twin.kept or ways:
             report = TakenReport(values, marks, times, first, at, by)
@@ -349,6 +354,7 @@ class TwinEngine:
 
     def _write_reported(self, twin: ResidentTwin, changes: Mapping[str, SlotValue], *, by: str) -> None:
         now_us = self._clock.now_us()
+        twin.reports += bool(changes)
         batch, ways = self._commits.open.batch, self.outlets.get(twin.spec.key, {})
         for name, value in changes.items():
             slot = Slot(value, self._ticker.take(now_us), 0, by, now_us // 1000)

@@ -43,7 +43,8 @@ class Rules(dict[str, Rule]):
 class ResidentTwin:
     """One twin in memory. ``said`` is what its documents desire as far as that is on disk.
 
-    ``kept`` names the properties with history, and whether unchanged readings are kept too.
+    ``kept`` names the properties with history, and whether unchanged readings are kept too. ``reports`` counts those
+    with a value since the start.
     """
 
     __slots__ = (
@@ -54,6 +55,7 @@ class ResidentTwin:
         "id",
         "kept",
         "reported",
+        "reports",
         "rules",
         "said",
         "spec",
@@ -66,6 +68,7 @@ class ResidentTwin:
         self.documented = row.documented
         self.desired: dict[str, Leaf] = {}
         self.reported: dict[str, Slot] = {}
+        self.reports = 0
         self.delta_touched = True
         self.said: Mapping[str, Value] = {}
         self.respec(row.spec, rules)

@@ -56,6 +56,7 @@ def _rule(stored: Stored) -> Rule:
         operator=Operator(spec.operator),
         threshold=spec.threshold if spec.threshold is not None else 0.0,
         hysteresis=spec.hysteresis or 0.0,
+        after_s=(spec.after_ms or 0) / 1000,
         for_s=0.0 if spec.service is not None else for_s,
         keep_s=0.0 if spec.service is not None else keep_s,
         grace_s=for_s if spec.service is not None else 0.0,

@@ -108,6 +108,25 @@ def condition(holds: bool | None) -> Verdict:
     return Verdict.HOLDS if holds else Verdict.BACK
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """How many reports of a device have come since the start, and when that number was first seen."""
+
+    reports: int
+    at_s: float
+
+    def hearing(self, reports: int, now_s: float) -> Heard:
+        """The same after a look that has found so many reports; fewer are those of a new twin."""
+        return self if reports == self.reports else Heard(reports, now_s)
+
+
+def quiet(heard: Heard, after_s: float, now_s: float) -> Verdict:
+    """Whether a device has said nothing for so long; one not heard since the start may have spoken just before it."""
+    if now_s - heard.at_s >= after_s:
+        return Verdict.HOLDS
+    return Verdict.BACK if heard.reports else Verdict.UNKNOWN
+
+
 def _over(operator: Operator, value: float, threshold: float) -> bool:
     match operator:
         case Operator.OVER:

@@ -85,6 +85,7 @@ class Alarming:
             for subject, labels in by_kind.get(rule.selector.kind, ())
             if rule.selector.fits(subject, labels) and self.rules.looks_at(rule, subject)
         }
+        self._looking.forget({subject.key for _, subject in self._watched.values() if subject.key is not None})
         for key in list(self._alarms.keys() - self._watched.keys()):
             self._gone.add(self._alarms.pop(key).topic)
         self._gone -= {alarm.topic for alarm in self._alarms.values()}
@@ -162,7 +163,7 @@ class Alarming:
     # -- one alarm ---------------------------------------------------------------------------------------------------
 
     def _judge(self, key: TwinKey, rule: Rule, subject: Subject, now: Now) -> None:
-        seen = self._looking.seen(rule, subject)
+        seen = self._looking.seen(rule, subject, now.s)
         alarm = self._alarms.get(key)
         if alarm is None:
             if seen.verdict is not Verdict.HOLDS or not self._has_room():

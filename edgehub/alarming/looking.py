@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from edgehub.alarming.judge import Verdict, condition, verdict
+from edgehub.alarming.judge import Heard, Verdict, condition, quiet, verdict
 from edgehub.alarming.rule import Metric, Rule, Subject
 from twin.document import DELETED, Slot
 from twin.engine import TwinEngine
-from twin.model import Quality
+from twin.model import Quality, TwinKey
 from twin.wire.mesh import Alert
 
 _NOTHING: Final[Mapping[str, Slot]] = {}
@@ -60,14 +60,17 @@ class Looking:
         self._engine = engine
         self._judged = judged
         self.facts = Facts()
+        self._heard: dict[TwinKey, Heard] = {}
+        """Of devices that a rule gives a time to."""
 
-    def seen(self, rule: Rule, subject: Subject) -> Seen:
+    def seen(self, rule: Rule, subject: Subject, now_s: float) -> Seen:
         """What a rule finds at a subject."""
         match rule.metric:
             case Metric.MESH:
                 return self._service(rule, subject)
             case Metric.DEVICE_SILENT:
-                return _device(self._reported(subject))
+                seen = _device(self._reported(subject))
+                return self._aged(rule, subject, seen, now_s) if rule.after_s else seen
             case Metric.POD_CRASH_LOOP:
                 return _pod(self._reported(subject))
             case Metric.PROPERTY:
@@ -84,6 +87,22 @@ class Looking:
         if alert is not None:
             return Seen(Verdict.HOLDS, alert.value, alert.text)
         return Seen(Verdict.BACK if self._judged.is_judging(rule.grace_s) else Verdict.UNKNOWN, None, "")
+
+    def _aged(self, rule: Rule, subject: Subject, seen: Seen, now_s: float) -> Seen:
+        """What a rule finds that gives a device a time in which it has to be heard."""
+        key = subject.key
+        if key is None or key not in self._engine or seen.verdict is Verdict.HOLDS:
+            return seen
+        reports = self._engine.reports(key)
+        heard = self._heard[key] = self._heard.get(key, Heard(reports, now_s)).hearing(reports, now_s)
+        found = quiet(heard, rule.after_s, now_s)
+        if found is Verdict.HOLDS:
+            return Seen(found, True, f"no report of it for {rule.after_s:g} s")
+        return Seen(found, False, "it reports")
+
+    def forget(self, watched: Container[TwinKey]) -> None:
+        """Forget devices that are looked at no more."""
+        self._heard = {key: heard for key, heard in self._heard.items() if key in watched}
 
     def _reported(self, subject: Subject) -> Mapping[str, Slot]:
         key = subject.key

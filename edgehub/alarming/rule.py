@@ -98,6 +98,8 @@ class Rule:
     threshold: bool | float | str = 0.0
     hysteresis: float = 0.0
     """By how much a number must have come back before an alarm is over."""
+    after_s: float = 0.0
+    """How long a device may say nothing before it is silent; 0: for ever, as long as a value of it is good."""
     for_s: float = 0.0
     keep_s: float = 0.0
     """How long the condition must be over before the alarm is."""
@@ -130,7 +132,7 @@ class Rule:
     def _when(self) -> str:
         looked = self.property or self.metric.value
         if looked in _CONDITIONS:
-            return looked
+            return looked + (f" after {self.after_s:g} s" if self.after_s else "")
         threshold = str(self.threshold).lower() if isinstance(self.threshold, bool) else f"{self.threshold}"
         shown = threshold.removesuffix(".0")
         return f"{looked} {self.operator} {shown}" + (f", back by {self.hysteresis:g}" if self.hysteresis else "")

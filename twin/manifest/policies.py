@@ -174,6 +174,7 @@ class AlarmRuleSpec(Part):
     threshold: Threshold | None = Field(None, examples=[5])
     hysteresis: Number | None = Field(None, ge=0, examples=[2])
     for_ms: DurationMs = Field(0, alias="for", examples=["30s"])
+    after_ms: DurationMs | None = Field(None, alias="after", ge=1_000, examples=["5m"])
     keep_firing_for_ms: DurationMs | None = Field(None, alias="keepFiringFor", examples=["5m"])
     severity: Literal["info", "warning", "critical"] = Field("warning", examples=["critical"])
     summary: str = Field("", max_length=500, examples=["the shop answers with errors"])

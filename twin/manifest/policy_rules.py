@@ -117,6 +117,9 @@ def _alarm_metric(document: Document, spec: AlarmRuleSpec) -> Iterator[Problem]:
         yield document.problem(("spec", "property"), "metric says what it looks at already", "Keep one of the two.")
     elif spec.property is not None and spec.service is not None:
         yield document.problem(("spec", "property"), "a Service has no properties", "Name a metric, such as p99Ms.")
+    if spec.after_ms is not None and spec.metric != "deviceSilent":
+        text = "it is of deviceSilent alone"
+        yield document.problem(("spec", "after"), text, "Leave it out; for says how long something has to hold.")
 
 
 def _alarm_threshold(document: Document, spec: AlarmRuleSpec) -> Iterator[Problem]:

@@ -72,6 +72,13 @@ def test_a_metric_says_what_it_is_about(metric, kind):
     assert (found.metric, found.selector.kind) == (Metric(metric), kind)
 
 
+def test_a_device_is_given_a_time_only_by_a_document():
+    found = rule("{metric: deviceSilent, after: 5m}")
+    assert (found.after_s, found.body().when) == (300, "deviceSilent after 300 s")
+    assert rule("{metric: deviceSilent}").after_s == 0
+    assert not any(one.after_s for one in InForce(()).all)
+
+
 def test_a_rule_for_every_namespace_and_one_that_is_switched_off():
     found = rule("{twin: {namespace: '*'}, enabled: false}", name="device-silent", place="default")
     assert (found.selector.namespace, found.enabled) == (EVERY, False)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgehub.alarming.judge import Now, Stage, Standing, Verdict, condition, pending_again, step, verdict
+from edgehub.alarming.judge import Heard, Now, Stage, Standing, Verdict, condition, pending_again, quiet, step, verdict
 from edgehub.alarming.rule import Metric, Operator, Rule, Selector
 
 pytestmark = pytest.mark.fast
@@ -120,3 +120,24 @@ def test_what_cannot_be_compared_is_not_known():
     assert (verdict(one, 1), verdict(one, 2), verdict(one, True)) == (HOLDS, BACK, UNKNOWN)
     assert verdict(replace(one, threshold=True), 1) is UNKNOWN
     assert [condition(one) for one in (True, False, None)] == [HOLDS, BACK, UNKNOWN]
+
+
+def test_a_device_is_quiet_when_no_report_came_for_all_the_time():
+    heard = Heard(3, 100)
+    assert [quiet(heard, 60, now_s) for now_s in (100, 159.9, 160)] == [BACK, BACK, HOLDS]
+    assert quiet(heard.hearing(3, 150), 60, 160) is HOLDS
+    assert quiet(heard.hearing(4, 150), 60, 160) is BACK
+    never = Heard(0, 100)
+    assert [quiet(never, 60, now_s) for now_s in (100, 159.9, 160)] == [UNKNOWN, UNKNOWN, HOLDS]
+    assert quiet(heard.hearing(0, 150), 60, 160) is UNKNOWN  # a new twin of that name
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), max_size=40), st.sampled_from([1, 30, 60]))
+def test_whatever_comes_a_device_is_quiet_exactly_after_its_time(looks, after_s):
+    heard, reports, second, last_s = Heard(0, 0), 0, 0, 0
+    for wait, more in looks:
+        second, reports = second + wait, reports + more
+        last_s = second if more else last_s
+        heard = heard.hearing(reports, second)
+        late = second - last_s >= after_s
+        assert quiet(heard, after_s, second) is (HOLDS if late else BACK if reports else UNKNOWN)

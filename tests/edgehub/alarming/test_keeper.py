@@ -331,6 +331,86 @@ async def test_a_device_is_silent_when_none_of_its_values_is_good(sites):
     assert site.alarm("device-silent.boiler.gw-1")["state"] == "resolved"
 
 
+SOON = Rule(
+    *("device-silent", Selector("device", "plant"), Metric.DEVICE_SILENT, "plant"),
+    **{"after_s": 300.0, "severity": Severity.CRITICAL, "keep_s": 5.0},
+)
+
+
+async def test_a_device_that_just_stops_is_silent_after_its_time(sites):
+    site = sites((SOON,))
+    for _ in range(4):
+        site.report(t=1.0)  # always the same: it lives
+        await site.look(200)
+    assert site.alarms() == []
+    site.report(marks={"t": PropertyMark(Quality.UNCERTAIN, Reason.STALE)})  # no word of the device's
+    site.report(mode="auto")
+    await site.look()
+    site.report(marks={"t": DEAD})
+    await site.look(299)
+    assert site.alarms() == []
+    await site.look(1)
+    told = site.alarm("device-silent.boiler.gw-1")
+    assert (told["state"], told["message"]) == ("firing", "no report of it for 300 s")
+    site.engine.update(BOILER, reported={"mode": "auto"}, by="app")
+    await site.look(1)
+    await site.look(5)
+    assert site.alarm("device-silent.boiler.gw-1")["state"] == "resolved"
+    assert site.alarm("device-silent.boiler.gw-1")["message"] == "it reports"
+
+
+async def test_a_device_that_was_never_heard_of_is_silent_after_its_time(sites):
+    site = sites((SOON,))
+    await site.look()
+    await site.look(299)
+    assert site.alarms() == []
+    await site.look(1)
+    assert site.alarm("device-silent.boiler.gw-1")["state"] == "firing"
+
+
+async def test_a_restart_neither_ends_a_silence_nor_begins_one(sites):
+    site = sites((SOON,))
+    site.report(t=1.0)
+    await site.look()
+    await site.kill()
+    again = sites((SOON,))
+    await again.look(299)
+    assert again.alarms() == []
+    await again.look(300)
+    assert again.alarm("device-silent.boiler.gw-1")["state"] == "firing"
+    await again.kill()
+    third = sites((SOON,))
+    await third.look(10)
+    await third.look(10)
+    assert third.alarm("device-silent.boiler.gw-1")["state"] == "firing"
+    third.report(t=1.0)
+    await third.look(1)
+    await third.look(5)
+    assert third.alarm("device-silent.boiler.gw-1")["state"] == "resolved"
+
+
+async def test_a_device_with_a_time_is_silent_by_quality_too(sites):
+    site = sites((SOON,))
+    site.report(t=1.0)
+    site.report(marks={"t": DEAD})
+    await site.look(1)
+    assert site.alarm("device-silent.boiler.gw-1")["message"] == "no value of it is good (timeout)"
+
+
+async def test_the_time_of_a_new_device_begins_anew(sites):
+    site = sites((SOON,))
+    await site.look(1)
+    others = [spec for spec in site.specs if spec.key != BOILER]
+    first, site.specs = site.specs, others
+    site.follow((SOON,))
+    await site.look(1000)
+    site.specs = first
+    site.follow((SOON,))
+    await site.look(1)
+    await site.look(100)
+    assert site.alarms() == []
+
+
 async def test_a_pod_that_crashes_again_and_again_is_an_alarm_until_it_has_run_for_a_while(sites):
     site = sites(())
     site.report(POD, reason="CrashLoopBackOff", restarts=4)
