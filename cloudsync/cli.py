@@ -25,6 +25,7 @@ from twin.certificates import fingerprint
 from twin.clock import SystemClock
 from twin.console import ExitCode, run_command
 from twin.private_file import write_private
+from twin.show.waiting import waiting
 
 ADMIN: Final = "admin"
 HEALTH_OLD_MS: Final = 20_000
@@ -56,12 +57,8 @@ async def _init(config: Path | None, as_json: bool) -> int:
             raise AlreadyInitialised(message, remedy="Put the other half back from a backup, or remove both.")
         folder.keep_authority(name, Authority.create(f"edgetwin {name} of {settings.host}"[:64], now))
         made.append(name)
-    async with local_identities(config) as (identities, store):
-        known = await store.account(ADMIN)
-        if known is None or (not folder.admin.exists() and made):
-            credentials = await identities.add_user(ADMIN, Role.ADMIN, by="init", replace=known is not None)
-            credentials.write(folder.admin)
-            made.append(ADMIN)
+    with waiting("making the store of the cloud", quiet=as_json):
+        made += await _admin(config, folder, new=bool(made))
     told = {
         "state": str(folder.path),
         "made": made,
@@ -78,6 +75,17 @@ async def _init(config: Path | None, as_json: bool) -> int:
     typer.echo(f"credentials  {folder.admin}")
     typer.echo("Keep a copy of the folder ca/ where nobody else can read it: whoever has it can be any gateway.")
     return ExitCode.DONE
+
+
+async def _admin(config: Path | None, folder: CloudFolder, *, new: bool) -> list[str]:
+    """Make the first admin, or another one for a new CA; those that were made."""
+    async with local_identities(config) as (identities, store):
+        known = await store.account(ADMIN)
+        if known is not None and (folder.admin.exists() or not new):
+            return []
+        credentials = await identities.add_user(ADMIN, Role.ADMIN, by="init", replace=known is not None)
+        credentials.write(folder.admin)
+        return [ADMIN]
 
 
 def run(

@@ -14,6 +14,7 @@ from edgehub.cloud_keys import CloudKeys
 from edgehub.commands.session import ExitCode, folder, run_command
 from edgehub.settings import load_settings
 from twin.errors import IdentityRefused
+from twin.show.waiting import waiting
 from twin.wire.enrolment import JoinToken
 
 
@@ -46,7 +47,8 @@ async def _join(text: str, again: bool, config: Path | None, as_json: bool) -> i
     if known is not None and not again:
         message = f"this gateway is {known.gateway} of the cloud at {known.enrol_url} already"
         raise IdentityRefused(message, remedy="With --again it leaves that cloud and joins this one.")
-    enrolled = await ask(token, name, keys)
+    with waiting(f"asking the cloud at {token.host}:{token.port} for a certificate", quiet=as_json):
+        enrolled = await ask(token, name, keys)
     ends_at = keys.ends_at()
     if name != settings.gateway_name:
         typer.echo(

@@ -18,6 +18,7 @@ from edgehub.commands.mesh_routes import known_routes
 from edgehub.commands.session import ExitCode, hub_client, run_command
 from edgehub.mesh.doctor import Finding, Machine, Verdict, examine
 from twin.show.table import console, plain_table
+from twin.show.waiting import waiting
 from twin.wire.mesh import MeshReply, MeshRequest, RouteTwin
 
 _STYLES = {Verdict.WELL: "green", Verdict.DOUBTFUL: "yellow", Verdict.BROKEN: "red"}
@@ -35,7 +36,8 @@ async def _doctor(as_json: bool) -> int:
     async with hub_client() as client:
         mesh = await client.mesh(MeshRequest(parts=["checks"]))
     routes = await known_routes()
-    found = await asyncio.to_thread(lambda: [*examine(mesh, routes, Machine(ask)), *_kernel(mesh, routes)])
+    with waiting("asking names and endpoints", quiet=as_json):
+        found = await asyncio.to_thread(lambda: [*examine(mesh, routes, Machine(ask)), *_kernel(mesh, routes)])
     if as_json:
         typer.echo(json.dumps({"findings": [asdict(one) for one in found]}))
     else:

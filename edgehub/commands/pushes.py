@@ -18,6 +18,7 @@ from edgehub.state import NotRunning
 from twin.errors import Refused
 from twin.model import DEFAULT_NAMESPACE, Kind
 from twin.show.table import age_text, console, plain_table
+from twin.show.waiting import waiting
 from twin.sqlite_progress import SetAside, read_aside, read_progress
 
 _STYLES = {"idle": "green", "sending": "green", "waiting": "yellow", "broken": "red"}
@@ -101,7 +102,8 @@ async def _list(as_json: bool) -> int:
 async def _try(name: str, as_json: bool) -> int:
     whole = _whole(name)
     async with hub_client():  # says why, if no hub runs
-        reply = await ask_test(folder().run, whole, MAX_WAIT_S)
+        with waiting(f"sending a test reading by {whole}", quiet=as_json):
+            reply = await ask_test(folder().run, whole, MAX_WAIT_S)
     if reply.outcome == "unknown":
         raise Refused(reply.why, remedy="`edgetwin pushes` lists them.")
     if as_json:

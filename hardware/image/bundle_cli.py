@@ -12,6 +12,7 @@ import typer
 
 from hardware.cli import told_errors
 from hardware.image.bundle import Signer, make_bundle
+from twin.show.waiting import waiting
 
 
 def image_bundle(
@@ -29,7 +30,7 @@ def image_bundle(
     Example: edgetwin hardware bundle image images/edgetwin-x86-64.img --cert release.pem --key release.key
     """
     began = time.monotonic()
-    with told_errors():
+    with told_errors(), waiting("packing and signing the update", quiet=as_json):
         signer = Signer(certificate, key, tuple(between or ()))
         made = make_bundle(image, signer, (out or image.with_suffix(".raucb")).absolute())
     if as_json:

@@ -11,6 +11,7 @@ import typer
 from hardware.cli import told_errors
 from hardware.image.signature import sign
 from hardware.update.signing import Signer
+from twin.show.waiting import waiting
 
 
 def sign_image(
@@ -23,6 +24,6 @@ def sign_image(
 
     Example: edgetwin hardware sign images/edgetwin-x86-64.img --key keys/signing.key --cert keys/signing.pem
     """
-    with told_errors():
+    with told_errors(), waiting(f"reading {image.name}", quiet=as_json):
         made = sign(image, Signer.read(key, cert))
     typer.echo(json.dumps({"signature": str(made)}) if as_json else f"signature  {made}")

@@ -22,6 +22,7 @@ from hardware.image.tools import Tools
 from hardware.update.bundle import SUFFIX, Trust, described, open_bundle, write_bundle
 from hardware.update.manifest import APPLICATION, BundleManifest
 from hardware.update.signing import Signer, read_authorities
+from twin.show.waiting import waiting
 
 TREE: Final = Path(__file__).resolve().parents[2]
 Arch = Literal["amd64", "arm64"]
@@ -43,7 +44,8 @@ def create(
     Example: edgetwin hardware bundle create edgetwin-1.1.0.edgetwin --keys update-keys
     """
     with told_errors():
-        manifest = _of_program(out, keys, arch, wheels, minimum)
+        with waiting(f"making {out.name}: wheels, then the signature", quiet=as_json):
+            manifest = _of_program(out, keys, arch, wheels, minimum)
         about = {"bundle": str(out), "version": manifest.version, "compatible": manifest.compatible}
         about |= {"arch": manifest.arch, "size": str(out.stat().st_size)}
         _say(about, as_json)
@@ -61,7 +63,10 @@ def check(
     Example: edgetwin hardware bundle check edgetwin-1.1.0.edgetwin --ca update-keys/ca.pem
     """
     with told_errors():
-        with open_bundle(bundle, Trust(read_authorities(ca), datetime.now(UTC))) as opened:
+        with (
+            waiting(f"reading {bundle.name}", quiet=as_json),
+            open_bundle(bundle, Trust(read_authorities(ca), datetime.now(UTC))) as opened,
+        ):
             opened.check_files()
         manifest = opened.manifest
         about = {"version": manifest.version, "compatible": manifest.compatible, "arch": manifest.arch}
