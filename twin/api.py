@@ -214,7 +214,7 @@ class TwinVerbs:
 
     async def get(self, request: GetRequest, _: Caller) -> TwinList:
         """One twin, or a page of them; nothing that is not on disk yet."""
-        await self._engine.settled()
+        await self._engine.decided()
         if request.twin:
             return TwinList(twins=[twin_body(self._engine.document(TwinKey.parse(request.twin)))])
         wanted = Filter.of(request)
@@ -239,6 +239,6 @@ class TwinVerbs:
 
     async def explain(self, request: ExplainRequest, _: Caller) -> ExplainReply:
         """Why a property has the value it has."""
-        await self._engine.settled()
+        await self._engine.decided()
         key = TwinKey.parse(request.twin)
         return explanation(self._engine.document(key), key, request.property)

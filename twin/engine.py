@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -312,6 +313,11 @@ class TwinEngine:
     async def settled(self) -> None:
         """Wait until all that was changed so far is on disk. Raises the StoreError that kept it from there."""
         await self._commits.settled()
+
+    async def decided(self) -> None:
+        """Wait until each change so far is on disk, or undone because it could not be: reading needs no more."""
+        with suppress(StoreError):
+            await self.settled()
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Tell the watcher of every change once it is on disk; returns how to stop."""

@@ -27,7 +27,7 @@ class HistoryVerb:
 
     async def history(self, request: HistoryRequest, _: Caller) -> HistoryReply:
         """One page; nothing that is not on disk yet, and everything that is."""
-        await self._engine.settled()
+        await self._engine.decided()
         document = self._engine.document(TwinKey.parse(request.twin))
         page = await asyncio.to_thread(self._history.read, history_query(document, request))
         return history_reply(document, request, page)

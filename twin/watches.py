@@ -66,7 +66,7 @@ class Watches:
             text = "a gateway watches twins by name, kind and namespace, not by a query"
             raise InvalidMessage(text, remedy="Watch a kind or namespace, or ask the cloud for a live query.")
         wanted = Filter.of(request)
-        await self._engine.settled()
+        await self._engine.decided()
         if wanted.key is not None and wanted.key not in self._engine:
             text = f"{wanted.key} is not known here"
             raise UnknownTwin(text, remedy="`edgetwin get` lists the twins.")

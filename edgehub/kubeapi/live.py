@@ -73,8 +73,7 @@ class Live:
 
     async def refresh(self, *, devices: bool = True) -> None:
         """Bring the view up to date with what is on disk; who returns from it may read the view at once."""
-        with suppress(StoreError):  # then the twins are back at what is on disk
-            await self._engine.settled()
+        await self._engine.decided()
         async with self._refreshing:
             before = self.view.version
             try:

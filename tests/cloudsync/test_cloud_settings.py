@@ -210,10 +210,10 @@ def test_what_children_are_told_is_not_in_their_environment(monkeypatch, tmp_pat
     cloud = Cloud(
         settings(STORE_URL="postgresql://u:hidden@h/d"), CloudFolder(tmp_path), SystemClock(), supervisor=None
     )
-    for child in (cloud._worker("worker-1"), cloud._web()):
+    for child in (cloud._worker("worker-1", 1), cloud._web()):
         assert b"hidden" in child.stdin
         assert "hidden" not in str((child.argv, child.env)) + repr(child)
         assert child.env["PATH"]
-    setup = WorkerSetup.model_validate_json(cloud._worker("worker-1").stdin)
+    setup = WorkerSetup.model_validate_json(cloud._worker("worker-1", 1).stdin)
     assert setup.store_url == "postgresql://u:hidden@h/d"
     assert "hidden" not in repr(setup)

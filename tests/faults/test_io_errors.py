@@ -121,7 +121,9 @@ async def test_a_gateway_on_a_failing_disk_refuses_alarms_and_heals(
             assert await fails(client.set("free", {"count": number}))
         status = await client.status()
         assert "takes no changes" in status.alarms[0]
-        assert (await client.get("free")).desired["count"].value == 1
+        refused, read = await asyncio.gather(fails(client.set("free", {"count": 12})), client.get("free"))
+        assert refused
+        assert read.desired["count"].value == 1
         fiu.heal(tmp_path, pid, calls)
         async with asyncio.timeout(10):
             while await fails(client.set("free", {"count": 20})):

@@ -82,7 +82,8 @@ async def test_a_full_disk_under_podman(small_disk: Path, tmp_path: Path, plan_o
     folder.mkdir()
 
     def launch(name: str, run: int = 1) -> Launch:
-        words = ("sh", "-c", "trap 'exit 7' TERM; while :; do echo one line of many; sleep 0.05; done")
+        script = f"trap 'exit 7' TERM; echo run {run}; while :; do echo one line of many; sleep 0.05; done"
+        words = ("sh", "-c", script)
         return Launch(plan.id, name, run, 0, IMAGE, PullPolicy.IF_NOT_PRESENT, words, (), {}, "", (), 0, 0)
 
     with own_podman(small_disk / "podman", "10.87.240.0/24") as podman:
@@ -99,6 +100,9 @@ async def test_a_full_disk_under_podman(small_disk: Path, tmp_path: Path, plan_o
         assert (ended.container, ended.code) == ("app", 7)
         (small_disk / "filler").unlink()
         await engine.start(launch("app", 2))
+        async with asyncio.timeout(20):  # before that its shell knows of no signal
+            while b"run 2" not in (folder / "u-1/c/app/log").read_bytes():  # noqa: ASYNC110  # another process says it
+                await asyncio.sleep(0.01)
         await engine.stop(plan.id, "app", 10)
         async with asyncio.timeout(20):
             assert (await ends.get()).code == 7
