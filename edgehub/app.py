@@ -195,6 +195,11 @@ class Gateway:
             await stack.enter_async_context(gateway.web.running(supervisor))
             if settings.metrics.listen:
                 await stack.enter_async_context(gateway._metered())
+            if settings.metrics.otlp.url:
+                from edgehub.export.door import exporting
+
+                own = (settings.metrics, settings.gateway_name, settings.log.level)
+                await stack.enter_async_context(exporting(*own, supervisor))
             yield gateway
 
     async def answers(self) -> bool:

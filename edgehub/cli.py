@@ -48,6 +48,10 @@ PUSH_COMMANDS: Final = {
     "aside": Entry("edgehub.commands.pushes:aside", "Show the readings that a target refused for good."),
 }
 
+METRICS_COMMANDS: Final = {
+    "export": Entry("edgehub.commands.metrics:export", "Send metrics to an OpenTelemetry collector."),
+}
+
 MESH_COMMANDS: Final = {
     "routes": Entry("edgehub.commands.mesh_routes:routes", "List services and routes, and why one is not in force."),
     "resolve": Entry("edgehub.commands.mesh_resolve:resolve", "Ask the gateway's DNS, and say what is behind a name."),
@@ -195,6 +199,7 @@ COMMANDS: Final = {
     "kubeconfig": Entry("edgehub.commands.kubeconfig:kubeconfig", "Print where Kubernetes clients find the gateway."),
     "status": Entry("edgehub.commands.status:status", "Show how the gateway is."),
     "alarms": Entry("", "What fires, who has seen it, and the rules.", ALARM_COMMANDS),
+    "metrics": Entry("", "Metrics, for others than Prometheus.", METRICS_COMMANDS),
     "web": Entry("", "The dashboard: where it is, and its password.", WEB_COMMANDS),
     "account": Entry("edgehub.commands.account:account", "Make logins for programs of yours."),
     "mapper": Entry("", "Write, list and check mappers; simulate devices, look for devices.", MAPPER_COMMANDS),

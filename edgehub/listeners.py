@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from twin.errors import InvalidName
+from twin.manifest.fields import parsed_duration_ms
 from twin.model import TwinKey
 from twin.settings_file import Section
 
@@ -162,6 +164,66 @@ class WebSettings(Section):
         return self
 
 
+class OtlpSettings(Section):
+    """Metrics for OpenTelemetry."""
+
+    url: Annotated[
+        str, Field(description="the collector that gets them, http://collector:4318; empty: none; needs edgetwin[push]")
+    ] = ""
+    every: Annotated[str, Field(description="how often, 1s or more")] = "30s"
+    headers: dict[str, str] = Field({}, description="sent with each request, by name")
+    token_file: Annotated[str, Field(description="path of the file with the collector's bearer token")] = ""
+    ca: Annotated[str, Field(description="PEM of the collector's CAs; empty: the system's")] = ""
+
+    @property
+    def every_s(self) -> float:
+        """The interval as a number."""
+        return (parsed_duration_ms(self.every) or 0) / 1000
+
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # of a port that is none
+            good = False
+        if url and not good:
+            message = f"{url!r} is not the address of a collector; write http://collector:4318"
+            raise ValueError(message)
+        return url
+
+    @field_validator("every")
+    @classmethod
+    def _is_duration(cls, every: str) -> str:
+        if (parsed_duration_ms(every) or 0) < _LEAST_EXPORT_MS:
+            message = f"{every!r} is no interval of an export; write 1s, 30s or 5m"
+            raise ValueError(message)
+        return every
+
+    @field_validator("headers", mode="before")
+    @classmethod
+    def _is_json_in_the_environment(cls, headers: object) -> object:
+        return json.loads(headers) if isinstance(headers, str) else headers
+
+    @field_validator("headers")
+    @classmethod
+    def _are_headers(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if not (name and (name + value).isascii() and (name + value).isprintable()):
+                message = f"{name!r} with {value!r} is no header; use printable ASCII"
+                raise ValueError(message)
+        return headers
+
+    @field_validator("token_file", "ca")
+    @classmethod
+    def _is_path(cls, path: str) -> str:
+        if path and not path.startswith("/"):
+            message = f"{path!r} is not a whole path; write /etc/edgetwin/{path}"
+            raise ValueError(message)
+        return path
+
+
 class MetricsSettings(Section):
     """Metrics for Prometheus."""
 
@@ -170,6 +232,7 @@ class MetricsSettings(Section):
     ] = ""
     certfile: Annotated[str, Field(description="its certificate, PEM")] = ""
     keyfile: Annotated[str, Field(description="the key of that certificate, PEM")] = ""
+    otlp: OtlpSettings = OtlpSettings()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -196,6 +259,12 @@ class MetricsSettings(Section):
                 f"{self.listen!r} is not on loopback; name metrics.certfile and metrics.keyfile, or write 127.0.0.1"
             )
             raise ValueError(message)
+        if self.otlp.url and (not self.listen or not self.local or self.certfile):
+            message = (
+                "metrics.otlp reads what is served on loopback without a certificate; "
+                "write 127.0.0.1:9464 for metrics.listen, or run `edgetwin metrics export` beside the hub"
+            )
+            raise ValueError(message)
         return self
 
 
@@ -210,6 +279,7 @@ def checked_device(device: str) -> None:
         raise ValueError(error.message) from None
 
 
+_LEAST_EXPORT_MS: Final = 1000
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _LOOPBACK: Final = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
 

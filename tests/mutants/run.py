@@ -16,6 +16,7 @@ import pytest
 from tests.mutants.alarm_rules import ALARM_MUTANTS
 from tests.mutants.cloud_rules import CLOUD_MUTANTS
 from tests.mutants.dns_rules import DNS_MUTANTS
+from tests.mutants.export_rules import EXPORT_MUTANTS
 from tests.mutants.http_rules import HTTP_MUTANTS
 from tests.mutants.identity_rules import IDENTITY_MUTANTS
 from tests.mutants.kube_rules import KUBE_MUTANTS
@@ -53,6 +54,7 @@ ALL = (
     *MEDIA_MUTANTS,
     *ALARM_MUTANTS,
     *PUSH_MUTANTS,
+    *EXPORT_MUTANTS,
 )
 # A mutant that cannot run proves nothing of the tests.
 NOT_A_MUTANT = ("NameError", "AttributeError", "ImportError", "SyntaxError", "TypeError", "UnboundLocalError")

@@ -1,0 +1,1 @@
+"""What our processes tell Prometheus, sent to OpenTelemetry by a process of its own."""
