@@ -316,7 +316,7 @@ class Gateway:
         )
         specs = {spec.key: spec for spec in said}
         view = self._parts.documents.view()
-        self._alarming.follow(rules_of(view), subjects_of(view, specs.values()))
+        self._alarming.follow(rules_of(view), subjects_of(view, specs.values(), self._own.key.name))
         specs |= {spec.key: spec for spec in self._alarming.specs()}
         for key in list(self._engine):
             if key not in specs and device_of(key) not in specs:

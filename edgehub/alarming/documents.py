@@ -21,11 +21,14 @@ def rules_of(view: RegistryView) -> Iterator[Rule]:
         yield _rule(stored)
 
 
-def subjects_of(view: RegistryView, specs: Iterable[TwinSpec]) -> Iterator[tuple[Subject, Mapping[str, str]]]:
-    """All that a rule may be about, each with its labels: twins, and services."""
+def subjects_of(
+    view: RegistryView, specs: Iterable[TwinSpec], gateway: str
+) -> Iterator[tuple[Subject, Mapping[str, str]]]:
+    """All that a rule may be about, each with its labels: twins that no other gateway has, and services."""
     for spec in specs:
         key = spec.key
-        yield Subject(key.kind, key.namespace, key.name), dict(spec.labels)
+        if spec.gateway in ("", gateway):  # of another one's device nothing is heard here, and that is no silence
+            yield Subject(key.kind, key.namespace, key.name), dict(spec.labels)
     for stored in view.all(DocumentKind.SERVICE):
         yield Subject(SERVICE, stored.ref.namespace, stored.ref.name), stored.document.labels
 

@@ -138,6 +138,13 @@ ALARM_MUTANTS = (
         "Verdict.BACK",
         KEPT,
     ),
+    Mutant(
+        "others_devices_are_silent_here",
+        "edgehub.alarming.documents",
+        'if spec.gateway in ("", gateway):',
+        "if True:",
+        WRITTEN,
+    ),
     Mutant("off_is_on", OWN, "if not rule.enabled:", "if False:", WRITTEN),
     Mutant("own_rules_stay", OWN, "if rule.name not in everywhere", "if True", WRITTEN),
     Mutant("own_rules_stay_at_home", OWN, "or (subject.namespace, rule.name) not in self._at_home", "or True", WRITTEN),

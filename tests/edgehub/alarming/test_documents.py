@@ -115,10 +115,13 @@ def test_the_mesh_is_told_of_no_other_rules_and_of_none_that_is_off():
     assert alarms.rules_of(view(written("{metric: deviceSilent}"))) == ()
 
 
-def test_twins_and_services_are_what_alarms_are_about():
+def test_twins_of_this_gateway_and_services_are_what_alarms_are_about():
     spec = TwinSpec(TwinKey(Kind.DEVICE, "plant", "boiler"), "u", labels=(("hall", "north"),))
-    found = dict(subjects_of(view(SERVICE.replace("PLACE", "plant")), [spec]))
+    ours = TwinSpec(TwinKey(Kind.DEVICE, "plant", "pump"), "u", gateway="gw-1")
+    theirs = TwinSpec(TwinKey(Kind.DEVICE, "plant", "fan"), "u", gateway="gw-2")
+    found = dict(subjects_of(view(SERVICE.replace("PLACE", "plant")), [spec, ours, theirs], "gw-1"))
     assert found == {
         Subject("device", "plant", "boiler"): {"hall": "north"},
+        Subject("device", "plant", "pump"): {},
         Subject("service", "plant", "web"): {"tier": "front"},
     }
