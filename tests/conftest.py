@@ -3,7 +3,6 @@
 import os
 import pwd
 import random
-import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from edgehub.broker import Broker
+from tests import ports
 from twin.broker_accounts import Account, Rule, TopicAccess, full_access, new_password
 from twin.clock import SystemClock
 from twin.mosquitto import find_mosquitto
@@ -56,14 +56,7 @@ class TestBroker:
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """Call it for a port on loopback that is free right now."""
-
-    def draw() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            return port
-
-    return draw
+    return ports.free_port
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pwd
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import IO, Final, TypeVar
 
 from edgehub.broker import Broker
 from edgehub.state import CliAccess, NotRunning, StateFolder
+from tests.ports import free_port
 from twin.broker_accounts import Account, full_access, new_password
 from twin.client import TwinClient
 from twin.clock import SystemClock
@@ -250,14 +250,6 @@ def rss_mb(pid: int) -> float:
             return int(line.split()[1]) * 1024 / 1e6
     message = f"process {pid} tells no RSS"
     raise RuntimeError(message)
-
-
-def free_port() -> int:
-    """A port on loopback that is free right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _access(state: Path, pid: int) -> CliAccess | None:

@@ -8,11 +8,12 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+from tests.ports import free_port
 
 NOBODY = 65534
 PASSWORD = "loopback is not trust"
@@ -52,9 +53,7 @@ class PostgresServer:
             "initdb", "-D", str(self.cluster), "-U", "edgetwin", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync",
             "--auth=scram-sha-256", f"--pwfile={secret}",
         )  # fmt: skip
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.start()
         if self._tablespace is not None:
             self._give(self._tablespace)

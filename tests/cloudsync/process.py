@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -13,21 +12,12 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from tests.ports import free_ports
 from tests.typist import typed
 
 START_S = 30.0
 EDGETWIN = (sys.executable, "-c", "from edgehub.cli import main; main()")
 CANARY = "c4n4ry-of-the-store-password"
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 class CloudProcess:

@@ -65,6 +65,9 @@ def until(look, what):
 
 def test_a_bundle_goes_to_gateways_that_show_their_certificates_whole_or_from_some_byte_on(site, bundle, keys):
     assert (f"/bundles/{bundle['sha256']}", bundle["version"]) == (PATH, "9.9.0")
+    until(
+        lambda: get(site, PATH, keys=keys)[0] == 200, "the web server does not know the gateway"
+    )  # it looks by and by
     status, headers, body = get(site, PATH, keys=keys)
     assert (status, body) == (200, CONTENT)
     assert headers["Accept-Ranges"] == "bytes"

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +21,7 @@ from edgehub.commands.mapper_scan import Shown
 from edgehub.found import Place, documents, plain_name
 from mappers.sdk import Access, FoundDevice, FoundPoint, Progress, ValueType
 from mappers.sdk.registry import Registry
+from tests.ports import free_port
 from twin.manifest.yaml import Source
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -289,9 +289,3 @@ async def test_a_server_of_opc_ua_is_browsed_into_documents(tmp_path):
     assert {one["name"]: one["type"] for one in model["spec"]["properties"]} == {"Speed": "DOUBLE", "Serial": "STRING"}
     assert model["spec"]["properties"][0]["accessMode"] == "ReadWrite"
     assert device["spec"]["connection"] == "opcua"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import secrets
-import socket
 import tempfile
 import threading
 from collections import deque
@@ -24,6 +23,7 @@ from tests.kube_server.app import App
 from tests.kube_server.faults import Faults
 from tests.kube_server.rules import Cluster
 from tests.kube_server.tls import certificate
+from tests.ports import free_port
 
 ADMIN = "admin"
 
@@ -32,11 +32,7 @@ class KubeServer:
     """The server, its users and its data. It may be stopped and started again, with its data or without."""
 
     def __init__(self, port: int = 0, *, bookmark_s: float = 1.0):
-        if not port:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
-        self.port = port
+        self.port = port or free_port()
         self.bookmark_s = bookmark_s
         self.cluster = Cluster()
         self.faults = Faults()

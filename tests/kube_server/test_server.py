@@ -1,9 +1,12 @@
 """The API server of the tests ends when it is told to, whoever is dialling it just then."""
 
 import contextlib
+import gc
 import socket
 import ssl
 import threading
+
+import pytest
 
 from tests.kube_server.server import KubeServer
 
@@ -11,6 +14,8 @@ DIALLERS = 6
 CONNECTIONS = 30
 
 
+# Python 3.11 leaves a socket open whose peer has gone before the handshake: wrap_socket raises and closes nothing.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_clients_in_the_middle_of_their_handshake_do_not_keep_it():
     with KubeServer() as server, contextlib.ExitStack() as connected:
         trust = ssl.create_default_context(cafile=str(server.ca))
@@ -39,3 +44,4 @@ def test_clients_in_the_middle_of_their_handshake_do_not_keep_it():
             ended.set()
             for one in diallers:
                 one.join()
+        gc.collect()  # here, and not in another test

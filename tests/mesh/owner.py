@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from mesh.difference import table_difference
 from mesh.frames import Begin, Changed, Programmed, Ready, Whole, encode, from_mesh
 from mesh.model.table import Table, TableChange
 from mesh.settings import Settings
+from tests import ports
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 20
@@ -162,9 +162,7 @@ async def until(holds, every_s: float = 0.02):
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    with socket.socket() as sock:
-        sock.bind((address, 0))
-        return sock.getsockname()[1]
+    return ports.free_port(address=address)
 
 
 async def greeting(address: str, port: int) -> str:

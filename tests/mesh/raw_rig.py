@@ -20,6 +20,7 @@ from mesh.planes.l4.metered import Metered
 from mesh.planes.listeners import Listeners
 from mesh.planes.userspace import Userspace
 from mesh.upstream import Outcome, Upstreams
+from tests.ports import free_port
 
 WAIT_S = 20.0
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -27,13 +28,6 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 def port_key(name: str = "web", port: int = 80, transport: Transport = Transport.TCP) -> PortKey:
     return PortKey(ServiceKey("default", name), port, transport)
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

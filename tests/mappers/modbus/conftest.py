@@ -6,7 +6,6 @@ import asyncio
 import os
 import selectors
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pyModbusTCP.server import DataBank, ModbusServer
 
 from mappers.modbus.config import ModbusConnection
 from mappers.modbus.driver import ModbusDriver
+from tests.ports import free_port
 
 SOURCE = Path(__file__).parents[2] / "peers" / "modbus_server.c"
 SERIAL_SOURCE = SOURCE.with_name("modbus_serial_server.js")
@@ -116,7 +116,7 @@ def stunnel(tmp_path) -> Iterator[Callable[..., int]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(port: int, **keys: object) -> int:
-        own = _free_port()
+        own = free_port()
         lines = ["foreground = yes", "pid =", "debug = notice", "[modbus]", f"accept = 127.0.0.1:{own}",
                  f"connect = 127.0.0.1:{port}", *(f"{key} = {value}" for key, value in keys.items())]  # fmt: skip
         config = tmp_path / f"stunnel-{own}.conf"
@@ -140,7 +140,7 @@ def modbus_serial() -> Iterator[Callable[..., int]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(unit: int, vendor: str = "Acme", product: str = "P1", revision: str = "1.2") -> int:
-        port = _free_port()
+        port = free_port()
         process = subprocess.Popen(
             ["node", SERIAL_SOURCE, str(port), str(unit), vendor, product, revision],
             stdout=subprocess.PIPE, bufsize=0, env={**os.environ, "PEER_MODULES": str(MODULES)},
@@ -157,7 +157,7 @@ def modbus_serial() -> Iterator[Callable[..., int]]:
 @pytest.fixture
 def pymodbustcp() -> Iterator[tuple[int, DataBank]]:
     """A pyModbusTCP server: its port and its tables."""
-    port = _free_port()
+    port = free_port()
     bank = DataBank(h_regs_size=200, i_regs_size=200, coils_size=200, d_inputs_size=200)
     server = ModbusServer("127.0.0.1", port, no_block=True, data_bank=bank)
     server.start()
@@ -229,7 +229,7 @@ async def scripted() -> AsyncIterator[Callable[[Answer], Awaitable[Scripted]]]:
 @pytest.fixture
 def unused_port() -> int:
     """A port that nothing listens on."""
-    return _free_port()
+    return free_port()
 
 
 @pytest.fixture
@@ -245,12 +245,6 @@ def rtu_frame() -> Callable[[bytes], bytes]:
         return body + crc.to_bytes(2, "little")
 
     return framed
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _needs(program: str, package: str) -> None:

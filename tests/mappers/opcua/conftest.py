@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,12 @@ import pytest
 from mappers.opcua.config import OpcuaConnection, OpcuaDevice, OpcuaPoint
 from mappers.opcua.driver import OpcuaDriver
 from mappers.sdk import NotConnected, Point, Readings, Value, ValueType
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 MODULES = ROOT / ".cache" / "peers" / "node_modules"
 SERVER = ROOT / "tests" / "peers" / "opcua_server.js"
 START_S = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,16 +16,11 @@ from mesh.planes.http import HttpCarrier, HttpWatcher, Times
 from mesh.planes.listeners import Listeners
 from mesh.planes.userspace import Userspace
 from mesh.upstream import Upstreams
+from tests.ports import free_port
 
 PLAIN = Policy()
 WAIT_S = 10.0
 SHORT = Times(head_s=0.4, idle_s=5.0, body_s=0.4, left_s=0.3, answer_s=2.0, linger_s=0.2, tick_s=0.01, sweep_s=0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def key(name: str = "shop", port: int = 80) -> PortKey:
