@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import urllib.request
 
 import pytest
@@ -27,7 +28,10 @@ def test_a_worker_tells_of_gateways_messages_and_requests(tmp_path):
         listed = site.cloud.run("cloud", "get", "--json")
         assert listed.returncode == 0, listed.stderr
         assert site.cloud.run("cloud", "get", "plant/nothing", check=False).returncode == 4
-        found = scraped(port)
+        ends_s = time.monotonic() + 30
+        while "edgetwin_cloud_leases" not in (found := scraped(port)):  # after the worker's first round
+            assert time.monotonic() < ends_s
+            time.sleep(0.1)
     names = {name for one in found.values() for name in (one.name, f"{one.name}_total") if name in METRICS}
     assert len(names) == len(found)
     assert METRICS.keys() - names == {"edgetwin_cloud_rollouts"}

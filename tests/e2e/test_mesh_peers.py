@@ -125,7 +125,9 @@ async def test_gateways_without_a_cloud_use_each_other_drop_a_dead_one_and_take_
     await answers(a, {"gw-b", "gw-c"}, within_s=40)
     for hub in (a, b, c):
         await becomes(lambda one=hub: alive(one), 2, hub)
-    assert "gw-c" not in await alarms(a)
+    ends_s = asyncio.get_running_loop().time() + 30
+    while "gw-c" in await alarms(a):  # its service is there at once, its broker is asked again by and by
+        assert asyncio.get_running_loop().time() < ends_s
 
 
 async def test_gateways_that_join_while_their_hubs_run_find_each_other(tmp_path):

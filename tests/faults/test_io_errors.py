@@ -115,7 +115,10 @@ async def test_a_gateway_on_a_failing_disk_refuses_alarms_and_heals(
     async with hub.client() as client:
         await client.apply([documents])
         await client.set("free", {"count": 1})
-        restarts = [child.restarts for child in (await client.status()).children]
+        async with asyncio.timeout(20):
+            while not (status := await client.status()).web:  # the last that is started: without its login it is off
+                pass
+        restarts = [child.restarts for child in status.children]
         fiu.fail(tmp_path, pid, calls, errno)
         for number in range(2, 12):
             assert await fails(client.set("free", {"count": number}))
