@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 from typing import Final, Self
 
 from twin.errors import LinkError
-from twin.link import Handler, Link, LinkState, Message, Refused, StateHandler, Unsubscribe
+from twin.link import Handler, Link, LinkState, Message, Refused, StateHandler, Unheard, Unsubscribe
 from twin.wire import topics
 
 HEARD_S: Final = 10.0
@@ -79,6 +79,7 @@ class CloudLinks:
         response_topic: str = "",
         correlation: bytes = b"",
         refused: Refused | None = None,
+        unheard: Unheard | None = None,
     ) -> None:
         """Hand a message to the brokers where it may be wanted; the contract is Link's."""
         links = self._targets(topic)
@@ -95,6 +96,7 @@ class CloudLinks:
                     response_topic=response_topic,
                     correlation=correlation,
                     refused=refused,
+                    unheard=unheard if len(links) == 1 else None,  # another broker may have had somebody
                 )
             except LinkError as error:
                 failure = error

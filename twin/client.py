@@ -16,7 +16,7 @@ from typing import Any, Final, Self, TypeVar
 
 from pydantic import BaseModel
 
-from twin.errors import EdgetwinError, NotAllowed, RequestTimeout, error_from_wire
+from twin.errors import EdgetwinError, LinkError, NotAllowed, RequestTimeout, error_from_wire
 from twin.link import Link, Message, Unsubscribe
 from twin.wire import topics
 from twin.wire.api import (
@@ -60,6 +60,10 @@ RENEW_S: Final = 20.0
 RENEW_CLOUD_S: Final = 5.0
 """A worker of the cloud may die, and its watches with it: so often does the client ask whether its own lives."""
 LOST_AFTER_S: Final = 12.0
+AGAIN_S: Final = 0.2
+"""A request for which the broker had nobody is sent again so much later: a hub that comes back, or its broker, does
+not subscribe at once.
+"""
 MAX_WAITING_EVENTS: Final = 10_000
 
 R = TypeVar("R", bound=BaseModel)
@@ -276,8 +280,22 @@ class TwinClient:
                 with contextlib.suppress(asyncio.QueueFull):
                     queue.put_nowait(Reply(error=error))
 
+        def unheard() -> None:
+            asyncio.get_running_loop().call_later(AGAIN_S, again)
+
+        def again() -> None:
+            if queue is not None and self._waiting.get(correlation) is queue:
+                with contextlib.suppress(LinkError):  # then its time runs out
+                    self._send(verb, request, correlation)
+
         self._link.publish(
-            topic, encode(request), qos=1, response_topic=self._topic, correlation=correlation, refused=refused
+            topic,
+            encode(request),
+            qos=1,
+            response_topic=self._topic,
+            correlation=correlation,
+            refused=refused,
+            unheard=unheard,
         )
 
     async def _next(self, queue: asyncio.Queue[Reply], verb: Verb, timeout_s: float | None) -> Reply:

@@ -12,7 +12,7 @@ from typing import Final, Self
 from mappers.sdk.config import HostSettings
 from mappers.sdk.connection_twin import connection_twin
 from twin.errors import EdgetwinError, LinkError
-from twin.link import Handler, Link, LinkState, Message, Refused, StateHandler, Unsubscribe
+from twin.link import Handler, Link, LinkState, Message, Refused, StateHandler, Unheard, Unsubscribe
 from twin.model import TwinKey
 from twin.wire import codec, topics
 
@@ -76,6 +76,7 @@ class FencedLink:
         response_topic: str = "",
         correlation: bytes = b"",
         refused: Refused | None = None,
+        unheard: Unheard | None = None,
     ) -> None:
         """As the link behind, on topics of its own. Raises LinkError for others."""
         if topic not in self._own:
@@ -93,6 +94,7 @@ class FencedLink:
             response_topic=response_topic,
             correlation=correlation,
             refused=refused,
+            unheard=unheard,
         )
 
     async def subscribe(self, topic_filter: str, handler: Handler, *, qos: int = 1) -> Unsubscribe:

@@ -509,6 +509,20 @@ async def test_no_answer_is_a_time_out_with_a_remedy(app_link):
         assert client._waiting == {}
 
 
+async def test_a_request_made_before_the_hub_listens_is_answered_when_it_does(tank, hub_link, app_link):
+    """As after a restart of the broker, when the client has connected again sooner than the hub."""
+    async with TwinClient(app_link, account="me", client="1", timeout_s=TIMEOUT_S) as client:
+        asked = asyncio.create_task(client.set("plant/tank", {"valve": 40}))
+        await until(lambda: client._waiting)
+        server = ApiServer(hub_link, TwinVerbs(tank.engine, hub_link, tank.clock).verbs())
+        for _ in range(10):  # the broker has long dropped the request
+            await asyncio.sleep(0)
+        await server.open()
+        assert await asked == tank.on_disk()[0]
+        assert client._waiting == {}
+        await server.close()
+
+
 async def test_replies_that_nobody_waits_for_or_that_are_no_replies_do_no_harm(client, hub_link, app_link):
     hub_link.publish(topics.reply("me", "1"), b"{}", qos=1, correlation=b"nobody")
     getting = asyncio.create_task(client.get("plant/tank"))

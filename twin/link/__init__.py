@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, Self
 
-__all__ = ["Handler", "Link", "LinkState", "Message", "Refused", "StateHandler", "Unsubscribe", "Will"]
+__all__ = ["Handler", "Link", "LinkState", "Message", "Refused", "StateHandler", "Unheard", "Unsubscribe", "Will"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ StateHandler = Callable[[LinkState], None]
 Unsubscribe = Callable[[], None]
 Refused = Callable[[str], None]
 """Told the broker's reason for not taking a message."""
+Unheard = Callable[[], None]
+"""Told that the broker took a message for which it had nobody."""
 
 
 class Link(Protocol):
@@ -84,10 +86,12 @@ class Link(Protocol):
         response_topic: str = "",
         correlation: bytes = b"",
         refused: Refused | None = None,
+        unheard: Unheard | None = None,
     ) -> None:
         """Hand a message to the connection, at most once with qos 0, at least once with qos 1.
 
-        ``refused`` is told if the broker does not take a qos 1 message, because of its access rules for instance.
+        ``refused`` is told if the broker does not take a qos 1 message, because of its access rules for instance;
+        ``unheard`` if the broker took one and says that nobody subscribes to its topic (MQTT 5, 3.4.2.1).
         A qos 0 message is dropped while the link is down; qos 1 waits for the next connection, up to a bound of 1000
         messages. Raises LinkError when that bound is reached, InvalidName for a topic that cannot be published to.
         """

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from twin.errors import LinkError
-from twin.link import Handler, LinkState, Message, Refused, Unsubscribe, Will
+from twin.link import Handler, LinkState, Message, Refused, Unheard, Unsubscribe, Will
 from twin.link.mqtt import MAX_WAITING
 from twin.link.states import StatefulLink
 from twin.link.topic_match import Route, Routes, checked_filter, checked_topic, matches
@@ -30,6 +30,7 @@ class _Sent:
 class _Out:
     message: Message
     qos: int
+    unheard: Unheard | None = None
 
 
 @dataclass(slots=True)
@@ -86,19 +87,21 @@ class MemoryBroker:
         """Disconnect with a goodbye: no will."""
         self._drop(self._port(link))
 
-    def route(self, message: Message, qos: int) -> None:
-        """Store a retained message and queue it for every link that subscribes to it."""
+    def route(self, message: Message, qos: int) -> bool:
+        """Store a retained message and queue it for every link that subscribes to it; false if none does."""
         if message.retain:
             if message.payload:
                 self._retained[message.topic] = message
             else:
                 self._retained.pop(message.topic, None)
         live = replace(message, retain=False) if message.retain else message
+        heard = False
         shares: dict[str, list[tuple[_Port, Route]]] = {}
         for port in tuple(self._ports.values()):
             if not port.up:
                 continue
             if port.link.wants(message.topic):
+                heard = True
                 self._queue(port, _Sent(live, qos))
             for route in port.link.shares(message.topic):
                 shares.setdefault(route.topic_filter, []).append((port, route))
@@ -106,6 +109,7 @@ class MemoryBroker:
             turn = self._turns[topic_filter] = self._turns.get(topic_filter, -1) + 1
             port, route = members[turn % len(members)]
             self._queue(port, _Sent(live, qos, route))
+        return heard or bool(shares)
 
     def subscribe(self, link: MemoryLink, route: Route) -> None:
         """Send the retained messages of a filter; a shared one gets none."""
@@ -175,12 +179,13 @@ class MemoryLink(StatefulLink):
         response_topic: str = "",
         correlation: bytes = b"",
         refused: Refused | None = None,  # noqa: ARG002  # this broker takes everything
+        unheard: Unheard | None = None,
     ) -> None:
         """Hand a message to the connection; the contract is Link's."""
         checked_topic(topic)
         if response_topic:
             checked_topic(response_topic)
-        out = _Out(Message(topic, payload, retain, response_topic, correlation), min(qos, 1))
+        out = _Out(Message(topic, payload, retain, response_topic, correlation), min(qos, 1), unheard)
         if self._state is LinkState.UP:
             self._write(out)
         elif out.qos:
@@ -256,8 +261,10 @@ class MemoryLink(StatefulLink):
             if not self._unacked:
                 return
             out = self._unacked[0]
-            self._broker.route(out.message, out.qos)
+            heard = self._broker.route(out.message, out.qos)
             if self._unacked and self._unacked[0] is out:
                 self._unacked.popleft()
+                if not heard and out.qos and out.unheard is not None:
+                    out.unheard()
         if self._unacked:
             asyncio.get_running_loop().call_soon(self._flush)

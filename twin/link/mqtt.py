@@ -12,7 +12,7 @@ from collections import deque
 from typing import Final, Self
 
 from twin.errors import LinkError, TooLarge
-from twin.link import Handler, LinkState, Refused, Unsubscribe
+from twin.link import Handler, LinkState, Refused, Unheard, Unsubscribe
 from twin.link.backoff import Backoff
 from twin.link.options import MqttOptions as MqttOptions  # options and link are imported together
 from twin.link.options import TlsOptions as TlsOptions
@@ -78,6 +78,7 @@ class MqttLink(StatefulLink):
         response_topic: str = "",
         correlation: bytes = b"",
         refused: Refused | None = None,
+        unheard: Unheard | None = None,
     ) -> None:
         """Hand a message to the connection; the contract is Link's."""
         checked_topic(topic)
@@ -89,7 +90,7 @@ class MqttLink(StatefulLink):
             )
             raise TooLarge(message, remedy="Send it in parts, or raise the limit here and at the broker.")
         session = self._session if self._state is LinkState.UP else None
-        outgoing = Outgoing(topic, payload, retain, response_topic, correlation, refused)
+        outgoing = Outgoing(topic, payload, retain, response_topic, correlation, refused, unheard)
         if qos == 0:
             if session is not None and not session.send_once(outgoing):
                 self.dropped += 1

@@ -16,15 +16,15 @@ from typing import Any, Final
 
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.exception import MalformedPacket
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.reasoncodes import ReasonCode
 
 from twin.link.paho_lean import DISCONNECT, PUBACK, PUBLISH, Client, MQTTv5
+
+NO_SUBSCRIBER: Final = 0x10  # reason code of a PUBACK: taken, and for nobody
+FAILURES: Final = 0x80  # reason codes from here on
 
 _READ_AHEAD_BYTES: Final = 65536
 _WRITE_BYTES: Final = 65536
 _PACKET_TYPE: Final = 0xF0
-_FAILURES: Final = 0x80  # reason codes from here on
 _RESPONSE_TOPIC: Final = 0x08
 _CORRELATION: Final = 0x09
 _SUBSCRIPTION: Final = 0x0B
@@ -90,10 +90,10 @@ class ReadAhead:
 
 
 class FastClient(Client):
-    """One MQTT 5 connection; tells ``on_incoming`` each message and ``on_acked`` (mid, reason) each PUBACK."""
+    """One MQTT 5 connection; tells ``on_incoming`` each message and ``on_acked`` (mid, reason code) each PUBACK."""
 
     def __init__(
-        self, client_id: str, on_incoming: Callable[[Publish], None], on_acked: Callable[[int, str], None]
+        self, client_id: str, on_incoming: Callable[[Publish], None], on_acked: Callable[[int, int], None]
     ) -> None:
         super().__init__(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTv5, reconnect_on_failure=False)
         self._on_incoming = on_incoming
@@ -167,8 +167,7 @@ class FastClient(Client):
             message = "PUBACK ends too early"
             raise MalformedPacket(message)
         reason = packet[2] if len(packet) > 2 else 0
-        refusal = str(ReasonCode(PacketTypes.PUBACK, identifier=reason)) if reason >= _FAILURES else ""
-        self._on_acked(packet[0] << 8 | packet[1], refusal)
+        self._on_acked(packet[0] << 8 | packet[1], reason)
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
 

@@ -16,9 +16,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from twin.errors import LinkError
-from twin.link import Message, Refused
+from twin.link import Message, Refused, Unheard
 from twin.link.options import MqttOptions
-from twin.link.paho_client import FastClient, Publish
+from twin.link.paho_client import FAILURES, NO_SUBSCRIBER, FastClient, Publish
 from twin.link.topic_match import Route, Routes
 
 MAX_UNSENT_BYTES: Final = 64 * 1024 * 1024  # qos 0 is dropped while the socket has not taken this much
@@ -39,6 +39,7 @@ class Outgoing:
     response_topic: str
     correlation: bytes
     refused: Refused | None = None
+    unheard: Unheard | None = None
 
 
 class Owner(Protocol):
@@ -260,15 +261,22 @@ class Session:
             except Exception:
                 log.exception("a handler of %s failed", topic)
 
-    def _acked(self, mid: int, refusal: str) -> None:
+    def _acked(self, mid: int, reason: int) -> None:
         message = self.unacked.pop(mid, None)
-        if message is not None and refusal:
-            self._owner.was_refused(message.topic, refusal)
-            if message.refused is not None:
-                message.refused(refusal)
+        if message is not None and reason:
+            self._tell(message, reason)
         self.send_waiting()
         if not self.unacked and not self._waiting:
             self._owner.answered_all()
+
+    def _tell(self, message: Outgoing, reason: int) -> None:
+        if reason == NO_SUBSCRIBER and message.unheard is not None:
+            message.unheard()
+        if reason >= FAILURES:
+            refusal = str(ReasonCode(PacketTypes.PUBACK, identifier=reason))
+            self._owner.was_refused(message.topic, refusal)
+            if message.refused is not None:
+                message.refused(refusal)
 
     def _connected(self, _client: object, _user: object, _flags: object, reason: ReasonCode, properties: Any) -> None:
         if reason.is_failure:

@@ -86,6 +86,21 @@ async def test_request_properties_are_carried(pair, inbox):
     assert box[0] == Message("ask", b"q", response_topic="answer/ä", correlation=b"\x00\x01")
 
 
+async def test_who_sends_what_nobody_hears_is_told(pair, inbox):
+    a, b = pair
+    told, box = [], inbox()
+    stop = await b.subscribe("asked/#", box)
+    a.publish("asked/x", b"1", qos=1, unheard=lambda: told.append("heard"))
+    a.publish("other/x", b"2", qos=1, unheard=lambda: told.append("other"))
+    a.publish("other/x", b"3", unheard=lambda: told.append("qos 0"))
+    await box.holds(1)
+    stop()
+    await in_order(b, inbox, "stopped")
+    a.publish("asked/x", b"4", qos=1, unheard=lambda: told.append("stopped"))
+    await in_order(a, inbox)
+    assert told == ["other", "stopped"]
+
+
 async def test_two_handlers_share_a_filter(pair, inbox):
     a, b = pair
     one, two = inbox(), inbox()

@@ -15,7 +15,7 @@ from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from twin.link.paho_client import FastClient, ReadAhead, decode_publish, encode_publish
+from twin.link.paho_client import NO_SUBSCRIBER, FastClient, ReadAhead, decode_publish, encode_publish
 
 pytestmark = pytest.mark.fast
 
@@ -126,21 +126,21 @@ def test_what_is_queued_goes_out_whole_and_in_order_whatever_the_socket_takes(tu
 
 
 @pytest.mark.parametrize(
-    ("packet", "refusal"),
+    ("packet", "reason"),
     [
-        (b"\0\7", ""),
-        (b"\0\7\x10", ""),  # no subscriber
-        (b"\0\7\x10\0", ""),
-        (b"\0\7\x87", "Not authorized"),
-        (b"\0\7\x97\x09\x1f\0\6reason", "Quota exceeded"),
+        (b"\0\7", 0),
+        (b"\0\7\x10", NO_SUBSCRIBER),
+        (b"\0\7\x10\0", NO_SUBSCRIBER),
+        (b"\0\7\x87", 0x87),  # not authorized
+        (b"\0\7\x97\x09\x1f\0\6reason", 0x97),  # quota exceeded
     ],
 )
-def test_an_ack_tells_what_was_refused(packet, refusal):
+def test_an_ack_tells_its_reason(packet, reason):
     acked = []
     client = FastClient("c", lambda _: None, lambda *told: acked.append(told))
     client._in_packet = {"packet": bytearray(packet)}
     client._handle_pubackcomp("PUBACK")
-    assert acked == [(7, refusal)]
+    assert acked == [(7, reason)]
 
 
 def test_an_ack_without_a_number_is_malformed():
