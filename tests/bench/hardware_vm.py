@@ -11,9 +11,9 @@ from hardware.boards import board
 from hardware.image.build import Built, Workshop, build
 from hardware.image.cli import TREE
 from tests.bench.figure import Figure, Scale
-from tests.vm.releases import bundle_of, disk_of, signer
+from tests.vm.releases import HUB, bundle_of, disk_of, signer
 from tests.vm.test_power_on import powered_on
-from tests.vm.test_update import BOARD, EPOCH_S, Gateway, Site, cut_once, healthy, is_tried, release, tried
+from tests.vm.updates import BOARD, EPOCH_S, Gateway, Site, cut_once, healthy, is_tried, release, tried
 
 CUTS = 10
 UPDATE_S = 60.0
@@ -73,8 +73,8 @@ def _site(folder: Path) -> Site:
     who = signer(folder)
     image = _image(folder, who.certificate.read_text()).image
     good = bundle_of(image, "2.0.0", who, folder / "good.raucb")
-    broken = bundle_of(image, "3.0.0", who, folder / "broken.raucb", broken=True)
-    return Site(image, disk_of([good, broken], folder / "bundles.img"))
+    broken = bundle_of(image, "3.0.0", who, folder / "broken.raucb", broken=HUB)
+    return Site(image, disk_of([good, broken], folder / "bundles.img"), folder)
 
 
 def _image(folder: Path, keyring: str) -> Built:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from hardware.board import PartitionRole
 from hardware.boards import board
 from hardware.image.bundle import Signer, make_bundle
+from hardware.image.deadman import NAME, SCRIPT, SILENT_S
 from hardware.image.manifest import ImageManifest
 from hardware.image.partitions import placed
 from hardware.image.wheels import name_release
@@ -18,6 +20,10 @@ from hardware.image.wheels import name_release
 QUICK = 1
 """Of zstd: what a test makes need not be small."""
 PROGRAM = "usr/local/bin/edgetwin"
+HUB, UPDATER = "run", "agent"
+"""The last word of the command that they are."""
+SHORT_S = 100
+"""A guest without KVM comes up in 50 s."""
 
 
 def signer(folder: Path, name: str = "release") -> Signer:
@@ -29,8 +35,11 @@ def signer(folder: Path, name: str = "release") -> Signer:
     return made
 
 
-def bundle_of(image: Path, release: str, who: Signer, out: Path, *, broken: bool = False) -> Path:
-    """The bundle of the image's system as another release; a broken one has a gateway that ends at once."""
+def bundle_of(image: Path, release: str, who: Signer, out: Path, *, broken: str = "") -> Path:
+    """The bundle of the image's system as another release; a broken one has a command that ends at once.
+
+    The dead man's switch of one whose updater is broken waits for less time than a board needs.
+    """
     copy = out.with_suffix(".img")
     subprocess.run(["cp", "--sparse=always", image, copy], check=True, timeout=300)
     about = ImageManifest.model_validate_json(image.with_name(f"{image.name}.manifest.json").read_bytes())
@@ -42,10 +51,12 @@ def bundle_of(image: Path, release: str, who: Signer, out: Path, *, broken: bool
         name_release(root / "opt/edgetwin/lib", release)
         if broken:
             program = root / PROGRAM
-            text = program.read_text().replace(
-                "main()\n", 'main() if "run" not in __import__("sys").argv else exit(1)\n'
-            )
-            program.write_text(text)
+            ends = f'main() if "{broken}" not in __import__("sys").argv else exit(1)\n'
+            program.write_text(program.read_text().replace("main()\n", ends))
+        if broken == UPDATER:
+            for name in (SCRIPT, f"etc/systemd/system/{NAME}.timer"):
+                file = root / name
+                file.write_text(file.read_text().replace(str(SILENT_S), str(SHORT_S)))
     made = make_bundle(copy, who, out, level=QUICK)
     copy.unlink()
     return made.path
@@ -68,7 +79,7 @@ def disk_of(bundles: list[Path], out: Path) -> Path:
     tree = out.with_suffix(".tree")
     tree.mkdir()
     for one in bundles:
-        one.rename(tree / one.name)
+        os.link(one, tree / one.name)
     size = sum(one.stat().st_size for one in tree.iterdir()) + 64 * 2**20
     with out.open("wb") as file:
         file.truncate(size)
