@@ -26,16 +26,14 @@ _LEVEL: Final = "12"
 def make(arch: str, release: str, shop: Workshop, told: Told, clock: Callable[[], float] = time.monotonic) -> Path:
     """Make a package. Raises BuildFailed; a package that was there before stands then."""
     check_release(release)
-    shop.out.mkdir(parents=True, exist_ok=True)
-    shop.cache.mkdir(parents=True, exist_ok=True)
-    log = shop.out / f"{NAME}-{arch}.build.log"
-    log.write_bytes(b"")
-    tools = Tools(log, shop.epoch_s)
     step = Steps(told, clock)
-    step("wheels")
     house = shop.cache / f"wheels-{arch}"
-    wheels.fetch(tools, shop.tree, arch, house)
-    with tempfile.TemporaryDirectory(prefix=".deb-", dir=shop.out) as folder:
+    with (
+        shop.taken(f"{NAME}-{arch}", told) as tools,
+        tempfile.TemporaryDirectory(prefix=".deb-", dir=shop.out) as folder,
+    ):
+        step("wheels")
+        wheels.fetch(tools, shop.tree, arch, house)
         root = Path(folder, "root")
         step("release")
         stage(tools, house, arch, release, shop.tree, root)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,6 +41,21 @@ class Workshop:
     out: Path
     epoch_s: int
 
+    @contextmanager
+    def taken(self, name: str, told: Told) -> Iterator[Tools]:
+        """Have it to oneself for what is built under this name; another build with this cache is waited for."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with (self.cache / "lock").open("wb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                told("waiting for another build", 0.0)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            log = self.out / f"{name}.build.log"
+            log.write_bytes(b"")
+            yield Tools(log, self.epoch_s)
+
 
 def build(
     board: BoardProfile, release: str, shop: Workshop, told: Told, keyring: str = "", *, reuse: bool = False
@@ -51,11 +68,13 @@ def build(
     check_release(release)
     if not reuse:
         _check_root()
-    shop.out.mkdir(parents=True, exist_ok=True)
-    shop.cache.mkdir(parents=True, exist_ok=True)
-    log = shop.out / f"{board.name}.build.log"
-    log.write_bytes(b"")
-    tools = Tools(log, shop.epoch_s)
+    with shop.taken(board.name, told) as tools:
+        return _built(board, release, shop, tools, told, keyring, reuse=reuse)
+
+
+def _built(
+    board: BoardProfile, release: str, shop: Workshop, tools: Tools, told: Told, keyring: str, *, reuse: bool
+) -> Built:
     if missing := tools.missing():
         message = f"programs are missing that a build needs, of {', '.join(missing)}"
         raise BuildFailed(message, remedy=f"As root: apt-get install {' '.join(missing)}")

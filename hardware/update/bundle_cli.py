@@ -7,6 +7,8 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal, cast
@@ -18,7 +20,7 @@ from pydantic import ValidationError
 from hardware.cli import told_errors
 from hardware.errors import UpdateFailed
 from hardware.image import wheels as wheelhouse
-from hardware.image.tools import Tools
+from hardware.image.build import Workshop
 from hardware.update.bundle import SUFFIX, Trust, described, open_bundle, write_bundle
 from hardware.update.manifest import APPLICATION, BundleManifest
 from hardware.update.signing import Signer, read_authorities
@@ -79,8 +81,8 @@ def _of_program(out: Path, keys: Path, arch: str, wheels: Path | None, minimum: 
         message = f"--arch {arch}: there are no wheels for it"
         raise UpdateFailed(message, remedy="Write amd64 or arm64.")
     signer = Signer.read(keys / "signing.key", keys / "signing.pem")
-    with tempfile.TemporaryDirectory() as folder:
-        paths = wheelhouse.wheels_of(wheels if wheels is not None else _fetched(arch, Path(folder)))
+    with tempfile.TemporaryDirectory() as folder, _house(wheels, arch, Path(folder)) as house:
+        paths = wheelhouse.wheels_of(house)
         try:
             manifest = BundleManifest(
                 version=_own_version(paths),
@@ -100,11 +102,17 @@ def _of_program(out: Path, keys: Path, arch: str, wheels: Path | None, minimum: 
     return manifest
 
 
-def _fetched(arch: str, folder: Path) -> Path:
-    cache = TREE / ".cache/images" / f"wheels-{arch}"
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    wheelhouse.fetch(Tools(folder / "log", int(time.time())), TREE, arch, cache)
-    return cache
+@contextmanager
+def _house(given: Path | None, arch: str, folder: Path) -> Iterator[Path]:
+    """The folder of wheels: the given one, or that of the lock, fetched."""
+    if given is not None:
+        yield given
+        return
+    shop = Workshop(TREE, TREE / ".cache/images", folder, int(time.time()))
+    with shop.taken(APPLICATION, lambda *_: None) as tools:
+        house = shop.cache / f"wheels-{arch}"
+        wheelhouse.fetch(tools, TREE, arch, house)
+        yield house
 
 
 def _own_version(paths: list[Path]) -> str:

@@ -60,11 +60,21 @@ def adapt(
         message = f"{board.name} is built from packages, not from a vendor's image"
         raise BuildFailed(message, remedy=f"Leave --from-image out: edgetwin hardware build {board.name}")
     check_release(release)
-    shop.out.mkdir(parents=True, exist_ok=True)
-    shop.cache.mkdir(parents=True, exist_ok=True)
-    log = shop.out / f"{board.name}.build.log"
-    log.write_bytes(b"")
-    tools = Tools(log, shop.epoch_s)
+    with shop.taken(board.name, told) as tools:
+        return _adapted(board, source, release, shop, tools, told, fetch, reuse=reuse)
+
+
+def _adapted(
+    board: BoardProfile,
+    source: Path,
+    release: str,
+    shop: Workshop,
+    tools: Tools,
+    told: Told,
+    fetch: Fetch,
+    *,
+    reuse: bool,
+) -> Built:
     if missing := tools.missing(PROGRAMS):
         message = f"programs are missing that work on file systems, of {', '.join(missing)}"
         raise BuildFailed(message, remedy=f"As root: apt-get install {' '.join(missing)}")

@@ -31,6 +31,7 @@ async def figures(scale: Scale) -> list[Figure]:
 def _measured(folder: Path) -> list[Figure]:
     shop = Workshop(TREE, folder / "cache", folder / "out", EPOCH_S)
     cold_s, _ = _built(shop)
+    os.sync()  # a later build does not wait for the disk to take the first
     warm_s, image = _built(shop)
     made = make_bundle(image, signer(folder), folder / "out.raucb")
     return [

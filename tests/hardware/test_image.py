@@ -5,10 +5,12 @@ from __future__ import annotations
 import configparser
 import json
 import platform
+import queue
 import re
 import shutil
 import subprocess
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -299,3 +301,22 @@ def test_libraries_of_others_are_laid_out_once_and_our_own_each_time(tmp_path: P
     lay_out_sparingly(Tools(tmp_path / "log", 0), house, "amd64", tmp_path / "root-3/opt/lib", cache)
     assert (tmp_path / "root-3/opt/lib/other/__init__.py").read_text() == "a = 2\n"
     assert len(list(cache.iterdir())) == 2
+
+
+def test_a_second_build_with_the_same_cache_waits_for_the_first_and_says_so(tmp_path: Path) -> None:
+    """Each makes the wheel of our own anew, and would take it from under the other."""
+    first = Workshop(tmp_path, tmp_path / "cache", tmp_path / "first", 0)
+    second = replace(first, out=tmp_path / "second")
+    said: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def build_second() -> None:
+        with second.taken("board", lambda step, _: said.put(step)):
+            said.put("builds")
+
+    with ThreadPoolExecutor(1) as executor:
+        with first.taken("board", lambda step, _: said.put(f"first: {step}")):
+            building = executor.submit(build_second)
+            assert said.get(timeout=10) == "waiting for another build"
+            assert said.empty()
+        building.result(timeout=10)
+    assert said.get(timeout=10) == "builds"
