@@ -56,7 +56,7 @@ class FileStorage(Storage):
     def __init__(self, path: Path, *, clock: Clock, check: Check) -> None:
         self._path = path
         self._copy = path.with_name(f"{path.name}.bak")
-        self._lock_path = path.with_name(f"{path.name}.lock")
+        self._lock_path = _lock_of(path)
         self._clock = clock
         self._check = check
         self._lock_fd = -1
@@ -116,8 +116,7 @@ class FileStorage(Storage):
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(self._lock_fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            text = f"{self._path} is in use by the process with pid {holder}"
+            text = f"{self._path} is in use by the process with pid {_named_in(self._lock_fd)}"
             remedy = "Send the command to the running hub, or end that process first."
             raise StoreError(text, remedy=remedy) from None
         os.ftruncate(self._lock_fd, 0)
@@ -209,6 +208,29 @@ class FileStorage(Storage):
             for path in (self._copy, self._path):
                 _temporary(path).replace(path)
             sync_folder(self._path.parent)
+
+
+def lock_holder(path: Path) -> str:
+    """The pid of the process that has the file at ``path`` in use, else empty; takes nothing. Raises OSError."""
+    try:
+        fd = os.open(_lock_of(path), os.O_RDONLY)
+    except FileNotFoundError:
+        return ""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _named_in(fd)
+    finally:
+        os.close(fd)
+    return ""
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+def _named_in(lock_fd: int) -> str:
+    return os.pread(lock_fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
 
 
 def _temporary(path: Path) -> Path:

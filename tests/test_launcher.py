@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from edgehub.state import CliAccess, StateFolder
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -21,24 +23,27 @@ def test_the_launcher_says_what_to_do_without_an_environment(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "demo_runs", "expected"),
+    ("command", "demo", "expected"),
     [
-        ("get", True, "demo"),
-        ("get", False, "none"),
-        ("demo", False, "demo"),
-        ("run", True, "none"),
+        ("get", "runs", "demo"),
+        ("get", "killed", "none"),
+        ("get", "never", "none"),
+        ("demo", "never", "demo"),
+        ("run", "runs", "none"),
     ],
 )
-def test_the_launcher_finds_the_demo_through_a_link_from_anywhere(tmp_path, command, demo_runs, expected):
+def test_the_launcher_finds_the_demo_through_a_link_from_anywhere(tmp_path, command, demo, expected):
     tree = tmp_path / "a tree"
     stub = tree / ".venv/bin/edgetwin"
     stub.parent.mkdir(parents=True)
     stub.write_text('#!/bin/sh\necho "${EDGETWIN_STATE:-none} $*"\n', encoding="utf-8")
     stub.chmod(0o755)
     (tree / "edgetwin").write_bytes((ROOT / "edgetwin").read_bytes())
-    if demo_runs:
-        (tree / ".state/demo").mkdir(parents=True)
-        (tree / ".state/demo/cli.json").touch()
+    if demo != "never":
+        folder = StateFolder(tree / ".state/demo")
+        folder.make()
+        pid = os.getpid() if demo == "runs" else ended_pid()
+        CliAccess(host="127.0.0.1", port=1883, account="cli", password="", pid=pid).write(folder)
     link = tmp_path / "link"
     link.symlink_to(tree / "edgetwin")
     state = {"demo": f"{tree}/.state/demo", "none": "none"}[expected]
@@ -53,6 +58,12 @@ def test_the_launcher_keeps_the_state_that_the_user_names(tmp_path):
     (tmp_path / "edgetwin").write_bytes((ROOT / "edgetwin").read_bytes())
     ended = run_launcher(tmp_path / "edgetwin", tmp_path, "demo", EDGETWIN_STATE="/mine")
     assert ended.stdout == "/mine\n"
+
+
+def ended_pid() -> int:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    return process.pid
 
 
 def run_launcher(launcher: Path, cwd: Path, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:

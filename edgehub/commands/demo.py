@@ -29,6 +29,7 @@ from edgehub.demo.places import Places, board_documents
 from edgehub.mesh_settings import DnsSettings, MeshSettings, PlaneChoice
 from edgehub.settings import BrokerSettings, CloudSettings, LogSettings, PodSettings, Settings
 from edgehub.state import StateFolder
+from edgehub.storage import lock_holder
 from edgehub.web.folder import USER, WebFolder
 from twin.clock import SystemClock
 from twin.errors import EdgetwinError
@@ -74,6 +75,9 @@ def demo(
 
 async def _demo(folder: StateFolder, seconds: float | None) -> int:
     folder.make()
+    if pid := lock_holder(folder.registry):  # before anything is drawn or written that is the other's
+        message = f"a demo or hub runs on {folder.path} already (process {pid})"
+        raise EdgetwinError(message, remedy="End it with Ctrl-C in its terminal, or name a folder in EDGETWIN_STATE.")
     log_file = folder.path / "hub.log"
     logging.basicConfig(
         filename=log_file, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"

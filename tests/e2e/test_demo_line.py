@@ -12,7 +12,7 @@ from tests.typist import typed
 
 
 @pytest.mark.timeout(120)
-def test_the_unsent_leaves_rise_while_the_line_is_cut_and_fall_to_0(tmp_path):
+def test_the_unsent_leaves_rise_while_the_line_is_cut_and_fall_to_0_and_a_second_demo_takes_nothing(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EDGETWIN_")}
     environment["EDGETWIN_STATE"] = str(tmp_path / "demo")
     environment["PATH"] += ":/usr/sbin"
@@ -29,6 +29,11 @@ def test_the_unsent_leaves_rise_while_the_line_is_cut_and_fall_to_0(tmp_path):
         ends_s = time.monotonic() + 60
         while "live" not in command("status").stdout:
             assert time.monotonic() < ends_s, (tmp_path / "demo.log").read_text()
+        password = command("web", "show").stdout
+        again = command("demo")
+        assert again.returncode != 0
+        assert f"runs on {tmp_path / 'demo'} already (process {demo.pid})" in again.stderr
+        assert command("web", "show").stdout == password
         cut = command("demo", "cut").stdout
         assert "offline" in cut
         counts = [int(line.split()[1]) for line in cut.splitlines() if "unsent" in line]
