@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 the answer is no (a difference, a time-out, no value moved
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -242,7 +243,8 @@ def _add(app: typer.Typer, commands: Mapping[str, Entry], words: Sequence[str]) 
             _add(group, entry.commands, words[1:] if called else [])
             app.add_typer(group, name=name)
         else:
-            app.command(name, help=None if called else entry.line)(_body(entry) if called else _unloaded)
+            body = _body(entry) if called else _unloaded
+            app.command(name, help=_paragraphs(body) if called else entry.line)(body)
 
 
 def _show_version(wanted: bool) -> None:
@@ -267,6 +269,12 @@ def _body(entry: Entry) -> Callable[..., Any]:
     module, _, function = entry.target.partition(":")
     body: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return body
+
+
+def _paragraphs(body: Callable[..., Any]) -> str:
+    """The docstring with one line a paragraph: Typer would keep our line ends, whatever the terminal's width."""
+    parts = (inspect.getdoc(body) or "").split("\n\n")
+    return "\n\n".join(" ".join(part.split()) for part in parts)
 
 
 def _unloaded() -> None:

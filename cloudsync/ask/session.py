@@ -16,6 +16,7 @@ import typer
 from cloudsync.identity.credentials import Credentials, InvalidCredentials
 from cloudsync.identity.folder import CloudFolder, state_folder
 from twin.client import TwinClient
+from twin.errors import LinkError
 from twin.link.mqtt import MqttLink
 from twin.link.options import MqttOptions, TlsOptions
 from twin.private_file import write_private
@@ -58,7 +59,12 @@ async def cloud_client(given: Path | None, *, timeout_s: float = 10.0) -> AsyncI
         name = f"{credentials.account}-cli-{secrets.token_hex(6)}"
         options = MqttOptions(credentials.host, credentials.port, name, tls=TlsOptions(ca=ca, cert=pair, key=pair))
         async with MqttLink(options, rng=random.Random()) as link:
-            await link.connected(CONNECT_S)
+            try:
+                await link.connected(CONNECT_S)
+            except LinkError as error:
+                message = f"the cloud does not answer: {error.message}"
+                remedy = "Check that it runs (`edgetwin cloud status` on its machine), its address, and the network."
+                raise LinkError(message, remedy=remedy) from None
             async with TwinClient(
                 link, account=credentials.account, client=name, timeout_s=timeout_s, cloud=True
             ) as client:

@@ -302,5 +302,5 @@ def _taken(known: Account) -> NameTaken:
             f"To replace that gateway: `edgetwin cloud token create --gateway {known.name}`. Else use another name."
         )
     else:
-        remedy = "Choose another name; gateways and users share one list."
+        remedy = "Choose another name, or --replace its credentials; gateways and users share one list."
     return NameTaken(message, remedy=remedy)

@@ -135,6 +135,8 @@ async def _cloud(folder: StateFolder, gateway: str, line: DemoLine) -> None:
         async with cloud.running(gateway, CloudKeys(folder.keys)):
             line.target = cloud.gateways_port
             _say(f"the cloud is up, and the gateway has joined it; its log is {folder.path / 'cloud.log'}")
+            _say(f"the page of the fleet, and REST, are at {cloud.url}; apps ask on MQTT port {cloud.apps_port}")
+            _say(f"the password of that page is the api_token in {cloud.folder / 'admin.json'}")
             await asyncio.Event().wait()
     except (EdgetwinError, OSError, TimeoutError) as error:
         _say(f"there is no cloud: {error}")

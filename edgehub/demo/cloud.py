@@ -48,6 +48,16 @@ class DemoCloud:
         """Where its broker takes gateways."""
         return self._ports["GATEWAYS"]
 
+    @property
+    def apps_port(self) -> int:
+        """Where its broker takes users."""
+        return self._ports["APPS"]
+
+    @property
+    def url(self) -> str:
+        """Its page and its REST interface."""
+        return f"https://localhost:{self._ports['WEB']}"
+
     @contextlib.asynccontextmanager
     async def running(self, gateway: str, keys: CloudKeys) -> AsyncIterator[None]:
         """Start it, and have the gateway join it if it has not. Raises EdgetwinError, with the reason in the log."""

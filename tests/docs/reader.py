@@ -102,7 +102,7 @@ class Reader:
 
     def _run(self, line: str) -> subprocess.CompletedProcess[str]:
         line = self._here(line)
-        if assigned := re.fullmatch(r"([A-Z_]+)=(.*)", line):
+        if assigned := re.fullmatch(r"(?:export )?([A-Z_]+)=(.*)", line):
             done = self._shell(f"printf %s {assigned[2]}")
             self.environment[assigned[1]] = done.stdout
             return subprocess.CompletedProcess(line, done.returncode, "", done.stderr)

@@ -27,7 +27,7 @@ from twin.wire.api import ApplyRequest, DocumentSource
 pytestmark = pytest.mark.fast
 
 STARTS = (
-    *("sudo apt install", "git clone", "cd ", ".venv/bin/python ", "kubectl ", "export KUBECONFIG="),
+    *("sudo apt install", "git clone", "cd ", ".venv/bin/python ", "kubectl ", "export "),
     *("sqlite3 ", "tar ", "mkdir ", "cp "),
     *(
         "mosquitto_pub ",

@@ -42,6 +42,9 @@ def print_changes(reply: ApplyReply, mode: ApplyMode, *, dry_run: bool, note: st
         return
     for change in reply.changes:
         typer.echo(f"{change.document} {change.action}")
+    if not reply.changes:
+        typer.echo("(there is no document in what was named)")
+        return
     if dry_run:
         typer.echo("(dry run: nothing was changed)")
     elif note:
