@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number. ``at_most`` says that lower is better; ``reach`` 0 of a rate asks for nothing."""
+    """One number. ``at_most`` says that lower is better; a ``reach`` of 0 that is no most asks for nothing."""
 
     name: str
     value: float
@@ -19,8 +19,17 @@ class Figure:
     at_most: bool = False
 
     @property
+    def asked(self) -> str:
+        """What it should reach; ``-`` if nothing is asked of it."""
+        if self.at_most:
+            return f"<= {plain(self.reach)}"
+        return plain(self.reach) if self.reach else "-"
+
+    @property
     def verdict(self) -> str:
-        """Whether it reaches what it should."""
+        """Whether it reaches what it should; ``-`` if nothing is asked of it."""
+        if self.asked == "-":
+            return "-"
         good = self.value <= self.reach if self.at_most else self.value >= self.reach
         return "ok" if good else "short"
 

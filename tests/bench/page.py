@@ -17,7 +17,7 @@ _HEAD: Final = """\
 
 Made by `make bench` (`make bench ONLY=<name>` for one, `make bench-long` for longer runs); edits are lost. Peers and
 floors run beside us in the same run, interleaved. Files are on the real disk, every answer is sent after its commit
-(WAL, synchronous=FULL). Lower is better where reach begins with <=; reach 0 is for information.
+(WAL, synchronous=FULL). Lower is better where reach begins with <=; where it is -, nothing is asked of the figure.
 
 | figure | value | unit | reach | | machine | date | what is measured |
 |---|---|---|---|---|---|---|---|
@@ -39,11 +39,10 @@ class Page:
     def put(self, figures: list[Figure]) -> None:
         """Replace the rows of these figures; the headline comes first."""
         for one in reversed(figures):
-            reach = f"<= {plain(one.reach)}" if one.at_most else plain(one.reach)
             cells = (
                 plain(one.value),
                 one.unit,
-                reach,
+                one.asked,
                 one.verdict,
                 machine(),
                 f"{datetime.now(UTC):%Y-%m-%d}",
