@@ -346,6 +346,24 @@ def test_a_value_that_is_set_in_the_cloud_reaches_the_device(fleet):
     fleet.page.wait_for_selector(".set [role=alert]:has-text('outside the limits 0 to 100')")
 
 
+def test_an_alarm_of_a_gateway_is_seen_and_acknowledged_in_the_page_of_the_fleet(fleet, demo, tmp_path):
+    (tmp_path / "rule.yaml").write_text(RULE.replace("name: filled", "name: brimming"))
+    assert demo.run("apply", "-f", str(tmp_path / "rule.yaml")).returncode == 0
+    fleet.go("alarms")
+    row = "tr:has-text('brimming.tank')"
+    fleet.page.wait_for_selector(f"{row} .badge:has-text('firing')")
+    gateway = json.loads(demo.run("status", "--json").stdout)["gateway"]
+    assert gateway in fleet.text(f"{row} th .block")
+    assert "there is something in the tank" in fleet.text(row)
+    fleet.shot("fleet-alarms", full=True)
+    fleet.page.fill(f"{row} input", "seen from afar")
+    fleet.page.click(f"{row} button")
+    fleet.page.wait_for_selector(f"{row} .badge:has-text('acknowledged')")  # which the gateway has said
+    fleet.page.wait_for_selector(f"{row}:has-text('admin: seen from afar')")
+    listed = json.loads(demo.run("alarms", "list", "--state", "acknowledged", "--json").stdout)["alarms"]
+    assert [one["note"] for one in listed if "brimming" in one["alarm"]] == ["seen from afar"]
+
+
 def test_nobody_gets_into_a_fleet_with_a_token_that_is_none(browser, demo):
     credentials = json.loads((demo.folder / "cloud" / "admin.json").read_text())
     stranger = Visitor(browser, credentials["url"], ignore_https_errors=True)
