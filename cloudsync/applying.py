@@ -148,5 +148,8 @@ def _used(device: Ref, spec: DeviceSpec) -> Sequence[Ref]:
 
 
 def _unused(document: Document) -> Problem:
+    if document.kind is DocumentKind.PUSH:
+        text = f"no gateway has {document.ref}, so none gets it"
+        return document.problem((), text, "Apply it at the gateways that are to push; then it is changed from here.")
     text = f"{document.ref} is used by no device, so no gateway gets it"
     return document.problem((), text, "Apply it together with a device that uses it.")

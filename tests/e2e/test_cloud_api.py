@@ -19,6 +19,8 @@ from paho.mqtt.properties import Properties
 from edgehub.state import StateFolder
 from tests.cloudsync.process import EDGETWIN, CloudProcess
 from tests.e2e.rig import Hub
+from tests.edgehub.push.servers import moody_server
+from tests.edgehub.push.site import until
 
 PLANT = """
 apiVersion: edgetwin.dev/v1
@@ -143,6 +145,36 @@ def test_readings_come_up_behind_the_live_values(site):
     header, *rows = done.stdout.splitlines()
     assert header.startswith("time,value,unit")
     assert len(rows) > 2
+
+
+PUSH = """
+apiVersion: edgetwin.dev/v1
+kind: Push
+metadata: {namespace: plant, name: collector}
+spec: {type: http, config: {url: "URL"}, select: {properties: [level]}, batch: {wait: 50ms}}
+"""
+
+
+async def test_a_push_that_a_gateway_has_is_changed_from_the_cloud(site, tmp_path):
+    path = tmp_path / "push.yaml"
+
+    def apply(url):
+        path.write_text(PUSH.replace("URL", url))
+        return asyncio.to_thread(site.ask, "apply", "-f", str(path))  # the server must answer meanwhile
+
+    async with moody_server() as moody, moody_server() as later:
+        assert "no gateway has Push plant/collector" in (await apply(moody.url)).stderr
+        applied = await asyncio.to_thread(site.hub.run, "apply", "-f", str(path))
+        assert applied.returncode == 0, applied.stderr
+        await until(lambda: moody.readings())
+        await asyncio.to_thread(site.wait_for, "SELECT twin FROM twins WHERE kind = 'push' AND reported.sent > 0")
+        async with asyncio.timeout(30):  # the document may come up later than the twin
+            while (await apply(later.url)).stdout != "Push plant/collector at gw-1 updated\n":
+                pass
+        await until(lambda: later.readings())
+        assert {(one["device"], one["property"]) for one in later.readings()} == {("tank", "level")}
+        deleted = await asyncio.to_thread(site.ask, "delete", "-f", str(path))
+        assert deleted.stdout == "Push plant/collector at gw-1 deleted\n"
 
 
 def test_a_wrong_value_and_a_role_that_may_not_are_refused_with_code_4(site, tmp_path):

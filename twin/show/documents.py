@@ -43,7 +43,7 @@ def print_changes(reply: ApplyReply, mode: ApplyMode, *, dry_run: bool, note: st
     for change in reply.changes:
         typer.echo(f"{change.document} {change.action}")
     if not reply.changes:
-        typer.echo("(there is no document in what was named)")
+        typer.echo("(no document was taken)")
         return
     if dry_run:
         typer.echo("(dry run: nothing was changed)")
