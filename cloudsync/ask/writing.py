@@ -106,7 +106,7 @@ async def _set_where(
         typer.echo(json.dumps({**told, "dry_run": dry_run}))
     else:
         would = "would be " if dry_run else ""
-        typer.echo(f"{last.matched} twins fit: {last.done} {would}set, {last.refused} refused")
+        typer.echo(f"{last.done} {would}set, {last.refused} refused, of {last.matched} that fit")
         for one in errors:
             typer.echo(f"  {short_key(one.twin)}: {one.error.message}")
         if last.refused > len(errors):
@@ -115,7 +115,7 @@ async def _set_where(
 
 
 def _desired(values: list[str], unset: list[str], example: str) -> dict[str, Any]:
-    desired = desired_values(values)
+    desired = desired_values(values, unset)
     if not desired and not unset:
         message = "nothing to set"
         raise InvalidMessage(message, remedy=f"Name a property and its value: {example}")

@@ -39,7 +39,7 @@ async def _set(
     twin: str, values: list[str], unset: list[str], version: int | None, wait_s: float, as_json: bool
 ) -> int:
     key = TwinKey.parse(twin)
-    desired = desired_values(values)
+    desired = desired_values(values, unset)
     if not desired and not unset:
         message = "nothing to set"
         raise InvalidMessage(message, remedy=f"Name a property and its value: edgetwin set {twin} valve=40")

@@ -91,7 +91,7 @@ def _connection(one: ConnectionStatus) -> str:
     if one.devices_silent:
         parts.append(f"{one.devices_silent} of {one.devices} devices silent")
     if one.errors:
-        parts.append(f"{one.errors} errors, last: {one.last_error}")
+        parts.append(f"{one.errors} failed, last: {one.last_error}")
     return ", ".join(part for part in parts if part)
 
 

@@ -18,9 +18,14 @@ def split_assignment(text: str, *, form: str, remedy: str) -> tuple[str, str]:
     return name, value
 
 
-def desired_values(texts: Iterable[str]) -> dict[str, Any]:
-    """``property=value`` each, the value as JSON, or else plain text. Raises InvalidMessage."""
-    return dict(map(_desired, texts))
+def desired_values(texts: Iterable[str], unset: Iterable[str] = ()) -> dict[str, Any]:
+    """``property=value`` each, the value as JSON, or else plain text. Raises InvalidMessage, also for a name twice."""
+    found = [_desired(text) for text in texts]
+    names = [*(name for name, _ in found), *unset]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        message = f"{twice} is named twice"
+        raise InvalidMessage(message, remedy="Set or unset each property once.")
+    return dict(found)
 
 
 def _desired(text: str) -> tuple[str, Any]:
