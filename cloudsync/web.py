@@ -48,6 +48,8 @@ KEEP_ALIVE_S: Final = 10
 STOP_S: Final = 3
 HEADER_BYTES: Final = 16 * 1024
 
+log = logging.getLogger(__name__)
+
 
 def main() -> None:
     """Serve until SIGTERM."""
@@ -55,6 +57,7 @@ def main() -> None:
         setup = read_setup(WebSetup)
         die_with_parent(setup.parent_pid)
         logging.basicConfig(level=setup.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # which would tell people to press CTRL+C
         asyncio.run(_serve(setup))
     except EdgetwinError as error:
         sys.stderr.write(f"ERROR web: {error}\n")
@@ -94,6 +97,7 @@ async def _serve(setup: WebSetup) -> None:
             page = fleet_page(clients.of, store, title=title, names=setup.dashboard_hosts, sessions=folder.web_sessions)
             stack.push_async_callback(page.close)
             add_page(app, page)
+            log.info("the page of the fleet is at %s", setup.servers.url)
         await server(app, setup.host, setup.port, folder).serve()
 
 
