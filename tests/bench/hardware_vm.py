@@ -16,8 +16,6 @@ from tests.vm.test_power_on import powered_on
 from tests.vm.updates import BOARD, EPOCH_S, Gateway, Site, cut_once, healthy, is_tried, release, tried
 
 CUTS = 10
-UPDATE_S = 60.0
-"""How long an update takes on a quiet machine; the power is cut within it."""
 
 
 async def power_on(scale: Scale) -> list[Figure]:
@@ -39,7 +37,7 @@ async def power_cut(scale: Scale) -> list[Figure]:
     for number in range(CUTS):
         folder = scale.folder / f"cut-{number}"
         folder.mkdir()
-        _, after = await cut_once(Gateway(site, folder), moment, UPDATE_S)
+        _, after = await cut_once(Gateway(site, folder), moment)
         well += after in ("1.0.0", "2.0.0")
         (folder / "disk.img").unlink()
     return [Figure("hardware.power_cut", well, "", f"of {CUTS} power cuts in an update, still boots", reach=CUTS)]

@@ -29,10 +29,13 @@ STATUS = "/boot/esp/EFI/edgetwin/grubenv"
 ENVIRONMENT = "EDGETWIN_STATE=/var/lib/edgetwin"
 RECORD = "/var/lib/edgetwin-update/record.json"
 ANSWER_S = 20.0
+STARTS = 2.0
+"""An update takes longer than so many starts of the machine."""
 RELAYED = 2883
 RULES = "/etc/nftables.d/lab.nft"
 OPEN = f"echo 'add rule inet edgetwin_filter input tcp dport {RELAYED} accept' >{RULES}; nft -f /etc/nftables.conf"
 DATA = "/var/lib/edgetwin/of-the-test"
+MOUNT = "mkdir -p /run/b; mountpoint -q /run/b || mount -o ro /dev/disk/by-id/virtio-bundles /run/b"
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Gateway:
         async with asyncio.timeout(BOOT_S):
             await lab.up.wait()
         await lab.until("test", "-s", STATUS, so=lambda done: done.rc == 0, timeout_s=BOOT_S)
-        await lab.run("sh", "-c", "mkdir -p /run/b; mount -o ro /dev/disk/by-id/virtio-bundles /run/b", check=False)
+        await lab.until("sh", "-c", MOUNT, so=lambda done: done.rc == 0, timeout_s=BOOT_S)
 
 
 async def release(lab: Lab) -> str:
@@ -154,13 +157,19 @@ def leaf_of(shown: object) -> Any:
     return None
 
 
-async def cut_once(gateway: Gateway, moment: random.Random, longest_s: float) -> tuple[str, str]:
-    """Begin an update and cut the power at a random moment of it; the release that boots then, and the slots' state."""
+async def cut_once(gateway: Gateway, moment: random.Random) -> tuple[str, str]:
+    """Begin an update and cut the power at a random moment of it; the release that ran, and the one that boots then.
+
+    The moment is within two starts of this machine, as slow as it is just now: to lay a release out, to start it and
+    to see that it is well takes longer.
+    """
     async with gateway.on() as lab:
+        start_s = time.monotonic() - gateway.guest.began_s
         before = await release(lab)
         updating = asyncio.create_task(install(lab, "good"))
-        await asyncio.wait({updating}, timeout=moment.uniform(0.2, longest_s))
+        await asyncio.wait({updating}, timeout=moment.uniform(0.2, STARTS * start_s))
         gateway.guest.cut()
+        assert not updating.done() or isinstance(updating.exception(), Restarted), "it was over before the power went"
         updating.cancel()
         await asyncio.gather(updating, return_exceptions=True)
     async with gateway.on() as lab:
