@@ -162,6 +162,9 @@ class CliAccess(BaseModel):
         except PermissionError:
             message = f"{folder.cli} may not be read by this user"
             raise NotRunning(message, remedy="Run the command as the user that runs the hub.") from None
+        except OSError as error:
+            message = f"{folder.cli} cannot be read: {error.strerror}"
+            raise NotRunning(message, remedy="Name the hub's state folder in EDGETWIN_STATE.") from None
         except ValidationError:
             message = f"{folder.cli} is not readable as an account"
             raise NotRunning(message, remedy="Restart the hub; it writes the file anew.") from None

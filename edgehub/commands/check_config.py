@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from edgehub.broker_tls import check_tls
 from edgehub.commands.session import ExitCode, print_error
-from edgehub.settings import load_settings, settings_keys, state_folder, variable_of
+from edgehub.settings import NOT_SETTINGS, PREFIX, load_settings, settings_keys, state_folder, variable_of
 from twin.errors import EdgetwinError
+
+_OF_A_CLOUD: Final = f"{PREFIX}CLOUD_"
+_ALIKE: Final = 0.9
 
 
 def check_config(
@@ -29,6 +34,8 @@ def check_config(
     except EdgetwinError as error:
         print_error(error)
         raise typer.Exit(ExitCode.REFUSED) from None
+    for name, near in misspelt(os.environ):
+        typer.echo(f"warning: {name} is no setting, and changes nothing; did you mean {near}?", err=True)
     tree = loaded.settings.model_dump(mode="json")
     folder = str(state_folder(os.environ))
     if as_json:
@@ -36,6 +43,16 @@ def check_config(
         return
     typer.echo(f"# from {loaded.file or 'the defaults'}; state in {folder}")
     _show(tree, (), loaded.overrides)
+
+
+def misspelt(environment: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Variables that are nearly a setting's, each with that one."""
+    known = [variable_of(path) for path in settings_keys()]
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and not name.startswith(_OF_A_CLOUD) and name not in NOT_SETTINGS:
+            near = difflib.get_close_matches(name, known, 1, _ALIKE)
+            if near and name not in known:
+                yield name, near[0]
 
 
 def _show(tree: dict[str, Any], above: tuple[str, ...], overrides: tuple[str, ...]) -> None:
