@@ -43,6 +43,8 @@ def _act(action: str, name: str, devices: tuple[str, ...], as_json: bool) -> Non
         place.make()
         changed, password = logins.with_login(name, devices)
         changed.write(place.logins)
+        if any(login.name == name for login in logins.logins):
+            typer.echo(f"warning: {name} was there; its old password and its devices of before count no more", err=True)
         told = {"account": name, "password": password}
         typer.echo(json.dumps(told) if as_json else f"account   {name}\npassword  {password}")
     elif action == "delete":

@@ -74,5 +74,5 @@ def _print(twins: list[TwinBody], as_tree: bool) -> None:
     if not twins:
         typer.echo("No twins. `edgetwin apply -f FILE` adds devices.")
         return
-    show = twin_tree if as_tree else twin_table
-    console().print(show(twins, int(time.time() * 1000)))
+    now_ms = int(time.time() * 1000)
+    console().print(twin_tree(twins, now_ms, nowhere="this gateway") if as_tree else twin_table(twins, now_ms))

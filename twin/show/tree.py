@@ -11,12 +11,15 @@ from twin.show.table import STYLES, age_text, quality_text, short_key, value_tex
 from twin.wire.api import LeafBody, TwinBody
 
 
-def twin_tree(twins: Iterable[TwinBody], now_ms: int) -> Tree:
-    """A branch each gateway and device; what is desired and not reported stands behind an arrow."""
+def twin_tree(twins: Iterable[TwinBody], now_ms: int, *, nowhere: str = "of no gateway") -> Tree:
+    """A branch each gateway and device; what is desired and not reported stands behind an arrow.
+
+    ``nowhere`` is the branch of twins that name no gateway.
+    """
     root = Tree("twins", hide_root=True)
     gateways: dict[str, Tree] = {}
     for twin in twins:
-        name = twin.gateway or "of no gateway"
+        name = twin.gateway or nowhere
         if name not in gateways:
             gateways[name] = root.add(Text(name, style="bold"))
         kind = f"  {twin.model}" if twin.model else ""

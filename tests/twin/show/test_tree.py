@@ -49,5 +49,11 @@ def test_twins_of_one_gateway_are_together_whatever_their_order():
     assert [line for line in lines if line[0] not in " │├└"] == ["gw-1", "gw-2", "of no gateway"]
 
 
+def test_a_gateway_calls_itself_so_where_a_document_names_none():
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(twin_tree([tank(gateway="")], NOW_MS, nowhere="this gateway"))
+    assert console.export_text().splitlines()[0].rstrip() == "this gateway"
+
+
 def test_a_twin_without_values_says_so():
     assert shown(tank(reported={}))[-1] == "    └── no value yet"
