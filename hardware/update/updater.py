@@ -84,6 +84,8 @@ class Updater:
         self._backend = backend
         self._world = world
         self._patience = patience
+        self._seen: Standing | None = None
+        """What runs, as far as it was asked for since the last step."""
 
     def alive(self) -> None:
         """Give a sign of life."""
@@ -92,7 +94,8 @@ class Updater:
     def look(self) -> Record:
         """The record, with what happened while nobody looked."""
         record = self._world.records.load()
-        now = machine.seen(record, self._backend.standing(), self._now_ms())
+        self._seen = None
+        now = machine.seen(record, self._standing(), self._now_ms())
         self._world.alive()
         return self._keep(now) if now != record else self._tell(record)
 
@@ -103,11 +106,11 @@ class Updater:
             assert record.wanted is not None
             message = f"{record.wanted.version} is being installed or tried"
             raise UpdateBusy(message, remedy="`edgetwin hardware update status` shows how far it is.")
-        return self._keep(machine.want(record, wanted, self._backend.standing(), self._now_ms()))
+        return self._keep(machine.want(record, wanted, self._standing(), self._now_ms()))
 
     def go_back(self) -> Record:
         """Begin to go back to the release from before; ``run`` carries it out. Raises UpdateFailed if there is none."""
-        record, standing = self.look(), self._backend.standing()
+        record, standing = self.look(), self._standing()
         if record.state.settled and not standing.before:
             message = "there is no release from before to go back to"
             raise UpdateFailed(message, remedy="Install one with `edgetwin hardware update install --older VERSION`.")
@@ -127,14 +130,17 @@ class Updater:
         Raises UpdateFailed for what may go better later, such as a full disk. The record stands then.
         """
         record = self.look()
-        while (step := machine.next_step(record, self._backend.standing())) is not Step.REST:
+        while (step := machine.next_step(record, self._standing())) is not Step.REST:
             if step is Step.CONFIRM:
                 self._backend.confirm()
+                self._seen = None
                 return self._tell(record)
             try:
-                record = self._keep(self._after(step, record))
+                record = self._after(step, record)
             except LinkError as error:
                 return self._keep(machine.waits(record, error.message))
+            self._seen = None
+            self._keep(record)
             if record.state.settled:
                 self._world.bundles.clear()
         return record
@@ -195,7 +201,7 @@ class Updater:
         return machine.switched(record, self._backend.standing())
 
     def _judged(self, record: Record, wanted: Wanted) -> Record:
-        standing = self._backend.standing()
+        standing = self._standing()
         if standing.version != wanted.version:
             return machine.not_started(record, f"{standing.version} runs, it was not started")
         now_s = self._world.clock.monotonic_s()
@@ -221,8 +227,14 @@ class Updater:
         return self._tell(record)
 
     def _tell(self, record: Record) -> Record:
-        self._world.records.tell(record, self._backend.standing())
+        self._world.records.tell(record, self._standing())
         return record
+
+    def _standing(self) -> Standing:
+        """What runs, asked for once a step: of images that is a process each time, which a slow board has to start."""
+        if self._seen is None:
+            self._seen = self._backend.standing()
+        return self._seen
 
     def _now_ms(self) -> int:
         return self._world.clock.now_us() // 1000

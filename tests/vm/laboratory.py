@@ -127,7 +127,7 @@ class Lab:
         assert self._writer is not None
         self._writer.close()
 
-    async def run(self, *words: str, stdin: str = "", timeout_s: float = 120.0, check: bool = True) -> Done:
+    async def run(self, *words: str, stdin: str = "", timeout_s: float = 300.0, check: bool = True) -> Done:
         """Run a command in the guest as root. Raises Restarted."""
         number = next(self._ids)
         self._waiting[number] = asyncio.get_running_loop().create_future()
@@ -142,7 +142,7 @@ class Lab:
         assert done.rc == 0 or not check, f"{' '.join(words)}: {done.rc}\n{done.out}\n{done.err}"
         return done
 
-    async def until(self, *words: str, so: Callable[[Done], bool], timeout_s: float = 180.0) -> Done:
+    async def until(self, *words: str, so: Callable[[Done], bool], timeout_s: float = 600.0) -> Done:
         """Run a command again and again, over restarts, until its result is as wanted; the last is in the error."""
         done = Done(-1, "", "never run")
         try:

@@ -47,6 +47,13 @@ def test_a_release_that_is_not_well_is_started_three_times_and_goes_with_its_rea
     assert NEW not in gateway.confirmed
 
 
+@pytest.mark.parametrize("good", [False, True])
+def test_what_runs_is_asked_for_once_a_step(good):
+    gateway = Gateway(image=True, good=good)
+    update(gateway)
+    assert gateway.asked <= len(gateway.reports) + 3
+
+
 def test_an_image_that_never_comes_up_is_left_by_the_boot_loader_and_that_is_said():
     gateway = Gateway(image=True, boots=False)
     record = update(gateway)

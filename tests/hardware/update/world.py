@@ -55,6 +55,8 @@ class Gateway:
     confirmed: list[str] = field(default_factory=list)
     starts_of_new: int = 0
     bundle: bool = False
+    asked: int = 0
+    """How often it was asked what runs."""
     unreachable: int = 0
     """So often the bundle cannot be had."""
 
@@ -104,6 +106,7 @@ class Gateway:
         return BundleManifest(version=NEW, compatible="edgetwin")
 
     def standing(self) -> Standing:
+        self.asked += 1
         version = self.runs if self.image else self.active
         before = self.proven if version != self.proven else self.previous
         confirmed = version == self.proven == self.active
