@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 _FIRST_WAIT_S: Final = 1.0
 _STABLE_S: Final = 10.0  # a link that stood for so long is worth a quick reconnect
 _LEAVE_S: Final = 0.8
+_CANCEL_AGAIN_S: Final = 2.0
+"""Libraries beneath may lose a cancellation: asyncio.wait_for of Python 3.11 does, where an answer comes with it."""
 PATIENCE_S: Final = 0.3
 """How long a call waits for a link that is being made: the runner lets a device rest 19 times as long."""
 
@@ -66,6 +68,7 @@ class Peripheral:
         self._error: MapperError | None = None
         self._task: asyncio.Task[None] | None = None
         self._needed_at = 0.0
+        self._is_closing = False
 
     async def link(self, patience_s: float = PATIENCE_S) -> Link:
         """The link, once it stands. Raises DeviceTimeout, or NotConnected if there is no adapter."""
@@ -95,11 +98,11 @@ class Peripheral:
 
     async def close(self) -> None:
         """Let go of the link."""
-        task = self._task
-        if task is not None:
-            task.cancel()
-            await asyncio.wait({task})  # ends by itself: leaving has its time-out
-            self._task = None
+        self._is_closing = True
+        while self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=_CANCEL_AGAIN_S)
+        self._task = None
 
     def _need(self) -> None:
         self._needed_at = asyncio.get_running_loop().time()
@@ -174,6 +177,8 @@ class Peripheral:
                 await client.disconnect()
 
     def _wanted(self) -> bool:
+        if self._is_closing:
+            return False
         if self._watchers:
             return True
         return asyncio.get_running_loop().time() - self._needed_at < self._device.idle_ms / 1000

@@ -43,6 +43,7 @@ from mappers.ble.virtual_scanner import Adapter, VirtualScanner, uuid_of
 
 T = TypeVar("T")
 _MTU = 247
+_CUT = "disconnected"
 
 
 class _Ether(LocalLink):
@@ -127,6 +128,12 @@ def backends(adapter: Adapter) -> tuple[type[VirtualClient], type[VirtualScanner
     return client, scanner
 
 
+def _is_cancelled() -> bool:
+    """Whether somebody cancelled this task: bumble has a disconnection as a cancellation, too."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class VirtualClient(BaseBleakClient):
     """bleak's client over a bumble connection."""
 
@@ -159,6 +166,9 @@ class VirtualClient(BaseBleakClient):
             await connection.gatt_client.request_mtu(_MTU)
             await self._discover(connection)
         except asyncio.CancelledError:
+            if not _is_cancelled():
+                await self.disconnect()
+                raise BleakError(_CUT) from None
             if self._connection is None:
                 # Not cancel_connection(): that believes nobody is connecting, once its connect() was cancelled.
                 with contextlib.suppress(BaseBumbleError, TimeoutError):
@@ -237,11 +247,9 @@ class VirtualClient(BaseBleakClient):
         except BaseBumbleError as error:
             raise BleakError(str(error)) from error
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if _is_cancelled():
                 raise
-            message = "disconnected"
-            raise BleakError(message) from None
+            raise BleakError(_CUT) from None
 
     async def _discover(self, connection: Connection) -> None:
         collection = BleakGATTServiceCollection()

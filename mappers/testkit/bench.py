@@ -6,13 +6,13 @@ import asyncio
 import os
 import stat
 import threading
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mappers.sdk.driver import ConnectionConfig, DeviceConfig, Point, PointConfig, Readings
-from mappers.sdk.errors import MapperError, NotConnected
+from mappers.sdk.errors import DeviceTimeout, MapperError, NotConnected
 from mappers.testkit.adapter import Adapter, Peer, Wired
 from mappers.testkit.line import Ability, Line
 from twin.model import Value, ValueType
@@ -111,7 +111,7 @@ class Bench:
         found: object = None
         async with asyncio.timeout(self.patience_s):
             while True:
-                readings = await driver.read(self.plan(driver, wired))
+                readings = await self.reached(lambda: driver.read(self.plan(driver, wired)), "read")
                 found = readings.values.get(wired.key, readings.faults.get(wired.key))
                 if alike(found, wanted):
                     return
@@ -156,6 +156,18 @@ class Bench:
             raise AssertionError(message)
         self.took_s = asyncio.get_running_loop().time() - began_s
         return task.result()
+
+    async def reached(self, call: Callable[[], Awaitable[T]], what: str) -> T:
+        """As ``ends``, and again while the device is not reached, as the runner does: a link may be made beside it."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + self.patience_s
+        while True:
+            try:
+                return await self.ends(call(), what)
+            except DeviceTimeout:
+                if loop.time() >= deadline_s:
+                    raise
+                await asyncio.sleep(0.01)
 
     async def fails(self, call: Awaitable[Any], what: str, *kinds: type[MapperError]) -> MapperError:
         """Await a call that must raise one of these errors in time."""

@@ -162,6 +162,13 @@ async def test_a_service_is_found_by_name_and_answers_from_all_its_pods(two):
     assert [(each.origin, each.node) for each in one.endpoints] == [("here", "gw-test")] * 4
 
 
+async def called(address) -> None:
+    """Call for ever."""
+    while True:
+        assert (await asyncio.to_thread(get, address, 81))[0] == 200
+        await asyncio.sleep(0.5)
+
+
 async def test_every_command_tells_of_a_service_that_is_well(two):
     address = await answers(two, {"one", "two"})
     await shown(two, "plant/web", lambda one: one.conditions["Programmed"].holds)
@@ -173,6 +180,7 @@ async def test_every_command_tells_of_a_service_that_is_well(two):
             if any(one.name == "plant/web" and one.requests >= 8 for one in reply.traffic):
                 break
             await asyncio.sleep(0.2)
+    calls = asyncio.create_task(called(address))  # "lately" ends after 10 s, and each command is a process
     for words, told in (
         (("routes",), "4/4"),
         (("routes", "--endpoints"), "gw-test"),
@@ -184,6 +192,7 @@ async def test_every_command_tells_of_a_service_that_is_well(two):
         done = await asyncio.to_thread(two.run, "mesh", *words)
         assert done.returncode == 0, (words, done.stdout, done.stderr)
         assert told in done.stdout, (words, done.stdout)
+    calls.cancel()
     done = await asyncio.to_thread(two.run, "mesh", "routes", "--json")
     assert [one["name"] for one in json.loads(done.stdout)["routes"]] == ["plant/web"]
     missing = await asyncio.to_thread(two.run, "mesh", "resolve", "nobody.plant", "--json")

@@ -51,7 +51,7 @@ class Ear:
 async def _subscribed(bench: Bench, driver: Any) -> tuple[Ear, Any, Subscribed, list[Wired]]:
     """Subscribe to all points; which of them are told."""
     ear, plan = Ear(), bench.plan(driver)
-    agreed = await bench.ends(driver.subscribe(plan, _CYCLE_MS, ear), "subscribe")
+    agreed = await bench.reached(lambda: driver.subscribe(plan, _CYCLE_MS, ear), "subscribe")
     told = [one for one in bench.points if one.key not in agreed.refused]
     assert told, "every point is refused; raise a MapperError instead"
     return ear, plan, agreed, told

@@ -101,7 +101,7 @@ class BleAdapter(Adapter):
     gone = (DeviceTimeout,)
     rig_errors = ("Host.on_packet",)  # bumble's host answers a command whose caller was cancelled
     timeout_s = 0.4
-    patience_s = 4.0
+    patience_s = 10.0  # with the controllers, hosts and air of both sides in one event loop
     batch = 100
     scan = {"seconds": 0.3, "connect": True}
     wrong = (Wrong(Part.DEVICE, {"mac": "C4:7C"}, "is not a Bluetooth address"),)
