@@ -119,8 +119,8 @@ def seen(record: Record, standing: Standing, now_ms: int) -> Record:
     if not runs:
         if record.stage is Stage.SWITCH:
             return replace(record, boot=standing.boot)
-        why = record.reason or f"it did not come up in {MAX_TRIES} starts, the boot loader took the other release"
-        return went_back(replace(record, reason=why), standing, now_ms)
+        silent = f"it, or its updater, did not come up in {MAX_TRIES} starts, the boot loader took the other release"
+        return went_back(replace(record, reason=record.reason or silent), standing, now_ms)
     if record.stage in (Stage.RESTART, Stage.AGAIN):  # the start that was asked for; its try is counted already
         return replace(record, stage=Stage.JUDGE, boot=standing.boot)
     why = record.reason or "the machine was started anew before it was well"
