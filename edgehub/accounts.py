@@ -11,6 +11,7 @@ from twin.broker_accounts import Account, Rule, TopicAccess
 from twin.dialects.aws_names import Things
 from twin.model import DEFAULT_NAMESPACE, Kind, TwinKey
 from twin.wire import topics
+from twin.wire.api import Verb
 
 HUB: Final = "hub"
 CLI: Final = "cli"
@@ -19,6 +20,7 @@ MAPPER: Final = "mapper"
 PLUGIN_PREFIX: Final = "mapper."
 """Begins the account of each mapper that is not ours."""
 
+_OF_THE_PAGE: Final = (Verb.GET, Verb.WATCH, Verb.SET, Verb.EXPLAIN, Verb.HISTORY, Verb.STATUS, Verb.MESH)
 _MOST_PLUGIN_CHARS: Final = 45  # so that the name of its simulated reporter is a name too
 
 
@@ -40,6 +42,12 @@ class DialectNames:
 def client_account(name: str, password: str) -> Account:
     """A program that asks the API, and sees nothing but its own replies and the alerts of the mesh."""
     return Account(name, password, _api_rules(name))
+
+
+def page_account(name: str, password: str) -> Account:
+    """The dashboard: what it shows and sets, and no documents, which could have programs run."""
+    asking = (Rule(TopicAccess.WRITE, topics.request(verb)) for verb in _OF_THE_PAGE)
+    return Account(name, password, (*asking, Rule(TopicAccess.READ, topics.replies(name))))
 
 
 def program_account(name: str, hashed: str, devices: Iterable[TwinKey], names: DialectNames) -> Account:

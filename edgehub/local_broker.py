@@ -106,7 +106,7 @@ async def open_broker(
     mosquitto = await find_mosquitto([settings.mosquitto] if settings.mosquitto else CANDIDATES)
     hub = full_access(accounts.HUB, new_password())
     cli = accounts.client_account(accounts.CLI, new_password())
-    web = accounts.client_account(accounts.WEB, new_password())
+    web = accounts.page_account(accounts.WEB, new_password())
     mapper = accounts.mapper_account(accounts.MAPPER, new_password())
     admitted = peers()
     broker = Broker(

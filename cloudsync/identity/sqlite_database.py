@@ -54,8 +54,8 @@ class SqliteDatabase:
     @asynccontextmanager
     async def _block(self, begin: str) -> AsyncIterator[Session]:
         async with self._lock:
-            await self.fetch(begin)
             try:
+                await self.fetch(begin)  # if cancelled, it has begun all the same
                 yield self
                 await self.fetch("COMMIT")
             except BaseException:

@@ -307,3 +307,13 @@ async def test_a_change_that_fails_half_way_leaves_nothing(store, store_url):
     with pytest.raises(Broken):
         await break_it()
     assert await store.published() == {}
+
+
+async def test_who_leaves_in_the_midst_of_a_question_keeps_no_other_from_an_answer(store):
+    for turns in range(12):
+        asked = asyncio.create_task(store.user_of("nobody"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        assert await store.user_of("nobody") is None, f"after {turns} turns of the loop"
