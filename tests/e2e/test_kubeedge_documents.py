@@ -1,7 +1,6 @@
 """KubeEdge's documents of both API versions, unchanged, on a running gateway with a device behind each protocol."""
 
 import asyncio
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.rig import Device, Hub
-from tests.mappers.opcua.conftest import MODULES, Server
 from tests.peers.ble_peripheral import LAMP
+from tests.peers.opcua import OpcuaServer, need_node_opcua
 from twin.wire.api import DocumentSource
 
 ROOT = Path(__file__).parents[2]
@@ -180,14 +179,13 @@ def bus(tmp_path) -> Iterator[str]:
 async def test_documents_of_both_versions_are_served_unchanged_over_each_protocol(
     stopped_hub: Hub, device: Device, bus: str, tmp_path
 ):
-    if shutil.which("node") is None or not (MODULES / "node-opcua-server").exists():
-        pytest.skip("node-opcua is not there: it needs npm, then tools/peers.sh")
+    need_node_opcua()
     device.set_holding(0, 42)
-    server = Server(tmp_path)
+    server = OpcuaServer(tmp_path)
     stopped_hub.environment["DBUS_SYSTEM_BUS_ADDRESS"] = bus
     stopped_hub.start()
     try:
-        await server.start()
+        await asyncio.to_thread(server.start)
         await stopped_hub.ready()
         async with stopped_hub.client() as client:
             for name, text in (("new", V1BETA1), ("old", V1ALPHA2)):
@@ -208,4 +206,4 @@ async def test_documents_of_both_versions_are_served_unchanged_over_each_protoco
                         pytest.fail(f"{name}-{protocol} reports {reported}, not {wanted}\n{log}")
         assert device.bank.get_coils(3, 1) == [True]
     finally:
-        await server.stop()
+        server.stop()

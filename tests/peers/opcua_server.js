@@ -1,6 +1,6 @@
 // An OPC UA server that shares no code with ours: node-opcua, with every security policy, users, types and a method.
-// node opcua_server.js PORT FOLDER [NODES [PERIOD_MS]]; says "READY" and takes lines on stdin: set NAME VALUE, get NAME,
-// status NAME CODE, event MESSAGE SEVERITY, quit.
+// node opcua_server.js PORT FOLDER [NODES [PERIOD_MS]]; says "READY" and takes lines on stdin, each behind a number that
+// its answer repeats: set NAME VALUE, get NAME, status NAME CODE, event MESSAGE SEVERITY, reset (every node as at first).
 "use strict";
 const path = require("path");
 const modules = process.env.PEER_MODULES;
@@ -85,6 +85,7 @@ async function main() {
       value: { dataType: "Double", value: 0 },
     }));
   }
+  const first = Object.entries(found).map(([name, node]) => [name, node.readValue().value.clone()]);
   let turn = 0;
   if (many.length) {
     setInterval(() => {
@@ -95,11 +96,11 @@ async function main() {
   await server.start();
   process.stdout.write("READY\n");
   let rest = "";
-  process.stdin.on("data", async (data) => {
+  process.stdin.on("data", (data) => {
     const lines = (rest + data).split("\n");
     rest = lines.pop();
     for (const line of lines) {
-      const [verb, name, ...words] = line.split(" ");
+      const [number, verb, name, ...words] = line.split(" ");
       const value = words.join(" ");
       if (verb === "set") {
         const kind = DataType[found[name].readValue().value.dataType];
@@ -114,11 +115,10 @@ async function main() {
           severity: { dataType: DataType.UInt16, value: Number(value) },
           sourceName: { dataType: DataType.String, value: "Tank" },
         });
-      } else if (verb === "quit") {
-        await server.shutdown(0);
-        process.exit(0);
+      } else if (verb === "reset") {
+        for (const [name, value] of first) found[name].setValueFromSource(value.clone(), StatusCodes.Good);
       }
-      process.stdout.write(`DONE ${line}\n`);
+      process.stdout.write(`DONE ${number}\n`);
     }
   });
   process.stdin.on("end", () => process.exit(0));
