@@ -14,68 +14,63 @@ import random
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from edgehub.alarming.documents import rules_of, subjects_of
 from edgehub.alarming.facts import GatewayFacts
 from edgehub.alarming.keeper import Alarming
 from edgehub.alarming.looking import Looking
 from edgehub.alarms import Alarms
 from edgehub.applying import Applying
 from edgehub.cloud_keys import CloudKeys
-from edgehub.connections import connection_specs, connection_status
 from edgehub.dialects import Dialects
-from edgehub.documents import Documents, open_documents
+from edgehub.documents import open_documents
 from edgehub.health import HealthFile
 from edgehub.history import HistoryKeeper
+from edgehub.identity import Identity
 from edgehub.kubeapi.home import KubeApi
-from edgehub.local_broker import BrokerAccess, open_broker
+from edgehub.local_broker import open_broker
 from edgehub.machine import Machine
 from edgehub.mapper_hosts import MapperHosts, client_id
 from edgehub.mesh.home import Mesh
 from edgehub.mesh.home import Place as MeshPlace
 from edgehub.mesh.home import Sources as MeshSources
 from edgehub.own_twin import OwnTwin
+from edgehub.parts import Parts
 from edgehub.peer_access import peer_access
 from edgehub.pods.home import Place, Pods
+from edgehub.projection import Projection
 from edgehub.push.door import PushDoor, PushPlace
 from edgehub.release import ReleaseLeaf
 from edgehub.settings import Settings
 from edgehub.state import CliAccess, StateFolder
 from edgehub.state_store import copier, keep_copies, open_state
+from edgehub.status import GatewayStatus
 from edgehub.sync.cloud import Cloud
 from edgehub.sync.states import SyncState
-from edgehub.system import system
 from edgehub.twins import LocalTwins
 from edgehub.web.home import Web, WebPlace
 from twin.api import ApiServer, Caller, Served, TwinVerbs
 from twin.client import TwinClient
 from twin.clock import Clock
-from twin.dialects.aws_names import device_of
 from twin.engine import TwinEngine
-from twin.envelope import EnvelopeError
 from twin.errors import EdgetwinError, LinkError, StoreError
 from twin.history_verb import HistoryVerb
 from twin.link import LinkState, Message
 from twin.link.mqtt import MqttLink
 from twin.link.options import LOCAL_RETRY_BASE_S, LOCAL_RETRY_CAP_S, MqttOptions
-from twin.model import Kind, Quality, Reason, TwinKey, Value
+from twin.model import Kind, Reason, Value
 from twin.query.reader import SqliteReader
 from twin.query.verb import QueryVerb
 from twin.sqlite_drain import SqliteDrain
 from twin.sqlite_history import SqliteHistory
 from twin.supervisor import Supervisor
 from twin.wire import topics
-from twin.wire.api import ApplyRequest, StatusReply, StatusRequest, SyncBody, Verb
+from twin.wire.api import ApplyRequest, StatusReply, StatusRequest, Verb
 from twin.wire.codec import decode
 from twin.wire.mesh import MeshReply, MeshRequest
 from twin.wire.messages import MapperState
-
-if TYPE_CHECKING:
-    from edgehub.metering import Metering
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +82,7 @@ class Gateway:
     """A running gateway; ``running`` makes and ends it."""
 
     def __init__(
-        self, settings: Settings, folder: StateFolder, clock: Clock, parts: _Parts, *, supervisor: Supervisor
+        self, settings: Settings, folder: StateFolder, clock: Clock, parts: Parts, *, supervisor: Supervisor
     ) -> None:
         self.access = parts.access
         self._settings = settings
@@ -96,35 +91,41 @@ class Gateway:
         self._parts = parts
         self._engine = parts.engine
         self._link = parts.link
-        self._own = OwnTwin(parts.engine, settings.gateway_name, clock)
+        name = settings.gateway_name
+        identity = Identity.here(name, folder.path, parts.access, clock.now_us() // 1000)
+        self._own = OwnTwin(parts.engine, name, clock)
         parts.pods.on_removed = self._own.report
-        self._applying = Applying(parts.documents, parts.engine, self._follow_documents)
         parts.mesh.on_own = self._own.report
         parts.mesh.publish = self._publish_of_mesh
-        self._cloud = Cloud(settings, parts.keys, parts.engine, parts.drain, parts.executor, self._applying, clock)
-        self._release = ReleaseLeaf(folder, parts.engine, self._own.key, self._own.report)
-        self._version = version("edgetwin")
-        broker = (parts.access.host, parts.access.port)
-        place = WebPlace(settings.gateway_name, folder.path, broker, parts.access.web, settings.log.level)
-        self.web = Web(settings.web, folder.web, place)
-        facts = GatewayFacts(parts.engine, parts.history, parts.keys, folder.path, clock, self._sync_status)
-        looking = Looking(parts.engine, parts.mesh)
-        self._alarming = Alarming(parts.engine, looking, facts, clock, settings.gateway_name)
-        self._alarming.publish = lambda topic, payload: parts.link.publish(topic, payload, qos=1, retain=True)
-        self._metering: Metering | None = None
-        self._system = system()
-        self._started_at = clock.now_us() // 1000
-        self._own.asks(
-            *(self._said, Machine.here().reported, self._release.reported, self._reader_key),
-            *(lambda: self._cloud.reported(parts.documents.refused()), parts.mesh.reported, self._alarming.reported),
+        self._applying = Applying(parts.documents, parts.engine, self._follow_documents)
+        self._cloud = Cloud(
+            *(settings, parts.documents, parts.keys, parts.engine, parts.drain, parts.executor, self._applying, clock)
         )
-        self._twins = twins = LocalTwins(parts.engine, parts.link, clock, settings.gateway_name)
+        self._release = ReleaseLeaf(folder, parts.engine, self._own.key, self._own.report)
+        broker = (parts.access.host, parts.access.port)
+        self.web = Web(
+            settings.web, folder.web, WebPlace(name, folder.path, broker, parts.access.web, settings.log.level)
+        )
+        facts = GatewayFacts(parts.engine, parts.history, parts.keys, folder.path, clock, self._cloud.status)
+        self._alarming = Alarming(parts.engine, Looking(parts.engine, parts.mesh), facts, clock, name)
+        self._alarming.publish = lambda topic, payload: parts.link.publish(topic, payload, qos=1, retain=True)
+        self._own.asks(
+            *(identity.reported, Machine.here().reported, self._release.reported, self._cloud.reported),
+            *(parts.mesh.reported, self._alarming.reported, self._pods_said),
+        )
+        self._twins = twins = LocalTwins(parts.engine, parts.link, clock, name)
         self._hosts = MapperHosts(
             parts.access, parts.link, supervisor, lambda keys: twins.mark_down(keys, Reason.MAPPER_DOWN)
         )
-        parts.mesh.runs_mapper = lambda name: self._hosts.runs(name, is_plugin=parts.documents.is_plugin(name))
+        parts.mesh.runs_mapper = lambda mapper: self._hosts.runs(mapper, is_plugin=parts.documents.is_plugin(mapper))
         self._hosts.on_state = parts.mesh.endpoints_changed
-        self._dialects = Dialects(parts.engine, parts.link, clock, settings, self._twins)
+        self._dialects = Dialects(parts.engine, parts.link, clock, settings, twins)
+        self._projection = Projection(parts, self._own, twins, self._dialects, self._alarming)
+        self.status = GatewayStatus(
+            *(identity, parts.engine, parts.link, twins.counters, self._hosts, self._cloud, self.web, self._alarming)
+        )
+        self.status.alarms += (parts.alarms.now, parts.kube.alarms, self.web.alarms)
+        self.status.alarms += (parts.mesh.alarms, parts.pushes.alarms, self._cloud.alarms)
         self._api = ApiServer(
             parts.link,
             {
@@ -189,7 +190,7 @@ class Gateway:
             )
             link = await stack.enter_async_context(MqttLink(options, rng=rng))
             await link.connected(CONNECT_S)
-            parts = _Parts(*opened, link, documents, access, executor, keys, pods, kube, mesh, pushes)
+            parts = Parts(*opened, link, documents, access, executor, keys, pods, kube, mesh, pushes)
             gateway = cls(settings, folder, clock, parts, supervisor=supervisor)
             await gateway._open(stack, rng)
             await stack.enter_async_context(gateway.web.running(supervisor))
@@ -210,47 +211,12 @@ class Gateway:
             return False
         return True
 
-    def status(self) -> StatusReply:
-        """How the gateway is, as far as the hub knows without asking anyone."""
-        devices = [key for key in self._engine if key.kind is Kind.DEVICE]
-        counters = self._twins.counters
-        return StatusReply(
-            gateway=self._settings.gateway_name,
-            version=self._version,
-            pid=os.getpid(),
-            started_at=self._started_at,
-            state_folder=str(self._folder.path),
-            broker=f"{self.access.host}:{self.access.port} ({self._link.state})",
-            twins=len(self._engine),
-            devices=len(devices),
-            devices_bad=[str(key) for key in devices if self._is_bad(key)],
-            devices_simulated=[str(key) for key in devices if self._is_simulated(key)],
-            reports=counters.reports,
-            updates=counters.updates,
-            refused=counters.refused,
-            children=list(self._hosts.status()),
-            mappers_disabled=list(self._hosts.disabled()),
-            connections=connection_status(self._engine),
-            sync=self._sync_status(),
-            web=self.web.url,
-            alarms=[
-                *self._parts.alarms.now(),
-                *self._parts.kube.alarms(),
-                *self.web.alarms(),
-                *(self._metering.alarms() if self._metering is not None else ()),
-                *self._parts.mesh.alarms(),
-                *self._parts.pushes.alarms(),
-                *self._cloud.alarms(self._parts.documents.refused()),
-            ],
-            firing=self._alarming.unseen(),
-        )
-
     async def _open(self, stack: AsyncExitStack, rng: random.Random) -> None:
         # A disk that takes nothing must not keep the gateway from starting: the engine has logged it, status alarms.
         self._dialects.load()
         self._alarming.load()
         with suppress(StoreError):
-            await self._project()
+            await self._projection.renew()
         await self._twins.open()
         stack.callback(self._twins.close)
         await self._dialects.open(stack)
@@ -263,7 +229,7 @@ class Gateway:
         self._cli_access().write(self._folder)
         stack.callback(self._folder.cli.unlink, missing_ok=True)
         await stack.enter_async_context(self._cloud.running(rng, self._on_cloud_state))
-        health = HealthFile(self._folder.health, self.status, lambda: self._clock.now_us() // 1000)
+        health = HealthFile(self._folder.health, self.status.reply, lambda: self._clock.now_us() // 1000)
         loop = asyncio.get_running_loop()
         stack.callback(loop.create_task(health.keep(), name="health file").cancel)
         stack.callback(loop.create_task(self._release.keep(), name="release").cancel)
@@ -279,15 +245,13 @@ class Gateway:
         from edgehub.metering import Metering  # memory that only gateways which are scraped should pay
 
         parts = self._parts
-        self._metering = Metering(
-            *(self._settings.metrics, self._folder.path, parts.engine, self._alarming, self.status),
+        metering = Metering(
+            *(self._settings.metrics, self._folder.path, parts.engine, self._alarming, self.status.reply),
             verbs=lambda: self._api.verbs,
             session=lambda: self._cloud.session,
         )
-        return self._metering.running()
-
-    def _sync_status(self) -> SyncBody | None:
-        return self._cloud.status(self._parts.documents.refused())
+        self.status.alarms.append(metering.alarms)
+        return metering.running()
 
     def _cli_access(self) -> CliAccess:
         login = self.access.cli
@@ -295,73 +259,20 @@ class Gateway:
             host=self.access.host, port=self.access.port, account=login.name, password=login.password, pid=os.getpid()
         )
 
-    # -- documents -----------------------------------------------------------------------------------------------
-
-    async def _project(self) -> None:
-        """Make the twins what the documents say. What they do not name is removed, but for shadows of named devices."""
-        devices = self._parts.documents.specs()
-        await self._parts.mesh.follow()
-        await self._parts.pods.follow()
-        await self._parts.pushes.follow(self._parts.documents.view(), devices)
-        connections = connection_specs(self._parts.documents.host_settings(), self._settings.gateway_name)
-        said = self._dialects.completed(
-            (
-                *devices,
-                *connections,
-                *self._parts.pods.specs(),
-                *self._parts.mesh.specs(),
-                *self._parts.pushes.specs(),
-                self._own.spec(),
-            )
-        )
-        specs = {spec.key: spec for spec in said}
-        view = self._parts.documents.view()
-        self._alarming.follow(rules_of(view), subjects_of(view, specs.values(), self._own.key.name))
-        specs |= {spec.key: spec for spec in self._alarming.specs()}
-        for key in list(self._engine):
-            if key not in specs and device_of(key) not in specs:
-                self._engine.remove(key)
-        by_cloud = self._parts.documents.by_cloud()
-        for spec in specs.values():
-            self._engine.define(spec, theirs=spec.key in by_cloud)
-        self._own.report()
-        self._parts.pods.report_all()
-        self._parts.mesh.report_all()
-        self._parts.kube.documents_changed()
-        self._twins.forget_topics()
-        self._dialects.projected()
-        await self._engine.settled()
+    # -- what happens --------------------------------------------------------------------------------------------
 
     async def _follow_documents(self) -> None:
         try:
-            await self._project()
+            await self._projection.renew()
         finally:
             await self._hosts.follow(self._parts.documents.placement())
 
-    def _said(self) -> dict[str, Value]:
-        return {
-            "version": self._version,
-            "broker": f"{self.access.host}:{self.access.port}",
-            "started_at": self._started_at,
-            "system": self._system,
-            "pods": {"seen": self._parts.documents.seen_pods(), "there": self._parts.pods.there()},
-        }
-
-    def _reader_key(self) -> dict[str, Value]:
-        """The public key for the cloud's Secrets, once there is a cloud."""
-        reader, session = self._parts.documents.sealer.reader, self._cloud.session
-        if reader is None or session is None or session.state is SyncState.OFF:
-            return {}
-        try:
-            return {"secrets_key": reader.public()}
-        except EnvelopeError as error:
-            log.error("%s", error)
-            return {}
-
-    # -- what happens --------------------------------------------------------------------------------------------
+    def _pods_said(self) -> dict[str, Value]:
+        """What the own twin says of pods: the cloud sees by it what was taken."""
+        return {"pods": {"seen": self._parts.documents.seen_pods(), "there": self._parts.pods.there()}}
 
     async def _answer_status(self, _: StatusRequest, __: Caller) -> StatusReply:
-        return self.status()
+        return self.status.reply()
 
     async def _answer_mesh(self, request: MeshRequest, _: Caller) -> MeshReply:
         return await self._parts.mesh.answer(request)
@@ -392,31 +303,6 @@ class Gateway:
             self._hosts.heard(topics.parse_mapper(message.topic), state)
         except EdgetwinError as error:
             log.warning("%s", error)
-
-    def _is_bad(self, key: TwinKey) -> bool:
-        reported = self._engine.document(key).reported
-        return any(slot.quality is Quality.BAD for slot in reported.values())
-
-    def _is_simulated(self, key: TwinKey) -> bool:
-        reported = self._engine.document(key).reported
-        return any(topics.is_simulated(slot.by) for slot in reported.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    engine: TwinEngine
-    history: SqliteHistory
-    drain: SqliteDrain
-    alarms: Alarms
-    link: MqttLink
-    documents: Documents
-    access: BrokerAccess
-    executor: ThreadPoolExecutor
-    keys: CloudKeys
-    pods: Pods
-    kube: KubeApi
-    mesh: Mesh
-    pushes: PushDoor
 
 
 async def _open_engine(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from edgehub import accounts
+from edgehub.identity import Identity
 from edgehub.machine import Machine
 from edgehub.sync.cloud import Cloud
 from twin.alarm import RULES
@@ -15,15 +16,11 @@ from twin.model import DEFAULT_NAMESPACE, Kind, PropertySpec, TwinKey, TwinSpec,
 from twin.release import RELEASE, RELEASE_SPEC, UPDATE
 
 TYPES: Final[Mapping[str, ValueType]] = {
-    "version": ValueType.STRING,
-    "broker": ValueType.STRING,
-    "started_at": ValueType.INT,
-    "system": ValueType.JSON,
     "pods": ValueType.JSON,
     "mesh": ValueType.JSON,
-    "secrets_key": ValueType.STRING,
     UPDATE: ValueType.JSON,
     RULES: ValueType.JSON,
+    **Identity.TYPES,
     **Machine.TYPES,
     **Cloud.TYPES,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -12,6 +13,7 @@ from typing import ClassVar
 
 from edgehub.applying import Applying
 from edgehub.cloud_keys import CloudKeys
+from edgehub.documents import Documents
 from edgehub.renewal import Renewal
 from edgehub.revocations import Revocations
 from edgehub.settings import Settings
@@ -21,9 +23,12 @@ from edgehub.sync.session import CloudSession
 from edgehub.sync.states import SyncState, Timing
 from twin.clock import Clock
 from twin.engine import TwinEngine
+from twin.envelope import EnvelopeError
 from twin.model import Value, ValueType
 from twin.sqlite_drain import SqliteDrain
 from twin.wire.api import SyncBody
+
+log = logging.getLogger(__name__)
 
 
 class Cloud:
@@ -33,12 +38,14 @@ class Cloud:
         "sync_state": ValueType.STRING,
         "sync_since": ValueType.INT,
         "refused_documents": ValueType.JSON,
+        "secrets_key": ValueType.STRING,
     }
     """What the gateway's own twin has of it."""
 
     def __init__(
         self,
         settings: Settings,
+        documents: Documents,
         keys: CloudKeys,
         engine: TwinEngine,
         drain: SqliteDrain,
@@ -47,6 +54,7 @@ class Cloud:
         clock: Clock,
     ) -> None:
         self._settings = settings
+        self._documents = documents
         self._keys = keys
         self._engine = engine
         self._drain = drain
@@ -94,7 +102,7 @@ class Cloud:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def status(self, refused: Mapping[str, str]) -> SyncBody | None:
+    def status(self) -> SyncBody | None:
         """How it stands; None before the start."""
         session = self.session
         if session is None:
@@ -110,10 +118,10 @@ class Cloud:
             lag_s=round(session.dialogue.progress.lag_ms(now_us // 1000) / 1000, 1),
             last_resync=session.dialogue.last_resync_ms,
             last_resync_s=round(session.dialogue.last_resync_s, 3),
-            refused_documents=dict(refused),
+            refused_documents=self._documents.refused(),
         )
 
-    def alarms(self, refused: Mapping[str, str]) -> list[str]:
+    def alarms(self) -> list[str]:
         """What the user has to see to."""
         sources = (self.session.stand if self.session is not None else None, self._finder)
         found = [one.alarm for one in sources if one is not None and one.alarm]
@@ -121,12 +129,24 @@ class Cloud:
             found.append(self._renewal.failure)
         found += [
             f"{name} of the cloud cannot be served here, what was served before still is: {why}"
-            for name, why in refused.items()
+            for name, why in self._documents.refused().items()
         ]
         return found
 
-    def reported(self, refused: Mapping[str, str]) -> dict[str, Value]:
+    def reported(self) -> dict[str, Value]:
         """What the gateway's own twin says of it."""
         state = self.session.state if self.session is not None else SyncState.OFF
         since = self.session.stand.since_ms if self.session is not None else self._clock.now_us() // 1000
-        return {"sync_state": state.value, "sync_since": since, "refused_documents": dict(refused)}
+        refused: dict[str, Value] = {**self._documents.refused()}
+        key = self._secrets_key() if state is not SyncState.OFF else {}
+        return {"sync_state": state.value, "sync_since": since, "refused_documents": refused, **key}
+
+    def _secrets_key(self) -> dict[str, Value]:
+        """The public key that the cloud encrypts Secrets with; it is made for the first cloud."""
+        if (reader := self._documents.sealer.reader) is None:
+            return {}
+        try:
+            return {"secrets_key": reader.public()}
+        except EnvelopeError as error:
+            log.error("%s", error)
+            return {}

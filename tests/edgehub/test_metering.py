@@ -97,7 +97,7 @@ async def test_an_address_that_is_taken_is_an_alarm_and_no_more(tmp_path, free_p
         server,
         Gateway.running(made, StateFolder(tmp_path / "state"), clock=SystemClock(), rng=random.Random(1)) as gateway,
     ):
-        assert [one for one in gateway.status().alarms if f"127.0.0.1:{port}" in one]
+        assert [one for one in gateway.status.reply().alarms if f"127.0.0.1:{port}" in one]
 
 
 def test_an_open_listener_beyond_loopback_is_refused():

@@ -299,7 +299,7 @@ async def test_a_gateway_sends_its_metrics_by_a_child_of_its_own(tmp_path, free_
         folder = StateFolder(tmp_path / "state")
         async with Gateway.running(made, folder, clock=SystemClock(), rng=random.Random(1)) as gateway:
             await until(lambda: collected.requests)
-            children = {one.name for one in gateway.status().children}
+            children = {one.name for one in gateway.status.reply().children}
     (resource,) = collected.requests[0].resource_metrics
     attributes = {one.key: one.value.string_value for one in resource.resource.attributes}
     assert attributes["service.instance.id"] == "hall-7"
