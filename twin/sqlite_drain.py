@@ -21,8 +21,8 @@ from twin.exchange import SeriesReadings
 from twin.history import Gap, Reading, Why
 from twin.history_pack import unpack
 from twin.model import Kind, TwinKey
-from twin.sqlite_rows import reading_of, store_error, tail_fits, tail_reading
-from twin.sqlite_writing import Writing
+from twin.sqlite_connections import Writing, beside
+from twin.sqlite_rows import reading_of, tail_fits, tail_reading
 
 PIECE_READINGS: Final = 2000
 _SPANS_AT_ONCE: Final = 64
@@ -67,14 +67,9 @@ class SqliteDrain:
 
     def open(self) -> None:
         """Connect. Raises StoreError."""
-        try:
-            db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-            db.execute("PRAGMA synchronous=NORMAL")  # marks that are lost cost a piece that is sent twice
-            db.execute("PRAGMA busy_timeout=5000")
-            (self.log,) = db.execute("SELECT log FROM history_sent").fetchone()
-        except sqlite3.Error as error:
-            raise store_error(error, self._path) from error
-        self._db = db
+        self._db = beside(self._path)  # marks that are lost cost a piece that is sent twice
+        with reading_of(self._path):
+            (self.log,) = self._db.execute("SELECT log FROM history_sent").fetchone()
 
     def close(self) -> None:
         """Let go of the file."""

@@ -23,6 +23,7 @@ from twin.errors import StoreError
 from twin.history import Gap, HistoryPage, HistoryQuery, Limits, Reading, Why, allowed_bytes, joined, merged
 from twin.history_pack import unpack
 from twin.model import Drop, Keep
+from twin.sqlite_connections import beside, reading_at
 from twin.sqlite_rows import QUALITY_SQL, reading_of, store_error, tail_fits, tail_reading, to_sql
 from twin.sqlite_spans import SPAN_COLUMNS, Span, append_readings, cut, first_in_queue, put_gap, shrink, sweep
 from twin.store import Batch, KeptReading, TwinRow
@@ -70,14 +71,7 @@ class SqliteHistory:
 
     def open(self) -> None:
         """Connect. Raises StoreError."""
-        try:
-            db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-            # What is moved here is on disk already; it need not be synced before the next commit does it.
-            db.execute("PRAGMA synchronous=NORMAL")
-            db.execute("PRAGMA busy_timeout=5000")
-        except sqlite3.Error as error:
-            raise store_error(error, self._path) from error
-        self._db = db
+        self._db = beside(self._path)  # what is moved here is on disk already
 
     def close(self) -> None:
         """Let go of the file."""
@@ -94,23 +88,14 @@ class SqliteHistory:
 
     def read(self, query: HistoryQuery) -> HistoryPage:
         """Readings that are on disk. May be called from any thread. Raises StoreError."""
-        with reading_of(self._path):
-            db = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-            try:
-                db.execute("BEGIN")  # one moment for spans, tail and gaps
-                return _page(db, query)
-            finally:
-                db.close()
+        with reading_at(self._path) as db:
+            return _page(db, query)
 
     def dropped(self) -> int:
         """Readings that were dropped for want of room, or lost by the disk. From any thread. Raises StoreError."""
-        with reading_of(self._path):
-            db = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-            try:
-                query = "SELECT coalesce(sum(count), 0) FROM gap WHERE why != ?"
-                count: int = db.execute(query, (Why.AGE,)).fetchone()[0]
-            finally:
-                db.close()
+        with reading_at(self._path) as db:
+            query = "SELECT coalesce(sum(count), 0) FROM gap WHERE why != ?"
+            count: int = db.execute(query, (Why.AGE,)).fetchone()[0]
         return count
 
     def tend(self, limits: Limits, *, now_ms: int | None, free_bytes: int, flush: bool) -> bool:

@@ -31,8 +31,8 @@ from twin.outbound import (
     too_old_tick,
     unpack_rows,
 )
-from twin.sqlite_rows import QUALITY_SQL, reading_of, store_error, tail_reading, to_sql
-from twin.sqlite_writing import Writing
+from twin.sqlite_connections import Writing, beside
+from twin.sqlite_rows import QUALITY_SQL, reading_of, tail_reading, to_sql
 from twin.store import Batch
 
 PACK_FROM: Final = 2 * PACKED
@@ -88,14 +88,7 @@ class SqliteOutbound:
 
     def open(self) -> None:
         """Connect. Raises StoreError."""
-        try:
-            db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-            # What is moved or deleted here need not be synced before the next commit does it.
-            db.execute("PRAGMA synchronous=NORMAL")
-            db.execute("PRAGMA busy_timeout=5000")
-        except sqlite3.Error as error:
-            raise store_error(error, self._path) from error
-        self._db = db
+        self._db = beside(self._path)  # what is moved or deleted may come back
 
     def close(self) -> None:
         """Let go of the file."""

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from twin.outbound import QueuedReading, Row, unpack_rows
+from twin.sqlite_connections import reading_at
 from twin.sqlite_outbound import ROWS, row_fits
-from twin.sqlite_rows import reading_of, tail_reading
+from twin.sqlite_rows import tail_reading
 
 
 class Page(NamedTuple):
@@ -30,25 +31,14 @@ class OutboundReader:
 
     def last_tick(self) -> int:
         """The last tick that was committed. Blocks. Raises StoreError."""
-        with reading_of(self._path):
-            db = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-            try:
-                db.execute("PRAGMA busy_timeout=5000")
-                found = db.execute("SELECT value FROM meta WHERE key = 'tick'").fetchone()
-            finally:
-                db.close()
+        with reading_at(self._path) as db:
+            found = db.execute("SELECT value FROM meta WHERE key = 'tick'").fetchone()
         return found[0] if found is not None else 0
 
     def next(self, queue: int, cursor: int, limit: int) -> Page:
         """The readings behind the cursor, in order, at most so many. Blocks. Raises StoreError."""
-        with reading_of(self._path):
-            db = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-            try:
-                db.execute("PRAGMA busy_timeout=5000")
-                db.execute("BEGIN")  # one moment for chunks, rows and their names
-                return self._page(db, queue, cursor, limit)
-            finally:
-                db.close()
+        with reading_at(self._path) as db:
+            return self._page(db, queue, cursor, limit)
 
     def _page(self, db: sqlite3.Connection, queue: int, cursor: int, limit: int) -> Page:
         chunk = db.execute(
