@@ -36,7 +36,7 @@ from cloudsync.identity.folder import GATEWAYS, USERS, CloudFolder
 from cloudsync.identity.model import AccountKind
 from cloudsync.identity.sql_store import identity_store
 from cloudsync.server_certificate import hosts_to_serve, keep_server_certificate
-from cloudsync.settings import MQTT_PORT, MQTTS_PORT, CloudSettings, address
+from cloudsync.settings import MQTT_PORT, MQTTS_PORT, CloudSettings
 from cloudsync.setup import BrokerLogin, ChildSetup, KubeSetup, RelaySetup, WebSetup, WorkerSetup, child_environment
 from twin.certificates import life
 from twin.clock import Clock
@@ -44,6 +44,7 @@ from twin.errors import EdgetwinError, StoreError
 from twin.link.backoff import Backoff
 from twin.mosquitto import CANDIDATES, choose_port, find_mosquitto
 from twin.sealing import Sealer
+from twin.setting_types import split_address
 from twin.supervisor import Child, Supervisor
 
 APPS: Final = "apps"
@@ -189,9 +190,9 @@ class Cloud:
             while (inner := await choose_port(0, clock=self._clock)) in taken:
                 continue
             taken.add(inner)
-            shared = address(broker.internal) if broker.internal and kind == GATEWAYS else None
+            shared = split_address(broker.internal) if broker.internal and kind == GATEWAYS else None
             login = (broker.username, broker.password.get_secret_value())
-            place = Place(kind, *address(listen), inner, shared, login)
+            place = Place(kind, *split_address(listen), inner, shared, login)
             self._brokers.append(
                 OwnBroker(place, self._folder, binary.path, self._supervisor, connections=broker.connections)
             )
@@ -200,7 +201,7 @@ class Cloud:
 
     def _worker(self, name: str, number: int) -> Child:
         listen = self._settings.metrics.listen
-        host, port = address(listen) if listen else ("", 0)
+        host, port = split_address(listen) if listen else ("", 0)
         setup = WorkerSetup(
             metrics=(host, port + number - 1) if listen else None,
             **self._setup(name, WORKER),
@@ -211,7 +212,7 @@ class Cloud:
         return self._child(name, "cloudsync.worker", setup)
 
     def _web(self) -> Child:
-        host, port = address(self._settings.web.listen)
+        host, port = split_address(self._settings.web.listen)
         setup = WebSetup(
             **self._setup("web", WEB),
             host=host,
@@ -226,7 +227,7 @@ class Cloud:
         return self._child("web", "cloudsync.web", setup)
 
     def _relay(self) -> Child:
-        host, port = address(self._settings.relay.listen)
+        host, port = split_address(self._settings.relay.listen)
         setup = RelaySetup(
             **self._setup("relay", WORKER),
             host=host,

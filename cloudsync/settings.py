@@ -6,7 +6,6 @@ An empty file, or none, is a valid cloud. ``EDGETWIN_CLOUD_STORE_URL=...`` overr
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,12 +17,14 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from cloudsync.identity.credentials import Servers
 from cloudsync.identity.folder import CloudFolder
 from cloudsync.identity.service import Lives
+from twin.setting_types import JSON_IN_ENVIRONMENT, LOOPBACK, address_as, split_address
 from twin.settings_file import InvalidSettings, Loaded, Section, SettingsFile
 
 PREFIX: Final = "EDGETWIN_CLOUD_"
 RESERVED: Final = frozenset({"EDGETWIN_CLOUD_CONFIG", "EDGETWIN_CLOUD_STATE", "EDGETWIN_CLOUD_CREDENTIALS"})
 MQTT_PORT: Final = 1883
 MQTTS_PORT: Final = 8883
+_EXAMPLE: Final = "0.0.0.0:8883"
 
 
 class PublicSettings(Section):
@@ -41,32 +42,28 @@ class BrokerSettings(Section):
     """The brokers: own Mosquittos, those of other machines, or one that the user names."""
 
     gateways: Annotated[
-        str, Field(description="host:port of the gateways' listener; empty: no own broker for them")
+        str,
+        Field(description="host:port of the gateways' listener; empty: no own broker for them"),
+        address_as(_EXAMPLE),
     ] = "0.0.0.0:8883"
-    apps: Annotated[str, Field(description="host:port of the users' listener; empty: no own broker for them")] = (
-        "0.0.0.0:8884"
-    )
+    apps: Annotated[
+        str, Field(description="host:port of the users' listener; empty: no own broker for them"), address_as(_EXAMPLE)
+    ] = "0.0.0.0:8884"
     internal: Annotated[
-        str, Field(description="host:port where workers of other machines reach the own gateways' broker")
+        str,
+        Field(description="host:port where workers of other machines reach the own gateways' broker"),
+        address_as(_EXAMPLE),
     ] = ""
-    shards: Annotated[tuple[str, ...], Field(description="gateways' brokers of other machines, mqtts://host:port")] = ()
+    shards: Annotated[
+        tuple[str, ...],
+        JSON_IN_ENVIRONMENT,
+        Field(description="gateways' brokers of other machines, mqtts://host:port"),
+    ] = ()
     url: Annotated[str, Field(description="any MQTT 5 broker for all, mqtt[s]://host:port; empty: own mosquittos")] = ""
     username: Annotated[str, Field(description="account of the workers on url, shards and internal")] = ""
     password: Annotated[SecretStr, Field(description="its password")] = SecretStr("")
     mosquitto: Annotated[str, Field(description="path of the mosquitto program; searched for if empty")] = ""
     connections: Annotated[int, Field(ge=10, le=1_000_000, description="at most, of one own broker")] = 10_000
-
-    @field_validator("shards", mode="before")
-    @classmethod
-    def _is_json_in_the_environment(cls, shards: object) -> object:
-        return json.loads(shards) if isinstance(shards, str) else shards
-
-    @field_validator("gateways", "apps", "internal")
-    @classmethod
-    def _is_address(cls, listen: str) -> str:
-        if listen:
-            address(listen)
-        return listen
 
     @field_validator("url")
     @classmethod
@@ -137,41 +134,24 @@ class AuditSettings(Section):
 class WebSettings(Section):
     """The HTTPS server: joining, renewal, REST, the dashboard."""
 
-    listen: Annotated[str, Field(description="host:port; empty: none here")] = "0.0.0.0:8443"
+    listen: Annotated[str, Field(description="host:port; empty: none here"), address_as(_EXAMPLE)] = "0.0.0.0:8443"
     joins_per_minute: Annotated[int, Field(ge=1, le=100_000, description="from one address")] = 30
     dashboard: Annotated[bool, Field(description="serve the page of the fleet")] = True
     hosts: Annotated[
-        tuple[str, ...], Field(description="further names under which browsers may reach the page, as a list")
+        tuple[str, ...],
+        JSON_IN_ENVIRONMENT,
+        Field(description="further names under which browsers may reach the page, as a list"),
     ] = ()
-
-    @field_validator("hosts", mode="before")
-    @classmethod
-    def _is_json_in_the_environment(cls, hosts: object) -> object:
-        return json.loads(hosts) if isinstance(hosts, str) else hosts
-
-    @field_validator("listen")
-    @classmethod
-    def _is_address(cls, listen: str) -> str:
-        if listen:
-            address(listen)
-        return listen
 
 
 class RelaySettings(Section):
     """Where gateways meet that cannot reach each other's services directly. It passes their own TLS, and reads none."""
 
-    listen: Annotated[str, Field(description="host:port; empty: none here")] = ""
+    listen: Annotated[str, Field(description="host:port; empty: none here"), address_as(_EXAMPLE)] = ""
     connections: Annotated[int, Field(ge=4, le=100_000, description="of one gateway at once")] = 64
     bytes_per_second: Annotated[
         int, Field(ge=10_000, le=10_000_000_000, description="that one gateway may send; over it, it waits")
     ] = 10_000_000
-
-    @field_validator("listen")
-    @classmethod
-    def _is_address(cls, listen: str) -> str:
-        if listen:
-            address(listen)
-        return listen
 
 
 class MetricsSettings(Section):
@@ -180,12 +160,13 @@ class MetricsSettings(Section):
     listen: Annotated[
         str,
         Field(description="host:port of worker-1's /metrics, on loopback; others on the ports after it; empty: none"),
+        address_as(_EXAMPLE),
     ] = ""
 
     @field_validator("listen")
     @classmethod
     def _is_loopback(cls, listen: str) -> str:
-        if listen and address(listen)[0] not in ("127.0.0.1", "::1", "localhost"):
+        if listen and split_address(listen)[0] not in LOOPBACK:
             message = f"{listen!r} is not on loopback; write 127.0.0.1:9465"
             raise ValueError(message)
         return listen
@@ -197,7 +178,9 @@ class KubeSettings(Section):
     kubeconfig: Annotated[str, Field(description="path of a kubeconfig; empty: none")] = ""
     context: Annotated[str, Field(description="of the kubeconfig; empty: its current one")] = ""
     in_cluster: Annotated[bool, Field(description="use the service account of the pod that the cloud runs in")] = False
-    namespaces: Annotated[tuple[str, ...], Field(description="that gateways take part in; none named: all")] = ()
+    namespaces: Annotated[
+        tuple[str, ...], JSON_IN_ENVIRONMENT, Field(description="that gateways take part in; none named: all")
+    ] = ()
     node_prefix: Annotated[
         str, Field(pattern=r"^([a-z0-9][a-z0-9.-]{0,30})?$", description="before a gateway's name in that of its node")
     ] = ""
@@ -208,11 +191,6 @@ class KubeSettings(Section):
     writes_per_second: Annotated[
         float, Field(gt=0, le=1000, description="of pod and device status, at most; leases come on top")
     ] = 8.0
-
-    @field_validator("namespaces", mode="before")
-    @classmethod
-    def _is_json_in_the_environment(cls, namespaces: object) -> object:
-        return json.loads(namespaces) if isinstance(namespaces, str) else namespaces
 
     @model_validator(mode="after")
     def _is_one_cluster(self) -> Self:
@@ -296,15 +274,6 @@ def load_settings(explicit: Path | None, environment: Mapping[str, str]) -> Load
     return FILE.load(explicit, environment)
 
 
-def address(listen: str) -> tuple[str, int]:
-    """Host and port. Raises ValueError."""
-    host, _, port = listen.rpartition(":")
-    if not (host and not host.startswith("-") and port.isdecimal() and 1 <= int(port) <= 65535):
-        message = f"{listen!r} is not host:port; write 0.0.0.0:8883"
-        raise ValueError(message)
-    return host.strip("[]"), int(port)
-
-
 def bracketed(host: str) -> str:
     """A host as it stands in a URL."""
     return f"[{host}]" if ":" in host else host
@@ -328,4 +297,4 @@ def _port(public: int, listen: str, key: str) -> int:
     if not listen:
         message = f"public.{key}: nothing here listens for that, so it must be said"
         raise InvalidSettings(message, remedy="Name the port of the machine that does.")
-    return address(listen)[1]
+    return split_address(listen)[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated, Final, Self
 from urllib.parse import urlsplit
@@ -12,29 +11,36 @@ from pydantic import Field, field_validator, model_validator
 from twin.errors import InvalidName
 from twin.manifest.fields import parsed_duration_ms
 from twin.model import TwinKey
+from twin.setting_types import JSON_IN_ENVIRONMENT, LOOPBACK, address_as, split_address
 from twin.settings_file import Section
 
 
-class TlsSettings(Section):
-    """A further listener of the own Mosquitto, with TLS."""
+class Listener(Section):
+    """A section with an address to listen at."""
 
-    listen: Annotated[str, Field(description="host:port of the listener; empty: none")] = ""
-    certfile: Annotated[str, Field(description="the broker's certificate, PEM")] = ""
-    keyfile: Annotated[str, Field(description="the key of that certificate, PEM")] = ""
-    cafile: Annotated[str, Field(description="the CA that signs the clients' certificates, PEM")] = ""
-    require_certificate: Annotated[
-        bool, Field(description="admit by certificate, its common name is the account; else by password")
-    ] = True
+    listen: str = ""
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port of the listener."""
         return split_address(self.listen)
 
-    @field_validator("listen")
-    @classmethod
-    def _is_address(cls, listen: str) -> str:
-        return checked_address(listen, example="0.0.0.0:8883")
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return split_address(self.listen)[0] in LOOPBACK
+
+
+class TlsSettings(Listener):
+    """A further listener of the own Mosquitto, with TLS."""
+
+    listen: Annotated[str, Field(description="host:port of the listener; empty: none"), address_as("0.0.0.0:8883")] = ""
+    certfile: Annotated[str, Field(description="the broker's certificate, PEM")] = ""
+    keyfile: Annotated[str, Field(description="the key of that certificate, PEM")] = ""
+    cafile: Annotated[str, Field(description="the CA that signs the clients' certificates, PEM")] = ""
+    require_certificate: Annotated[
+        bool, Field(description="admit by certificate, its common name is the account; else by password")
+    ] = True
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -48,31 +54,20 @@ class TlsSettings(Section):
         return self
 
 
-class LegacySettings(Section):
+class LegacySettings(Listener):
     """A further listener of the own Mosquitto for KubeEdge's mappers that log in without a user."""
 
-    listen: Annotated[str, Field(description="host:port of the listener; empty: none")] = ""
-    devices: Annotated[tuple[str, ...], Field(description="namespace/name of the devices that it admits to")] = ()
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port of the listener."""
-        return split_address(self.listen)
+    listen: Annotated[
+        str, Field(description="host:port of the listener; empty: none"), address_as("127.0.0.1:1884")
+    ] = ""
+    devices: Annotated[
+        tuple[str, ...], JSON_IN_ENVIRONMENT, Field(description="namespace/name of the devices that it admits to")
+    ] = ()
 
     @property
     def keys(self) -> tuple[TwinKey, ...]:
         """The devices."""
         return tuple(TwinKey.parse(device) for device in self.devices)
-
-    @field_validator("listen")
-    @classmethod
-    def _is_address(cls, listen: str) -> str:
-        return checked_address(listen, example="127.0.0.1:1884")
-
-    @field_validator("devices", mode="before")
-    @classmethod
-    def _is_json_in_the_environment(cls, devices: object) -> object:
-        return json.loads(devices) if isinstance(devices, str) else devices
 
     @field_validator("devices")
     @classmethod
@@ -92,60 +87,47 @@ class LegacySettings(Section):
 class KubeApiSettings(Section):
     """The local Kubernetes API."""
 
-    listen: Annotated[str, Field(description="host:port on loopback, KubeEdge's is 127.0.0.1:10550; empty: none")] = ""
+    listen: Annotated[
+        str,
+        Field(description="host:port on loopback, KubeEdge's is 127.0.0.1:10550; empty: none"),
+        address_as("127.0.0.1:10550"),
+    ] = ""
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port of the listener, the host as a number."""
         host, port = split_address(self.listen)
-        return _LOOPBACK[host], port
+        return LOOPBACK[host], port
 
     @field_validator("listen")
     @classmethod
-    def _is_address(cls, listen: str) -> str:
-        checked = checked_address(listen, example="127.0.0.1:10550")
-        if listen and split_address(listen)[0] not in _LOOPBACK:
+    def _is_on_loopback(cls, listen: str) -> str:
+        if listen and split_address(listen)[0] not in LOOPBACK:
             message = f"{listen!r} is not on loopback; write 127.0.0.1:10550"
             raise ValueError(message)
-        return checked
+        return listen
 
 
-class WebSettings(Section):
+class WebSettings(Listener):
     """The dashboard."""
 
     listen: Annotated[
-        str, Field(description="host:port; on loopback the next free port if taken; elsewhere with TLS; empty: none")
+        str,
+        Field(description="host:port; on loopback the next free port if taken; elsewhere with TLS; empty: none"),
+        address_as("127.0.0.1:8730"),
     ] = "127.0.0.1:8730"
     hosts: Annotated[
-        tuple[str, ...], Field(description="further names under which browsers may reach it, as a list")
+        tuple[str, ...],
+        JSON_IN_ENVIRONMENT,
+        Field(description="further names under which browsers may reach it, as a list"),
     ] = ()
     certfile: Annotated[str, Field(description="its certificate, PEM; empty: an own one, beyond loopback")] = ""
     keyfile: Annotated[str, Field(description="the key of that certificate, PEM")] = ""
 
     @property
-    def address(self) -> tuple[str, int]:
-        """Host and port of the listener."""
-        return split_address(self.listen)
-
-    @property
-    def local(self) -> bool:
-        """Whether only this machine can reach it."""
-        return split_address(self.listen)[0] in _LOOPBACK
-
-    @property
     def secure(self) -> bool:
         """Whether it has TLS."""
         return bool(self.certfile) or not self.local
-
-    @field_validator("listen")
-    @classmethod
-    def _is_address(cls, listen: str) -> str:
-        return checked_address(listen, example="127.0.0.1:8730")
-
-    @field_validator("hosts", mode="before")
-    @classmethod
-    def _is_json_in_the_environment(cls, hosts: object) -> object:
-        return json.loads(hosts) if isinstance(hosts, str) else hosts
 
     @field_validator("hosts")
     @classmethod
@@ -171,7 +153,7 @@ class OtlpSettings(Section):
         str, Field(description="the collector that gets them, http://collector:4318; empty: none; needs edgetwin[push]")
     ] = ""
     every: Annotated[str, Field(description="how often, 1s or more")] = "30s"
-    headers: dict[str, str] = Field({}, description="sent with each request, by name")
+    headers: Annotated[dict[str, str], JSON_IN_ENVIRONMENT] = Field({}, description="sent with each request, by name")
     token_file: Annotated[str, Field(description="path of the file with the collector's bearer token")] = ""
     ca: Annotated[str, Field(description="PEM of the collector's CAs; empty: the system's")] = ""
 
@@ -201,11 +183,6 @@ class OtlpSettings(Section):
             raise ValueError(message)
         return every
 
-    @field_validator("headers", mode="before")
-    @classmethod
-    def _is_json_in_the_environment(cls, headers: object) -> object:
-        return json.loads(headers) if isinstance(headers, str) else headers
-
     @field_validator("headers")
     @classmethod
     def _are_headers(cls, headers: dict[str, str]) -> dict[str, str]:
@@ -224,30 +201,17 @@ class OtlpSettings(Section):
         return path
 
 
-class MetricsSettings(Section):
+class MetricsSettings(Listener):
     """Metrics for Prometheus."""
 
     listen: Annotated[
-        str, Field(description="host:port of /metrics; beyond loopback with TLS and the token; empty: none")
+        str,
+        Field(description="host:port of /metrics; beyond loopback with TLS and the token; empty: none"),
+        address_as("127.0.0.1:9464"),
     ] = ""
     certfile: Annotated[str, Field(description="its certificate, PEM")] = ""
     keyfile: Annotated[str, Field(description="the key of that certificate, PEM")] = ""
     otlp: OtlpSettings = OtlpSettings()
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port of the listener."""
-        return split_address(self.listen)
-
-    @property
-    def local(self) -> bool:
-        """Whether only this machine can reach it."""
-        return split_address(self.listen)[0] in _LOOPBACK
-
-    @field_validator("listen")
-    @classmethod
-    def _is_address(cls, listen: str) -> str:
-        return checked_address(listen, example="127.0.0.1:9464")
 
     @model_validator(mode="after")
     def _is_protected(self) -> Self:
@@ -281,19 +245,3 @@ def checked_device(device: str) -> None:
 
 _LEAST_EXPORT_MS: Final = 1000
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
-_LOOPBACK: Final = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
-
-
-def split_address(listen: str) -> tuple[str, int]:
-    """Host and port of a setting that was checked."""
-    host, _, port = listen.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def checked_address(listen: str, *, example: str) -> str:
-    """Return the setting if it is host:port, or empty. Raises ValueError."""
-    host, _, port = listen.rpartition(":")
-    if listen and not (host and not host.startswith("-") and port.isdecimal() and 1 <= int(port) <= 65535):
-        message = f"{listen!r} is not host:port; write {example}"
-        raise ValueError(message)
-    return listen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from enum import StrEnum
 from ipaddress import IPv4Network, ip_address, ip_network
@@ -10,8 +9,8 @@ from typing import Annotated, Final
 
 from pydantic import Field, field_validator
 
-from edgehub.listeners import checked_address, split_address
 from twin.model import NAME, NAME_RULE
+from twin.setting_types import JSON_IN_ENVIRONMENT, address_as, checked_address, split_address
 from twin.settings_file import Section
 
 ROOT_ADDRESSES: Final = "10.96.0.0/16"
@@ -51,7 +50,9 @@ class DnsSettings(Section):
     listen: Annotated[str, Field(description="host:port, UDP and TCP; empty: .10 of mesh.addresses; none: no DNS")] = ""
     domain: Annotated[str, Field(description="what the names of services end in")] = "cluster.local"
     upstreams: Annotated[
-        tuple[str, ...], Field(description="servers for all other names, host or host:port; empty: the machine's own")
+        tuple[str, ...],
+        JSON_IN_ENVIRONMENT,
+        Field(description="servers for all other names, host or host:port; empty: the machine's own"),
     ] = ()
 
     @field_validator("listen")
@@ -66,11 +67,6 @@ class DnsSettings(Section):
             message = f"{domain!r} is not a domain; write cluster.local"
             raise ValueError(message)
         return domain
-
-    @field_validator("upstreams", mode="before")
-    @classmethod
-    def _is_json_in_the_environment(cls, upstreams: object) -> object:
-        return json.loads(upstreams) if isinstance(upstreams, str) else upstreams
 
     @field_validator("upstreams")
     @classmethod
@@ -88,13 +84,12 @@ class DnsSettings(Section):
 class TunnelSettings(Section):
     """What other gateways' services come through, encrypted and mutually authenticated."""
 
-    listen: Annotated[str, Field(description="host:port of the listener; empty: none")] = ""
-    advertise: Annotated[str, Field(description="host:port by which others reach it; empty: as listen")] = ""
-
-    @field_validator("listen", "advertise")
-    @classmethod
-    def _is_address(cls, listen: str) -> str:
-        return checked_address(listen, example="0.0.0.0:20006")
+    listen: Annotated[str, Field(description="host:port of the listener; empty: none"), address_as("0.0.0.0:20006")] = (
+        ""
+    )
+    advertise: Annotated[
+        str, Field(description="host:port by which others reach it; empty: as listen"), address_as("0.0.0.0:20006")
+    ] = ""
 
 
 class MetricsSettings(Section):
@@ -149,12 +144,17 @@ class MeshSettings(Section):
     relay: Annotated[
         str,
         Field(description="host:port of the cloud's relay, where nothing else leads to other gateways; empty: none"),
+        address_as("cloud.example.com:8445"),
     ] = ""
     peer_listen: Annotated[
-        str, Field(description="host:port where gateways on the same network are admitted by certificate; empty: none")
+        str,
+        Field(description="host:port where gateways on the same network are admitted by certificate; empty: none"),
+        address_as(f"0.0.0.0:{PEER_PORT}"),
     ] = ""
     peers: Annotated[
-        tuple[PeerSettings, ...], Field(description="name, host and port of gateways on the same network")
+        tuple[PeerSettings, ...],
+        JSON_IN_ENVIRONMENT,
+        Field(description="name, host and port of gateways on the same network"),
     ] = ()
     metrics: MetricsSettings = MetricsSettings()
     access_log: AccessLogSettings = AccessLogSettings()
@@ -172,11 +172,6 @@ class MeshSettings(Section):
                 raise ValueError(message)
         return addresses
 
-    @field_validator("relay")
-    @classmethod
-    def _is_address(cls, relay: str) -> str:
-        return checked_address(relay, example="cloud.example.com:8445")
-
     @field_validator("zone")
     @classmethod
     def _is_name(cls, zone: str) -> str:
@@ -184,11 +179,6 @@ class MeshSettings(Section):
             message = f"{zone!r} is not a name; use {NAME_RULE}"
             raise ValueError(message)
         return zone
-
-    @field_validator("peers", mode="before")
-    @classmethod
-    def _is_json_in_the_environment(cls, peers: object) -> object:
-        return json.loads(peers) if isinstance(peers, str) else peers
 
     @field_validator("peers")
     @classmethod
@@ -199,11 +189,6 @@ class MeshSettings(Section):
                 message = f"{name!r} stands twice; give each gateway once"
                 raise ValueError(message)
         return peers
-
-    @field_validator("peer_listen")
-    @classmethod
-    def _is_listener(cls, listen: str) -> str:
-        return checked_address(listen, example=f"0.0.0.0:{PEER_PORT}")
 
     @property
     def network(self) -> str:

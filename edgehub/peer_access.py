@@ -5,8 +5,8 @@ from __future__ import annotations
 from edgehub import accounts
 from edgehub.broker import PeerAccess
 from edgehub.cloud_keys import CloudKeys
-from edgehub.listeners import split_address
 from edgehub.mesh_settings import Enabled, MeshSettings
+from twin.setting_types import split_address
 
 NO_KEYS = (
     "mesh.peers: gateways prove themselves with the certificate of their cloud, and this one has none: "

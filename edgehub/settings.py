@@ -6,7 +6,6 @@ or none, is a valid gateway. ``EDGETWIN_BROKER_PORT=1884`` overrides ``broker.po
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -28,6 +27,7 @@ from twin.history import Limits
 from twin.link.options import options_from_url
 from twin.manifest.fields import parsed_duration_ms
 from twin.model import NAME, NAME_RULE, Kind, TwinKey
+from twin.setting_types import JSON_IN_ENVIRONMENT
 from twin.settings_file import InvalidSettings as InvalidSettings  # what loading raises
 from twin.settings_file import Loaded, Section, SettingsFile
 
@@ -79,12 +79,9 @@ class KubeEdgeSettings(Section):
     enabled: Annotated[bool, Field(description="serve $hw/events and $ke/events")] = True
     strict: Annotated[bool, Field(description="answer byte for byte as KubeEdge 1.23, without our fixes")] = False
     undeclared: Annotated[bool, Field(description="let messages add properties that the device model lacks")] = True
-    names: dict[str, str] = Field({}, description="KubeEdge's name of a device -> namespace/name here")
-
-    @field_validator("names", mode="before")
-    @classmethod
-    def _is_json_in_the_environment(cls, names: object) -> object:
-        return json.loads(names) if isinstance(names, str) else names
+    names: Annotated[dict[str, str], JSON_IN_ENVIRONMENT] = Field(
+        {}, description="KubeEdge's name of a device -> namespace/name here"
+    )
 
     @field_validator("names")
     @classmethod
@@ -101,14 +98,11 @@ class AwsSettings(Section):
     """AWS's Device Shadow topics on the local broker."""
 
     enabled: Annotated[bool, Field(description="serve $aws/things")] = True
-    things: dict[str, str] = Field({}, description="name of a thing -> namespace/name of a device here")
+    things: Annotated[dict[str, str], JSON_IN_ENVIRONMENT] = Field(
+        {}, description="name of a thing -> namespace/name of a device here"
+    )
     in_flight: Annotated[int, Field(ge=1, le=1000, description="requests of one shadow at once")] = 10
     max_state_bytes: Annotated[int, Field(ge=64, le=65536, description="size of one shadow's state")] = 8192
-
-    @field_validator("things", mode="before")
-    @classmethod
-    def _is_json_in_the_environment(cls, things: object) -> object:
-        return json.loads(things) if isinstance(things, str) else things
 
     @field_validator("things")
     @classmethod
