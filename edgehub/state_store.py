@@ -62,10 +62,9 @@ def open_state(folder: StateFolder) -> OpenedStore:
 
 def keep_reserve(folder: StateFolder) -> None:
     """Lay the reserve aside again, if the disk has plenty of room for it."""
-    if folder.reserve.exists() or _free_bytes(folder) < 4 * RESERVE_BYTES:
-        return
     try:
-        folder.reserve.write_bytes(bytes(RESERVE_BYTES))
+        if not folder.reserve.exists() and _free_bytes(folder) >= 4 * RESERVE_BYTES:
+            folder.reserve.write_bytes(bytes(RESERVE_BYTES))
     except OSError as error:
         log.debug("no reserve was laid aside: %s", error)
 
@@ -79,8 +78,16 @@ async def keep_copies(store: SqliteStore, folder: StateFolder, executor: Executo
         await asyncio.sleep(COPY_S)
         ran_s += COPY_S
         if ran_s >= BEFORE_S:
-            folder.database_before.unlink(missing_ok=True)
+            drop_before(folder)
         await loop.run_in_executor(executor, copier(store, folder))
+
+
+def drop_before(folder: StateFolder) -> None:
+    """Drop the twins as an earlier release left them; a disk that keeps them costs room, and no copies."""
+    try:
+        folder.database_before.unlink(missing_ok=True)
+    except OSError as error:
+        log.debug("%s", error)
 
 
 def copier(store: SqliteStore, folder: StateFolder) -> Callable[[], None]:
