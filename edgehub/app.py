@@ -7,7 +7,6 @@ registry ──specs──> engine <──reports── LocalTwins <── link 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import random
@@ -23,6 +22,7 @@ from edgehub.alarming.keeper import Alarming
 from edgehub.alarming.looking import Looking
 from edgehub.alarms import Alarms
 from edgehub.applying import Applying
+from edgehub.beside import beside
 from edgehub.cloud_keys import CloudKeys
 from edgehub.dialects import Dialects
 from edgehub.documents import open_documents
@@ -230,10 +230,9 @@ class Gateway:
         stack.callback(self._folder.cli.unlink, missing_ok=True)
         await stack.enter_async_context(self._cloud.running(rng, self._on_cloud_state))
         health = HealthFile(self._folder.health, self.status.reply, lambda: self._clock.now_us() // 1000)
-        loop = asyncio.get_running_loop()
-        stack.callback(loop.create_task(health.keep(), name="health file").cancel)
-        stack.callback(loop.create_task(self._release.keep(), name="release").cancel)
-        stack.callback(loop.create_task(self._alarming.keep(), name="alarms").cancel)
+        await stack.enter_async_context(beside(health.keep(), "health file"))
+        await stack.enter_async_context(beside(self._release.keep(), "release"))
+        await stack.enter_async_context(beside(self._alarming.keep(), "alarms"))
         login = self.access.hub
         asking = TwinClient(self._link, account=login.name, client="hub", timeout_s=ANSWER_S)
         self._asking = await stack.enter_async_context(asking)
@@ -322,8 +321,7 @@ async def _open_engine(
     )
     engine.open()
     stack.push_async_callback(engine.close)
-    copying = asyncio.create_task(keep_copies(opened.store, folder, executor), name="copies of the twins")
-    stack.callback(copying.cancel)
+    await stack.enter_async_context(beside(keep_copies(opened.store, folder, executor), "copies of the twins"))
     keeper = HistoryKeeper(history, settings.history.limits, clock, executor, folder.path)
-    stack.callback(asyncio.create_task(keeper.keep(), name="history").cancel)
+    await stack.enter_async_context(beside(keeper.keep(), "history"))
     return engine, history, drain, Alarms(engine, opened.store, folder.database, start=opened.alarms)

@@ -85,6 +85,7 @@ class Pushes:
         if self._task is None or set(wanted) != self._queues.keys():
             self._queues = await self._on_thread(lambda: self._store.queues(wanted))
         self._plan = plan
+        self._told = {queue: said for queue, said in self._told.items() if queue in self._queues}
         self._engine.outlets = plan.outlets
         self._wanted = self._setup(plan) if plan.pushes else None
         self._changed.set()
@@ -113,6 +114,8 @@ class Pushes:
             except (EdgetwinError, OSError) as error:
                 log.log(logging.DEBUG if self._failed else logging.WARNING, "pushes are not looked after: %s", error)
                 self._failed = True
+            except Exception:  # a supervisor boundary: what fails once must not end the care of all queues
+                log.exception("pushes cannot be looked after")
             else:
                 self._failed = False
             number += 1
