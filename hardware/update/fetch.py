@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from hardware.errors import UpdateFailed
 from hardware.update.backend import Told
@@ -94,14 +94,16 @@ class BundleFolder:
     @contextmanager
     def answer(self, wanted: Wanted, begin: int, *, method: str = "GET") -> Iterator[http.client.HTTPResponse]:
         """Ask for a bundle from some byte on. Raises LinkError, or UpdateFailed if it never can be had."""
-        parts = urlsplit(wanted.url)
-        if parts.scheme != "https" or not parts.hostname:
-            message = f"{wanted.url} is no address to fetch from"
-            raise UpdateFailed(message, remedy="It begins with https://.")
+        parts = _address(wanted.url)
         where = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
         headers = {"Range": f"bytes={begin}-"} if begin else {}
+        try:
+            context = self._context()
+        except OSError as error:
+            message = f"the gateway's certificate cannot be used: {error}"
+            raise LinkError(message, remedy="Renew it: edgetwin join TOKEN.") from None
         connection = http.client.HTTPSConnection(
-            parts.hostname, parts.port or 443, timeout=TIMEOUT_S, context=self._context()
+            parts.hostname or "", parts.port or 443, timeout=TIMEOUT_S, context=context
         )
         try:
             connection.request(method, where, headers=headers)
@@ -114,6 +116,19 @@ class BundleFolder:
             raise LinkError(message, remedy=_ASK) from None
         finally:
             connection.close()
+
+
+def _address(url: str) -> SplitResult:
+    """The parts of the address of a bundle. Raises UpdateFailed if it is none."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0 and url.isascii()
+    except ValueError:  # of a host or a port that is none
+        good = False
+    if not good:
+        message = f"{url} is no address to fetch from"
+        raise UpdateFailed(message, remedy="Write https://HOST/PATH in plain ASCII.")
+    return parts
 
 
 def size_of(url: str, context: ssl.SSLContext) -> int:

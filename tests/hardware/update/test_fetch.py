@@ -173,10 +173,22 @@ def test_a_disk_without_room_is_noticed_before_anything_is_asked_for(server, tmp
     assert server.begins == []
 
 
-def test_nothing_but_https_is_fetched(tmp_path):
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1/x", "https://127.0.0.1:99999/x", "https://[::1/x", "https://127.0.0.1/größe", "https://:1/"],
+)
+def test_what_is_no_address_is_given_up(tmp_path, url):
     folder = BundleFolder(tmp_path / "bundles", ssl.create_default_context)
-    with pytest.raises(UpdateFailed, match="https://"):
-        fetch(folder, Wanted("1", "a" * 64, 5, url="http://127.0.0.1/x"))
+    with pytest.raises(UpdateFailed, match="is no address to fetch from"):
+        fetch(folder, Wanted("1", "a" * 64, 5, url=url))
+
+
+def test_a_certificate_that_cannot_be_read_now_may_be_read_later(tmp_path):
+    def context() -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(tmp_path / "missing.pem"))
+
+    with pytest.raises(LinkError, match="certificate cannot be used"):
+        fetch(BundleFolder(tmp_path / "bundles", context), Wanted("1", "a" * 64, 5, url="https://127.0.0.1/x"))
 
 
 def test_a_server_says_how_large_a_bundle_is(server):
