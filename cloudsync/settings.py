@@ -17,7 +17,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from cloudsync.identity.credentials import Servers
 from cloudsync.identity.folder import CloudFolder
 from cloudsync.identity.service import Lives
-from twin.setting_types import JSON_IN_ENVIRONMENT, LOOPBACK, address_as, split_address
+from twin.setting_types import JSON_IN_ENVIRONMENT, LOOPBACK, address_as, is_broker, split_address
 from twin.settings_file import InvalidSettings, Loaded, Section, SettingsFile
 
 PREFIX: Final = "EDGETWIN_CLOUD_"
@@ -281,11 +281,10 @@ def bracketed(host: str) -> str:
 
 def checked_url(url: str) -> str:
     """A broker's address without a login. Raises ValueError."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path not in ("", "/"):
+    if not is_broker(url, "mqtt", "mqtts"):
         message = f"{url.rpartition('@')[2]!r} is not a broker address; write mqtt://host:port or mqtts://host:port"
         raise ValueError(message)
-    if parts.username or parts.password:
+    if urlsplit(url).username or urlsplit(url).password:
         message = "write the login into broker.username and broker.password, not into the address"
         raise ValueError(message)
     return url

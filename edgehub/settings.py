@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -27,7 +26,7 @@ from twin.history import Limits
 from twin.link.options import options_from_url
 from twin.manifest.fields import parsed_duration_ms
 from twin.model import NAME, NAME_RULE, Kind, TwinKey
-from twin.setting_types import JSON_IN_ENVIRONMENT
+from twin.setting_types import JSON_IN_ENVIRONMENT, is_broker
 from twin.settings_file import InvalidSettings as InvalidSettings  # what loading raises
 from twin.settings_file import Loaded, Section, SettingsFile
 
@@ -66,8 +65,7 @@ class BrokerSettings(Section):
     @field_validator("url")
     @classmethod
     def _is_url(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if url and (parts.scheme != "mqtt" or not parts.hostname or parts.path not in ("", "/")):
+        if url and not is_broker(url, "mqtt"):
             message = f"{url!r} is not a broker address; write mqtt://host or mqtt://host:port"
             raise ValueError(message)
         return url

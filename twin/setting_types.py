@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator
 
@@ -25,6 +26,15 @@ def checked_address(listen: str, *, example: str) -> str:
         message = f"{listen!r} is not host:port; write {example}"
         raise ValueError(message)
     return listen
+
+
+def is_broker(url: str, *schemes: str) -> bool:
+    """Whether it is SCHEME://HOST or SCHEME://HOST:PORT, with one of the schemes; a login may stand before the host."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/")
+    except ValueError:  # of a host or a port that is none
+        return False
 
 
 def address_as(example: str) -> AfterValidator:

@@ -134,6 +134,7 @@ def test_the_places_of_a_cloud_follow_from_its_listeners_unless_said():
     [
         ("BROKER_URL", "http://h", "not a broker address"),
         ("BROKER_URL", "mqtt://h/topic", "not a broker address"),
+        ("BROKER_URL", "mqtts://h:99999", "not a broker address"),
         ("BROKER_URL", "mqtt://user:pw@h", "broker.username"),
         ("BROKER_GATEWAYS", "0.0.0.0", "host:port"),
         ("BROKER_GATEWAYS", "0.0.0.0:70000", "host:port"),
