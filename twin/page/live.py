@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import asdict
 from typing import Final
 
@@ -50,7 +50,7 @@ class Live:
         self._stale = True
         self._news = asyncio.Event()
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncGenerator[bytes, None]:
         """All events, until the visitor may stay no more, or the board has ended."""
         async with AsyncExitStack() as stack:
             if self._board is not None:
@@ -130,21 +130,27 @@ def _event(name: str, line: bytes) -> bytes:
 
 
 class Shared:
-    """One answer for all who ask within a moment."""
+    """One answer, or one failure, for all who ask within a moment: they stand in a line."""
 
     def __init__(self, ask: Part, fresh_s: float = STATUS_S / 2) -> None:
         self._ask = ask
         self._fresh_s = fresh_s
         self._asked_s = -fresh_s
         self._answer: BaseModel | None = None
+        self._failure: EdgetwinError | None = None
         self._lock = asyncio.Lock()
 
     async def __call__(self) -> BaseModel | None:
         """The answer. Raises EdgetwinError."""
         async with self._lock:
             if time.monotonic() - self._asked_s >= self._fresh_s:
-                self._answer = await self._ask()
+                try:
+                    self._answer, self._failure = await self._ask(), None
+                except EdgetwinError as error:
+                    self._failure = error
                 self._asked_s = time.monotonic()
+            if self._failure is not None:
+                raise self._failure.with_traceback(None)
             return self._answer
 
 
@@ -153,7 +159,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[bytes], on_end: Callable[[], None]) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], on_end: Callable[[], None]) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         self._events = events
         self._on_end = on_end
@@ -176,9 +182,10 @@ class EventStream(Response):
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
-            async for event in self._events:
-                async with asyncio.timeout(SEND_S):
-                    await send({"type": "http.response.body", "body": event, "more_body": True})
+            async with aclosing(self._events) as events:
+                async for event in events:
+                    async with asyncio.timeout(SEND_S):
+                        await send({"type": "http.response.body", "body": event, "more_body": True})
         except TimeoutError:
             return  # it sleeps, or is gone: it comes again when it wakes
         await send({"type": "http.response.body", "body": b"", "more_body": False})
