@@ -66,9 +66,9 @@ async def test_a_connection_tells_its_state_counts_and_latency(world, apply) -> 
 
 async def test_counts_are_told_at_a_bounded_rate_however_busy_the_bus_is(world, apply) -> None:
     apply(world.settings(tank=[{"property": "level", "cycle_ms": 10}]))
-    await world.passes(100)
-    assert len(reports(world)) <= 2 + 100_000 / COUNT_INTERVAL_MS
-    assert last(world, "requests") > 8000
+    await world.passes(30)
+    assert len(reports(world)) <= 2 + 30_000 / COUNT_INTERVAL_MS
+    assert last(world, "requests") > 1800
 
 
 async def test_a_loss_is_told_within_a_second_with_its_cause(world, apply) -> None:
