@@ -21,7 +21,7 @@ from twin.errors import EdgetwinError
 from twin.link.mqtt import MqttLink
 from twin.link.options import MqttOptions
 
-START_S = 20.0
+START_S = 60.0
 T = TypeVar("T")
 
 DOCUMENTS = """
