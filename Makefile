@@ -33,9 +33,9 @@ scale-demo: setup-dev ## two brokers behind HAProxy, PostgreSQL, two workers, si
 	@tools/haproxy.sh
 	@exec $(PYTHON) -m tests.bench.scale_demo
 
-docs: setup-dev ## the pages as a site that can be read without a server, into .cache/site
+docs: setup-dev ## the pages as a site into .cache/site, which can be read without a server, but for its search
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet --strict
-	@echo "open .cache/site/index.html"
+	@echo "open .cache/site/index.html; with a search: python3 -m http.server --bind 127.0.0.1 --directory .cache/site"
 
 docs-images: setup-dev ## the screenshots of the pages anew into docs/images, made by the browser tests (chromium)
 	@tools/peers.sh

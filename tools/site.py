@@ -24,7 +24,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
         if not path or "://" in target or _is_shown(docs, folder / path):
             return link[0]
         if PurePosixPath(path).name == "README.md" and (folder / path).resolve().parent == docs.parent:
-            return f"[{words}](index.md)"
+            return words if page.file.src_path == "index.md" else f"[{words}](index.md)"
         return words
 
     return FENCE.sub(r"\1", LINK.sub(mend, markdown))
