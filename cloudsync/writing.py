@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from cloudsync.turn import Turn
 from twin.document import DELETED, Leaf, Slot, SlotValue, TwinDocument
-from twin.errors import NotTheReporter, UnknownTwin, VersionMismatch
+from twin.errors import UnknownTwin, VersionMismatch
 from twin.exchange import Row
 from twin.merge import known_tick
 from twin.model import Section, Site, TwinKey, Value
@@ -62,12 +62,6 @@ def check(document: TwinDocument, desired: Mapping[str, SlotValue], *, version: 
     broken = [text for name, value in desired.items() if (text := twin.not_settable(name, value))]
     if broken:
         raise refusal(key, broken)
-
-
-def refuse_reported(key: TwinKey) -> None:
-    """Raise for reported values written here: only the device side reports."""
-    message = f"{key}: only its gateway writes reported"
-    raise NotTheReporter(message, remedy="Write desired instead.")
 
 
 async def write_document_desired(turn: Turn, key: TwinKey, said: Mapping[str, Value], *, by: str) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from twin.errors import InvalidName
 from twin.manifest.fields import parsed_duration_ms
 from twin.model import TwinKey
-from twin.setting_types import JSON_IN_ENVIRONMENT, LOOPBACK, address_as, split_address
+from twin.setting_types import JSON_IN_ENVIRONMENT, LOOPBACK, address_as, seconds, split_address
 from twin.settings_file import Section
 
 
@@ -160,7 +160,7 @@ class OtlpSettings(Section):
     @property
     def every_s(self) -> float:
         """The interval as a number."""
-        return (parsed_duration_ms(self.every) or 0) / 1000
+        return seconds(self.every)
 
     @field_validator("url")
     @classmethod

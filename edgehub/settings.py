@@ -26,7 +26,7 @@ from twin.history import Limits
 from twin.link.options import options_from_url
 from twin.manifest.fields import parsed_duration_ms
 from twin.model import NAME, NAME_RULE, Kind, TwinKey
-from twin.setting_types import JSON_IN_ENVIRONMENT, is_broker
+from twin.setting_types import JSON_IN_ENVIRONMENT, is_broker, seconds
 from twin.settings_file import InvalidSettings as InvalidSettings  # what loading raises
 from twin.settings_file import Loaded, Section, SettingsFile
 
@@ -182,7 +182,7 @@ class StoreSettings(Section):
     @property
     def commit_interval_s(self) -> float:
         """The interval as a number."""
-        return (parsed_duration_ms(self.commit_interval) or 0) / 1000
+        return seconds(self.commit_interval)
 
 
 class CloudSettings(Section):
@@ -221,10 +221,6 @@ class CloudSettings(Section):
             message = f"{duration!r} is too short; write 500ms or more"
             raise ValueError(message)
         return duration
-
-    def seconds(self, duration: str) -> float:
-        """One of the durations as a number."""
-        return (parsed_duration_ms(duration) or 0) / 1000
 
 
 class PodmanSettings(Section):
@@ -296,10 +292,6 @@ class UpdateSettings(Section):
             message = f"{restart!r} is not a command"
             raise ValueError(message)
         return restart
-
-    def seconds(self, duration: str) -> float:
-        """One of the durations as a number."""
-        return (parsed_duration_ms(duration) or 0) / 1000
 
 
 class LogSettings(Section):

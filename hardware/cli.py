@@ -50,7 +50,7 @@ def disks(as_json: Json = False) -> None:
 
 
 @contextmanager
-def told_errors() -> Iterator[None]:
+def told_errors(interrupted: str = "interrupted") -> Iterator[None]:
     """Say on stderr what failed and leave with its exit code; Ctrl-C too."""
     try:
         yield
@@ -58,7 +58,7 @@ def told_errors() -> Iterator[None]:
         print_error(error)
         raise typer.Exit(code_of(error)) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
+        typer.echo(interrupted, err=True)
         raise typer.Exit(130) from None
 
 

@@ -26,7 +26,6 @@ class BreakerState(StrEnum):
 
 # Asked for at each request; a look into the Enum takes longer than the rest.
 _CLOSED: Final = BreakerState.CLOSED
-_OPEN: Final = BreakerState.OPEN
 _HALF_OPEN: Final = BreakerState.HALF_OPEN
 
 

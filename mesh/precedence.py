@@ -33,13 +33,6 @@ def age(route: Route) -> tuple[int, str, str, RouteKind]:
     return route.created_ms, route.key.namespace, route.key.name, route.key.kind
 
 
-def host_matches(pattern: str, host: str) -> bool:
-    """Whether a host name is meant; ``*.`` stands for one or more labels. Both in lower case, without a port."""
-    if pattern.startswith("*."):
-        return len(host) > len(pattern) - 1 and host.endswith(pattern[1:])
-    return host == pattern
-
-
 def _spread(route: Route, policy: Policy | None) -> Iterator[tuple[_Place, BoundRule]]:
     """One for each host name and match."""
     limit, degrade = (policy.rate_limit, policy.degrade) if policy else (None, ())

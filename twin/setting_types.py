@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator
 
+from twin.manifest.fields import parsed_duration_ms
+
 LOOPBACK: Final = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
 """The hosts that only this machine reaches, each as a number."""
 
@@ -26,6 +28,11 @@ def checked_address(listen: str, *, example: str) -> str:
         message = f"{listen!r} is not host:port; write {example}"
         raise ValueError(message)
     return listen
+
+
+def seconds(duration: str) -> float:
+    """A setting that was checked to be a duration, as a number."""
+    return (parsed_duration_ms(duration) or 0) / 1000
 
 
 def is_broker(url: str, *schemes: str) -> bool:

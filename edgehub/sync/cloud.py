@@ -25,6 +25,7 @@ from twin.clock import Clock
 from twin.engine import TwinEngine
 from twin.envelope import EnvelopeError
 from twin.model import Value, ValueType
+from twin.setting_types import seconds
 from twin.sqlite_drain import SqliteDrain
 from twin.wire.api import SyncBody
 
@@ -81,9 +82,9 @@ class Cloud:
             rng=rng,
             nonce=lambda: secrets.token_hex(8),
             timing=Timing(
-                digests_every_s=cloud.seconds(cloud.digests_every),
-                ack_s=cloud.seconds(cloud.ack_timeout),
-                retry_cap_s=cloud.seconds(cloud.retry_cap),
+                digests_every_s=seconds(cloud.digests_every),
+                ack_s=seconds(cloud.ack_timeout),
+                retry_cap_s=seconds(cloud.retry_cap),
             ),
             on_state=on_state,
         )

@@ -14,6 +14,7 @@ from edgehub.sync.up import DEATH
 from twin.link import Link, Will
 from twin.link.mqtt import MqttLink
 from twin.link.options import MqttOptions, options_from_url
+from twin.setting_types import seconds
 from twin.wire import topics
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,6 @@ class CloudFinder:
         return CloudPlace(name, (url, found), lambda: self._link(options))
 
     def _link(self, options: MqttOptions) -> Link:
-        seconds = self._settings.seconds
         first_delay_s = seconds(self._settings.first_delay) if self._first else 0.0
         self._first = False
         retry_s = seconds(self._settings.retry_cap)

@@ -9,7 +9,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
@@ -17,14 +17,15 @@ from typing import Annotated, Final
 import typer
 
 from edgehub.release import wanted_release
+from hardware.cli import told_errors
 from hardware.update.agent import Agent
 from hardware.update.fetch import BundleFolder, described, size_of
 from hardware.update.machine import Record, Wanted
 from hardware.update.manifest import BundleManifest
 from hardware.update.place import Site
 from hardware.update.records import report_of
-from twin.console import ExitCode, code_of, print_error
-from twin.errors import EdgetwinError, LinkError
+from twin.console import ExitCode
+from twin.errors import LinkError
 from twin.link.backoff import Backoff
 from twin.release import ReleaseReport, ReleaseState
 
@@ -163,16 +164,8 @@ def _is_of_cloud(site: Site, url: str) -> bool:
     return place is not None and urlsplit(place.enrol_url).hostname == urlsplit(url).hostname
 
 
-@contextmanager
-def _told_errors() -> Iterator[None]:
-    try:
-        yield
-    except EdgetwinError as error:
-        print_error(error)
-        raise typer.Exit(code_of(error)) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the updater's service goes on with it, if it runs", err=True)
-        raise typer.Exit(130) from None
+def _told_errors() -> AbstractContextManager[None]:
+    return told_errors("interrupted; the updater's service goes on with it, if it runs")
 
 
 @contextmanager

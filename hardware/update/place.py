@@ -29,6 +29,7 @@ from hardware.update.releases import Place, Releases
 from hardware.update.signing import read_authorities
 from hardware.update.updater import Patience, Updater, World
 from twin.clock import SystemClock
+from twin.setting_types import seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Site:
 
     def updater(self, backend: Backend, told: Callable[[Record, int, int], None]) -> Updater:
         """An updater; the caller holds the lock of ``records``."""
-        patience = Patience(self.settings.seconds(self.settings.trial), self.settings.seconds(self.settings.settle))
+        patience = Patience(seconds(self.settings.trial), seconds(self.settings.settle))
         world = World(self.records, self.bundles, hub.probe, SystemClock(), time.sleep, told, _alive)
         return Updater(backend, world, patience)
 

@@ -44,11 +44,6 @@ class RawType(StrEnum):
         return _SIZES[self]
 
     @property
-    def of_numbers(self) -> bool:
-        """Whether its values are numbers."""
-        return self not in (RawType.AUTO, RawType.BOOLEAN, RawType.UTF8, RawType.BYTES)
-
-    @property
     def whole(self) -> bool:
         """Whether its values are whole numbers."""
         return self.startswith(("uint", "int"))

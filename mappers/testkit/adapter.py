@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -112,21 +112,3 @@ class Adapter(ABC):
     def driver(self, config: Any, line: Line) -> Any:  # noqa: ARG002  # a virtual medium is handed over with it
         """A driver as its mapper makes it."""
         return self.mapper.driver(config)
-
-
-@dataclass(slots=True)
-class ValuesPeer:
-    """A TCP peer whose points are a dict: ``values`` by key; ``check`` turns what is read back into raw values."""
-
-    host: str
-    port: int
-    values: dict[str, Value] = field(default_factory=dict)
-    read: Callable[[Value], Value] = lambda value: value
-
-    async def set(self, key: str, value: Value) -> None:
-        """Change a value."""
-        self.values[key] = value
-
-    async def get(self, key: str) -> Value:
-        """What it has."""
-        return self.read(self.values[key])

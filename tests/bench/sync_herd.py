@@ -25,11 +25,12 @@ from tests.sim.watched import SqlCloudStore
 from twin.exchange import Ack, Frame, Hello, Refusal, Run, Standing, SyncMessage, Welcome
 from twin.link.backoff import Backoff
 from twin.mosquitto import CANDIDATES, find_mosquitto
+from twin.setting_types import seconds
 
 GATEWAYS: Final = 1000
 REAL: Final = 200
 OUTAGES_S: Final = (5.0, 120.0)
-RETRY_CAP_S: Final = CloudSettings().seconds(CloudSettings().retry_cap)
+RETRY_CAP_S: Final = seconds(CloudSettings().retry_cap)
 RETRY_BASE_S: Final = RETRY_CAP_S
 """As a gateway has them that nobody has set otherwise."""
 _WORKERS: Final = 2

@@ -35,10 +35,6 @@ class MetricsServer:
         """Listen. Raises OSError if that address cannot be had."""
         self._server = await asyncio.start_server(self._arrived, host, port, limit=LONGEST_HEAD_BYTES, ssl=tls)
 
-    async def open_socket(self, path: str) -> None:
-        """Listen on a Unix socket. Raises OSError."""
-        self._server = await asyncio.start_unix_server(self._arrived, path, limit=LONGEST_HEAD_BYTES)
-
     async def close(self) -> None:
         """Stop listening, and let go of all clients."""
         if self._server is None:

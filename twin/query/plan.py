@@ -8,7 +8,6 @@ from typing import Final, TypeAlias
 
 Literal: TypeAlias = bool | int | float | str
 
-DEFAULT_ROWS: Final = 1_000
 MAX_ROWS: Final = 10_000
 
 

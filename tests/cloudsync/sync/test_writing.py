@@ -2,10 +2,10 @@
 
 import pytest
 
-from cloudsync.writing import check, refuse_reported, set_desired, update
+from cloudsync.writing import check, set_desired, update
 from tests.cloudsync.sync.rig import TANK, desired, frame
 from twin.document import DELETED
-from twin.errors import InvalidValue, NotTheReporter, UnknownProperty, UnknownTwin, VersionMismatch
+from twin.errors import InvalidValue, UnknownProperty, UnknownTwin, VersionMismatch
 from twin.model import Kind, Section, Site, TwinKey
 
 pytestmark = pytest.mark.fast
@@ -70,8 +70,3 @@ def test_a_delete_is_a_tombstone_in_the_clouds_slot(cloud):
 def test_nothing_written_is_no_new_version(cloud):
     version, _ = cloud.change(lambda turn: set_desired(turn, TANK, {}, by="ann"))
     assert version == cloud.document().version == 1
-
-
-def test_reported_values_are_the_gateways(cloud):
-    with pytest.raises(NotTheReporter):
-        refuse_reported(TANK)
