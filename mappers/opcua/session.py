@@ -20,7 +20,7 @@ from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 from mappers.opcua.certificates import OwnCertificate, check_server, own_certificate, pki_folder
 from mappers.opcua.config import OpcuaConnection, SecurityMode, SecurityPolicy
 from mappers.opcua.publish import WindowedSession
-from mappers.sdk import DeviceTimeout, MapperError, NotConnected, check_cancelled
+from mappers.sdk import DeviceTimeout, MapperError, NotConnected, Within, check_cancelled
 
 _POLICIES: Final[dict[SecurityPolicy, Any]] = {
     SecurityPolicy.BASIC256SHA256: security_policies.SecurityPolicyBasic256Sha256,
@@ -130,7 +130,7 @@ class Session:
             return
         try:
             if was_open:
-                async with asyncio.timeout(_CLOSE_S):
+                async with Within(_CLOSE_S):
                     await client.disconnect()
         except (UaError, OSError, TimeoutError):
             pass

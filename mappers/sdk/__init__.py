@@ -1,6 +1,6 @@
 """All that a mapper author imports."""
 
-from mappers.sdk.cancelled import check_cancelled
+from mappers.sdk.cancelled import Within, check_cancelled
 from mappers.sdk.capability import (
     Discovering,
     FoundDevice,
@@ -57,6 +57,7 @@ __all__ = [
     "Subscribing",
     "Value",
     "ValueType",
+    "Within",
     "WriteBack",
     "WriteKind",
     "WriteRefused",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, TypeVar
 
+from mappers.sdk.cancelled import Within
 from mappers.sdk.capability import GivingWay, Listener, Subscribed, Subscribing
 from mappers.sdk.driver import DeviceConfig, Driver, Point, PointConfig, Readings
 from mappers.sdk.errors import DeviceTimeout, MapperError, NotConnected
@@ -161,7 +162,7 @@ class Bus:
 
     async def _within(self, budget_s: float, what: str, call: Awaitable[T], *, interruptible: bool = False) -> T:
         try:
-            async with asyncio.timeout(budget_s) as limit:
+            async with Within(budget_s) as limit:
                 if interruptible:
                     self._reading = limit
                 return await call

@@ -10,6 +10,7 @@ from typing import Final, cast
 
 from mappers.sdk.binding import Binding, bind_connection, bind_devices
 from mappers.sdk.bus import AnyDriver
+from mappers.sdk.cancelled import check_cancelled
 from mappers.sdk.config import ConnectionSettings, HostSettings
 from mappers.sdk.connection_twin import SIMULATED
 from mappers.sdk.convert import bad
@@ -148,7 +149,9 @@ class Connections:
         while True:
             try:
                 await runner.run()
-            except Exception:  # a supervisor: one connection's fault must not end the others
+            # A supervisor: one connection's fault must not end the others, nor itself.
+            except (Exception, asyncio.CancelledError):
+                check_cancelled()  # else a library has raised it by itself
                 log.exception("connection %s failed and is started again", runner.name)
                 await asyncio.sleep(backoff.next_s())
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mappers.sdk.bus import AnyDriver
+from mappers.sdk.cancelled import Within
 from mappers.sdk.capability import Discovering, FoundDevice, Progress
 from mappers.sdk.driver import ConnectionConfig, Mapper, ScanConfig
 from mappers.sdk.errors import InvalidSettings, MapperError, NotConnected
@@ -70,13 +71,13 @@ async def devices(search: Search, tell: Callable[[Progress], None]) -> AsyncGene
         raise MapperError(message, remedy="This is a fault of the mapper; tell its authors.") from error
     finally:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_S):
+            async with Within(_CLOSE_S):
                 await driver.close()
 
 
 async def _connect(driver: AnyDriver) -> None:
     try:
-        async with asyncio.timeout(CONNECT_S):
+        async with Within(CONNECT_S):
             await driver.connect()
     except TimeoutError as error:
         message = f"no connection within {CONNECT_S:g} s"

@@ -117,3 +117,15 @@ async def test_a_hub_that_sends_settings_again_is_told_every_value_again(world, 
     await world.passes(0.5)
     assert world.hub.values("level") == [0, 0]
     assert fleet.drivers[0].count("connect") == 1
+
+
+async def test_a_driver_that_ends_as_if_it_were_cancelled_is_started_again(world, fleet) -> None:
+    fleet.apply(named(world.settings(tank=[{"property": "level"}]), "default/one"))
+    await world.passes(1.5)
+    (driver,) = fleet.drivers
+    driver.errors["tank"] = asyncio.CancelledError()
+    await world.passes(5)
+    del driver.errors["tank"]
+    before = driver.count("read tank")
+    await world.passes(120)
+    assert driver.count("read tank") > before
