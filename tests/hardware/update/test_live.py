@@ -17,6 +17,8 @@ from tests.hardware.update import service, wheels
 from tests.hardware.update.wheels import TREE
 
 BROKEN = "raise SystemExit('this release was broken on purpose')\n"
+pytestmark = pytest.mark.timeout(600)  # releases are laid out and tried, which a loaded machine takes minutes for
+
 DEVICES = """apiVersion: edgetwin.dev/v1
 kind: DeviceModel
 metadata: {name: boiler}
