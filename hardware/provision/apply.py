@@ -17,6 +17,7 @@ from hardware.provision.render import (
     MachineFile,
     identity_files,
     network_files,
+    radio_unit,
     settings_files,
     time_files,
 )
@@ -71,9 +72,10 @@ def _network(said: Provisioning, machine: Machine) -> StepResult:
             machine.remove(path)
     except OSError as error:
         return _failed("network", error)
-    units = [f"wpa_supplicant@{one.name}.service" for one in said.network if one.wifi is not None and one.name]
+    units = [radio_unit(one.name) for one in said.network if one.wifi is not None and one.name]
     # A radio may not be there yet: its unit waits for it, and we do not.
-    radios = [("systemctl", "enable", *units), ("systemctl", "restart", "--no-block", *units)] if units else []
+    verbs = (("daemon-reload",), ("enable", *units), ("restart", "--no-block", *units)) if units else ()
+    radios = [("systemctl", *verb) for verb in verbs]
     return _files("network", files, machine, ("networkctl", "reload"), *radios, changed=bool(old))
 
 

@@ -15,6 +15,17 @@ OURS: Final = "# Written by edgetwin's provisioning; changed there, not here."
 NETWORK_PREFIX: Final = "10-edgetwin-"
 
 
+_AGAIN: Final = f"""{OURS}
+[Unit]
+StartLimitIntervalSec=0
+
+[Service]
+Restart=always
+RestartSec=5
+"""
+"""A radio may come late, or go and come again: Debian's unit then ends for good."""
+
+
 @dataclass(frozen=True, slots=True)
 class MachineFile:
     """A file that the machine should have."""
@@ -37,6 +48,12 @@ def network_files(said: Provisioning) -> Iterator[MachineFile]:
         if one.wifi is not None and one.name is not None:
             path = PurePosixPath(f"/etc/wpa_supplicant/wpa_supplicant-{one.name}.conf")
             yield MachineFile(path, _wpa(one.wifi), secret=True)
+            yield MachineFile(PurePosixPath(f"/etc/systemd/system/{radio_unit(one.name)}.d/edgetwin.conf"), _AGAIN)
+
+
+def radio_unit(interface: str) -> str:
+    """The unit that keeps a wireless interface in its network."""
+    return f"wpa_supplicant@{interface}.service"
 
 
 def time_files(said: Provisioning) -> Iterator[MachineFile]:

@@ -113,8 +113,14 @@ async def test_everything_is_applied_once_and_a_second_run_changes_nothing() -> 
 async def test_a_wireless_network_has_its_supplicant_started_now_and_at_each_start() -> None:
     machine = FakeMachine()
     await apply(said(), machine)
-    assert ("systemctl", "enable", "wpa_supplicant@wlan0.service") in machine.ran
-    assert ("systemctl", "restart", "--no-block", "wpa_supplicant@wlan0.service") in machine.ran
+    unit = "wpa_supplicant@wlan0.service"
+    asked = [words for words in machine.ran if words[1] in ("daemon-reload", "enable") or unit in words]
+    assert asked == [
+        *(("systemctl", "daemon-reload"), ("systemctl", "enable", unit)),
+        ("systemctl", "restart", "--no-block", unit),
+    ]
+    again = machine.files[PurePosixPath(f"/etc/systemd/system/{unit}.d/edgetwin.conf")].text.splitlines()
+    assert {"StartLimitIntervalSec=0", "Restart=always"} <= set(again), "a radio that comes late is never used"
 
 
 async def test_what_a_file_does_not_say_is_left_as_it_is() -> None:
