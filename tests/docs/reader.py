@@ -98,7 +98,8 @@ class Reader:
     def _compare(self, one: CommandLine, said: str, *, moves: bool = False) -> None:
         if one.output:
             same = fits(said, one.output, moves=moves)
-            assert same, f"{one.place}: {one.line}\nsaid:\n{said}\nthe page shows:\n{one.output}"
+            log = self._log.read_text() if self._log.exists() else ""
+            assert same, f"{one.place}: {one.line}\nsaid:\n{said}\nthe page shows:\n{one.output}\n{log}"
 
     def _run(self, line: str) -> subprocess.CompletedProcess[str]:
         line = self._here(line)
@@ -152,13 +153,15 @@ class Reader:
             time.sleep(0.1)
 
     def _begin(self, line: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            ["bash", "-c", f"exec {self._here(line)}"],
-            cwd=ROOT,
-            env=self._whole(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                ["bash", "-c", f"exec {self._here(line)}"], cwd=ROOT, env=self._whole(), stdout=log, stderr=log
+            )
+
+    @property
+    def _log(self) -> Path:
+        """What the programs say that run to the end of the page."""
+        return self.state.with_name(f"{self.state.name}.log")
 
     def _here(self, line: str) -> str:
         for shown, here in self.instead.items():
