@@ -22,8 +22,11 @@ StartLimitIntervalSec=0
 [Service]
 Restart=always
 RestartSec=5
+
+[Install]
+WantedBy=sys-subsystem-net-devices-%i.device
 """
-"""A radio may come late, or go and come again: Debian's unit then ends for good."""
+"""A radio may come late, or go and come again: Debian's unit then ends for good, and nothing starts it again."""
 
 
 @dataclass(frozen=True, slots=True)
