@@ -3,6 +3,7 @@
 import os
 import pwd
 import random
+import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ from twin.supervisor import Supervisor
 settings.register_profile("tree", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", parent=settings.get_profile("tree"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "tree")
+
+# A run in the background of a script ignores Ctrl-C, and so would every program that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["mappers.testkit.plugin"]
 

@@ -187,7 +187,9 @@ async def test_a_gateway_learns_which_others_are_revoked(cloud, tmp_path):
     keys, stolen = await joined(cloud, tmp_path, "hall-20"), await joined(cloud, tmp_path / "x", "hall-21")
     heard = Revocations(keys, random.Random(1))
     assert await heard.step()
-    assert not await heard.step()
+    async with asyncio.timeout(20):
+        while await heard.step():  # until it is told nothing new: others may have been revoked just before
+            pass
     pair = stolen.pair.read_text()
     serial = x509.load_pem_x509_certificate(pair[pair.index("-----BEGIN CERT") :].encode()).serial_number
 
@@ -197,9 +199,9 @@ async def test_a_gateway_learns_which_others_are_revoked(cloud, tmp_path):
     assert not is_listed()
     cloud.run("cloud", "gateway", "revoke", "hall-21")
     async with asyncio.timeout(20):
-        while not await heard.step():  # noqa: ASYNC110 the cloud's brokers learn of it first
+        while not is_listed():  # the cloud's brokers learn of it first
             await asyncio.sleep(0.1)
-    assert is_listed()
+            await heard.step()
 
 
 async def test_a_link_of_ours_connects_with_the_keys_and_finds_a_renewed_certificate(cloud, tmp_path):
@@ -344,7 +346,7 @@ def test_no_secret_is_where_it_does_not_belong(cloud, tmp_path):
     keys = [path.read_text() for path in (cloud.folder / "ca").glob("*.key")] + [carl.key, admin.key]
     inner = [base64.b64encode(key.encode())[:40].decode() for key in keys]
     canaries = [CANARY, secret, JoinToken.read(used).secret, used, carl.api_token, admin.api_token, *inner]
-    canaries += [line for key in keys for line in key.splitlines() if len(line) > 40]
+    canaries += [line for key in keys for line in key.splitlines()[1:3]]  # the third is of the public half alone
     texts = {
         "log": cloud.log.read_bytes(),
         "status": cloud.run("cloud", "status", "--json", check=False).stdout.encode(),

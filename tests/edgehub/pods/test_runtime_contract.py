@@ -328,8 +328,12 @@ async def test_volumes_limits_and_a_view_of_its_own(site: Site) -> None:
         assert (content, refused) == ("content", "read-only")
         assert int(processes) < 10
         hungry = "x=$(head -c 200000000 /dev/zero | tr '\\0' a); echo $x > /dev/null"
-        await engine.start(replace(site.launch(hungry, run=2), memory_bytes=20_000_000, cpu_milli=500))
-        ended = await site.end()
+        # podman's monitor hears of the kill and of the end at once; now and then it looks at the end first.
+        for run in range(2, 5 if site.kind == "podman" else 3):
+            await engine.start(replace(site.launch(hungry, run=run), memory_bytes=20_000_000, cpu_milli=500))
+            ended = await site.end()
+            if ended.reason:
+                break
         assert (ended.code, ended.reason) == (137, "OOMKilled")
         await engine.remove(site.plan.id)
     assert list(Path("/sys/fs/cgroup").glob("**/edgetwin/u-1")) == []
