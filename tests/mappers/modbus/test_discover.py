@@ -24,7 +24,7 @@ async def found(driver, units="1-247", told=None):
 
 
 async def test_a_unit_says_who_it_is(modbus_serial, connect):
-    driver = await connect(modbus_serial(9, "Acme", "Flow 3", "2.1"), timeoutMs=100)
+    driver = await connect(modbus_serial(9, "Acme", "Flow 3", "2.1"), timeoutMs=400)
     told = []
     (one,) = await found(driver, "1-2,9", told)
     assert one.name == "acme-flow-3-9"
@@ -35,7 +35,7 @@ async def test_a_unit_says_who_it_is(modbus_serial, connect):
 
 
 async def test_a_unit_without_identification_is_asked_for_its_report(serve, connect):
-    (one,) = await found(await connect(serve("--tcp", 0, "--units", 5, 5).port, timeoutMs=50), "4-6")
+    (one,) = await found(await connect(serve("--tcp", 0, "--units", 5, 5).port, timeoutMs=400), "4-6")
     assert one.address == {"unit": 5}
     assert "LMB3" in one.identity["product"]
 
@@ -44,7 +44,7 @@ async def test_a_unit_that_says_nothing_of_itself_is_a_device_all_the_same(scrip
     async def answer(unit, pdu):
         return bytes([pdu[0] | 0x80, 1 if pdu[0] > 4 else 2]) if unit == 3 else None
 
-    (one,) = await found(await connect((await scripted(answer)).port, timeoutMs=30), "1-4")
+    (one,) = await found(await connect((await scripted(answer)).port, timeoutMs=200), "1-4")
     assert (one.name, one.identity, one.points) == ("unit-3", {}, ())
 
 
@@ -63,7 +63,7 @@ async def test_a_host_that_answers_for_every_unit_is_one_device(serve, connect):
 async def test_units_on_a_line(serve, serial_pair):
     device, gateway = serial_pair
     serve("--rtu", device, "--units", 3, 5, "--dead", 4)
-    driver = ModbusDriver(ModbusConnection.model_validate({"serialPort": str(gateway), "timeoutMs": 60}))
+    driver = ModbusDriver(ModbusConnection.model_validate({"serialPort": str(gateway), "timeoutMs": 300}))
     await driver.connect()
     assert [one.address for one in await found(driver, "0-6")] == [{"unit": 3}, {"unit": 5}]
     await driver.close()
@@ -91,7 +91,7 @@ def test_the_driver_offers_what_the_mapper_says():
 def test_the_command_writes_documents_that_fit(serve, tmp_path):
     port = serve("--tcp", 0, "--units", 5, 6).port
     written = tmp_path / "line.yaml"
-    words = ["mapper", "scan", "modbus", "host=127.0.0.1", f"port={port}", "units=4-7", "timeoutMs=60", "--json"]
+    words = ["mapper", "scan", "modbus", "host=127.0.0.1", f"port={port}", "units=4-7", "timeoutMs=300", "--json"]
     done = CliRunner().invoke(application(words), [*words, "--write", str(written), "--name", "hall"])
     assert done.exit_code == 0, done.output
     shown = json.loads(done.stdout)
@@ -100,4 +100,4 @@ def test_the_command_writes_documents_that_fit(serve, tmp_path):
     checked([Source("line.yaml", written.read_bytes())], Registry.installed())
     documents = list(yaml.safe_load_all(written.read_text()))
     assert [one["kind"] for one in documents] == ["Connection", "DeviceModel", "Device", "Device"]
-    assert documents[0]["spec"]["config"]["timeoutMs"] in (60, "60")
+    assert documents[0]["spec"]["config"]["timeoutMs"] in (300, "300")

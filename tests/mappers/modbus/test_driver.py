@@ -251,8 +251,8 @@ async def test_silence_is_a_device_timeout_and_the_connection_stays(scripted, co
     async def answer(unit, pdu):
         return b"\x03\x02\0\x07" if unit == 2 else None
 
-    driver = await connect((await scripted(answer)).port, timeoutMs=30, retries=1)
-    with pytest.raises(DeviceTimeout, match=r"no answer from holding 4 of unit 1 at 127\.0\.0\.1:\d+ in 2 x 30 ms"):
+    driver = await connect((await scripted(answer)).port, timeoutMs=200, retries=1)
+    with pytest.raises(DeviceTimeout, match=r"no answer from holding 4 of unit 1 at 127\.0\.0\.1:\d+ in 2 x 200 ms"):
         await driver.read(driver.plan(UNIT, words(4)))
     other = ModbusDevice.model_validate({"unit": 2})
     assert (await driver.read(driver.plan(other, words(4)))).values == {"r4": 7}
@@ -455,7 +455,7 @@ async def test_many_silences_in_a_row_end_the_connection(scripted, connect):
     async def answer(unit, pdu):
         return None
 
-    driver = await connect((await scripted(answer)).port, timeoutMs=5)
+    driver = await connect((await scripted(answer)).port, timeoutMs=100)
     plan = driver.plan(UNIT, words(1))
     for _ in range(4):
         with pytest.raises(DeviceTimeout):
@@ -536,7 +536,7 @@ async def test_writes_over_a_serial_line(serial_driver):
 async def test_a_unit_that_is_not_there(serve, serial_pair):
     device, gateway = serial_pair
     serve("--rtu", device, "--unit", 3)
-    driver = ModbusDriver(ModbusConnection.model_validate({"serialPort": str(gateway), "timeoutMs": 50}))
+    driver = ModbusDriver(ModbusConnection.model_validate({"serialPort": str(gateway), "timeoutMs": 200}))
     await driver.connect()
     with pytest.raises(DeviceTimeout, match="no answer from holding 1 of unit 4"):
         await driver.read(driver.plan(ModbusDevice.model_validate({"unit": 4}), words(1)))

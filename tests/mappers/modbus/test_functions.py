@@ -58,7 +58,7 @@ async def test_a_unit_that_leaves_function_22_without_an_answer_is_written_anoth
         return None if pdu[0] == 22 else b"\x03\x02\0\x08" if pdu[0] == 3 else pdu
 
     host = await scripted(answer)
-    driver = await connect(host.port, timeoutMs=50)
+    driver = await connect(host.port, timeoutMs=300)
     for _ in range(2):
         await driver.write(UNIT, point("b", ValueType.BOOLEAN, address=5, bit=0), True)
     assert [request[0] for request in host.requests] == [22, 3, 6, 3, 6]
@@ -72,7 +72,7 @@ async def test_a_silent_unit_is_asked_with_function_22_again_when_it_is_back(scr
         return None if silent else pdu
 
     host = await scripted(answer)
-    driver = await connect(host.port, timeoutMs=50)
+    driver = await connect(host.port, timeoutMs=300)
     with pytest.raises(DeviceTimeout):
         await driver.write(UNIT, point("b", ValueType.BOOLEAN, address=5, bit=0), True)
     silent = False

@@ -172,7 +172,7 @@ async def test_a_device_that_does_not_answer(plug, open_frames):
 
 
 async def test_one_request_without_answer_harms_no_other(plug, open_frames, sensor):
-    driver = await open_frames(plug(sensor.received), timeoutMs=50)
+    driver = await open_frames(plug(sensor.received), timeoutMs=300)
     mute = point("mute", ValueType.INT, request="X?", match="X")
     readings = await driver.read(driver.plan(DEVICE, [mute, TEMPERATURE]))
     assert readings.values == {"temperature": 21.5}
@@ -183,7 +183,7 @@ async def test_a_wrong_check_is_no_answer_and_is_told(plug, open_frames):
     good = FixedFramer(2, check=Check(Checksum.CRC16_CCITT)).frame(b"ok")
     line = plug(lambda _: good[:-1] + b"\x00")
     settings = {"type": "fixed", "length": 2, "crc": "crc16-ccitt"}
-    driver = await open_frames(line, timeoutMs=50, framing=settings)
+    driver = await open_frames(line, timeoutMs=300, framing=settings)
     one = point("x", ValueType.INT, request="?", type="uint8")
     with pytest.raises(DeviceTimeout, match="1 broken messages came"):
         await driver.read(driver.plan(DEVICE, [one]))
@@ -197,7 +197,7 @@ async def test_a_late_answer_is_not_taken_for_the_next(plug, open_frames):
         return b""
 
     line = plug(mute)
-    driver = await open_frames(line, timeoutMs=200)
+    driver = await open_frames(line, timeoutMs=1000)
     first = point("first", ValueType.INT, request="1?", match=r"(\d+)")
     second = point("second", ValueType.INT, request="2?", match=r"(\d+)")
     with pytest.raises(DeviceTimeout):
@@ -212,7 +212,7 @@ async def test_a_late_answer_is_not_taken_for_the_next(plug, open_frames):
 
 async def test_a_cancelled_read_leaves_no_answer_behind(plug, open_frames, sensor):
     line = plug()
-    driver = await open_frames(line, timeoutMs=100)
+    driver = await open_frames(line, timeoutMs=1000)
     reading = asyncio.create_task(driver.read(driver.plan(DEVICE, [TEMPERATURE])))
     await until(lambda: bytes(line.received) == b"T?\n")
     reading.cancel()
