@@ -12,6 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # A mosquitto unpacked into .cache (no root) comes before the system's.
 export PATH := $(CURDIR)/.cache/mosquitto:$(PATH):/usr/sbin
 
+SHORT := "not torture and not vm and not vm_io"
+
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
@@ -20,7 +22,9 @@ demo: setup ## set everything up and start a gateway with a demo plant (SECONDS=
 
 test: setup-dev ## every test but the long fault tests
 	@tools/peers.sh
-	@$(PYTHON) -m pytest -q --durations=5 -m "not torture and not vm and not vm_io" -n $(TESTERS) --dist loadfile
+	@$(PYTHON) -m pytest -q --durations=5 -m $(SHORT) -n $(TESTERS) --dist loadfile; code=$$?; [ $$code -eq 1 ] || exit $$code; \
+	echo "The tests that failed are run once more, alone: a busy machine may have kept them from their time." >&2; \
+	exec $(PYTHON) -m pytest -q --last-failed --last-failed-no-failures=none --maxfail=1 -m $(SHORT)
 
 check: setup-dev ## format, lint, types, import layers and the fast tests, in less than a minute
 	@.venv/bin/ruff format --check --quiet . || { echo "error: run .venv/bin/ruff format ." >&2; exit 1; }

@@ -57,6 +57,8 @@ class ModbusPeer:
 
 
 class ModbusAdapter(Adapter):
+    timeout_s = 1.0
+    patience_s = 10.0
     place = "mappers.modbus:MAPPER"
     device = {"unit": 1}
     points = (

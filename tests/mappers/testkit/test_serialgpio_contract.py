@@ -38,6 +38,8 @@ class BoardPeer:
 
 
 class FirmataAdapter(Adapter):
+    timeout_s = 1.0
+    patience_s = 10.0
     place = "mappers.serialgpio:MAPPER"
     points = (
         Wired("2", ValueType.BOOLEAN, {"line": 2}, (True, False)),
